@@ -1,0 +1,302 @@
+//! Every option: documented fields are the manual, `Default` is the policy.
+//!
+//! A file (TOML), then environment variables `PICORELAY_<SECTION>__<FIELD>`, then flags; the later wins. Limits that are
+//! 0 are switched off where the field says so.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The whole configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where it listens and where its data is.
+    pub server: Server,
+    /// What it says of itself (NIP-11, landing page).
+    pub info: Info,
+    /// The database.
+    pub storage: Storage,
+    /// What one client may do, and what the whole may hold.
+    pub limits: Limits,
+    /// Who must prove who they are, and what is private (NIP-42, NIP-17).
+    pub auth: Auth,
+    /// Full-text search (NIP-50).
+    pub search: Search,
+    /// Set reconciliation (NIP-77).
+    pub negentropy: Negentropy,
+}
+
+/// Where it listens and where its data is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Address and port. Port 0 picks a free one and prints it.
+    pub listen: SocketAddr,
+    /// Folder of the database and the relay's keys. Made if missing.
+    pub data: PathBuf,
+    /// The URL by which clients know this relay, such as `wss://relay.example`. Needed behind a proxy: AUTH (NIP-42) and
+    /// vanish requests (NIP-62) are compared with it. Empty: `ws://` and the address it listens on.
+    pub public_url: String,
+    /// Addresses or networks of reverse proxies whose `X-Forwarded-For` is believed, such as `127.0.0.1` or `10.0.0.0/8`.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// How long a stop waits for what is under way.
+    pub drain_seconds: u64,
+    /// Answer `/metrics`.
+    pub metrics: bool,
+}
+
+/// What it says of itself (NIP-11, landing page).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Info {
+    /// A short name.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// Public key of the operator: 64 hex digits or npub. Empty: none.
+    pub pubkey: String,
+    /// A URI to reach the operator, such as `mailto:me@example.com`.
+    pub contact: String,
+    /// URL of a small square picture.
+    pub icon: String,
+    /// URL of a large picture.
+    pub banner: String,
+    /// URL of the terms of service.
+    pub terms_of_service: String,
+}
+
+/// When an `OK` is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// After the commit is on disk (fsync). A crash or power cut loses nothing that was acknowledged.
+    Full,
+    /// After the commit. A power cut may lose the last moments, the database stays whole.
+    Normal,
+}
+
+/// The database.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Storage {
+    /// `full` or `normal`.
+    pub durability: Durability,
+    /// Threads that answer queries. 0: one for each core, at most 4.
+    pub readers: usize,
+    /// Slices of queries that may wait for a reader.
+    pub reader_queue_max: usize,
+    /// Rows after which a scan lets others go first.
+    pub slice_rows_max: usize,
+    /// Bytes after which a scan lets others go first.
+    pub slice_bytes_max: usize,
+    /// Entries looked at after which a scan lets others go first.
+    pub slice_examined_max: usize,
+    /// Events that may wait for the writer.
+    pub writer_queue_max: usize,
+    /// Events in one transaction.
+    pub writer_batch_max: usize,
+    /// Page cache of the writer, in MiB.
+    pub writer_cache_mb: usize,
+    /// Page cache of each reader, in MiB.
+    pub reader_cache_mb: usize,
+    /// Seconds between two looks for expired events (NIP-40).
+    pub sweep_seconds: u64,
+    /// Store the bodies of events compressed (zstd). Halves the disk, costs a little CPU. Applies to new events.
+    pub compression: bool,
+    /// Ids of recent events that are remembered, so that duplicates cost no signature check.
+    pub recent_ids_max: usize,
+}
+
+/// What one client may do, and what the whole may hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Open connections of all clients.
+    pub connections_max: usize,
+    /// Open connections of one address (IPv6: of one /64). 0: no limit.
+    pub connections_per_address_max: usize,
+    /// Bytes of one WebSocket message.
+    pub message_bytes_max: usize,
+    /// Subscriptions of one connection, negentropy sessions included.
+    pub subscriptions_max: usize,
+    /// Filters of one REQ or COUNT.
+    pub filters_max: usize,
+    /// Values in all lists of one filter.
+    pub filter_values_max: usize,
+    /// Events that a filter without `limit` gets.
+    pub limit_default: u64,
+    /// The most events that a filter gets.
+    pub limit_max: u64,
+    /// Events that a COUNT looks at before it answers with `approximate`.
+    pub count_max: u64,
+    /// Tags of one event.
+    pub event_tags_max: usize,
+    /// Unicode characters in the content of one event.
+    pub content_chars_max: usize,
+    /// How far in the future `created_at` may lie, in seconds. 0: no limit.
+    pub created_at_future_seconds_max: u64,
+    /// How far in the past `created_at` may lie, in seconds. 0: no limit. Gift wraps and replaceable kinds are exempt.
+    pub created_at_past_seconds_max: u64,
+    /// Leading zero bits that an event id must have (NIP-13). 0: none.
+    pub pow_min: u8,
+    /// Messages of one connection in a minute. 0: no limit.
+    pub messages_per_minute: u32,
+    /// Queries (REQ, COUNT, NEG-OPEN) of one connection in a minute. 0: no limit.
+    pub queries_per_minute: u32,
+    /// Events of one connection that wait for their OK; more are not read from the socket until some are answered.
+    pub events_in_flight_max: usize,
+    /// Events of all connections that wait for a signature check.
+    pub verify_queue_max: usize,
+    /// Bytes that wait to be sent to one client. One who is slower than its live events is closed.
+    pub outbox_bytes_max: usize,
+    /// Live events held back for one connection while its stored events are still being sent.
+    pub held_events_max: usize,
+    /// Batches of saved events that wait to be broadcast.
+    pub broadcast_queue_max: usize,
+    /// Seconds without a message after which a client is pinged; after twice that it is closed.
+    pub ping_seconds: u64,
+}
+
+/// Who must prove who they are, and what is private.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// Refuse everything before AUTH.
+    pub required: bool,
+    /// Kinds that only their author and the people in their `p` tags may read.
+    pub restricted_kinds: Vec<u16>,
+    /// How old or new an AUTH event may be, in seconds.
+    pub max_age_seconds: u64,
+    /// Keys that one connection may authenticate.
+    pub keys_max: usize,
+}
+
+/// Full-text search.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Search {
+    /// Index and answer `search`.
+    pub enabled: bool,
+    /// Kinds that are indexed.
+    pub kinds: Vec<u16>,
+    /// Events that one search ranks.
+    pub candidates_max: usize,
+}
+
+/// Set reconciliation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Negentropy {
+    /// Answer NEG-OPEN.
+    pub enabled: bool,
+    /// Events that one session may cover.
+    pub records_max: u64,
+    /// Sessions of all connections.
+    pub sessions_max: usize,
+    /// Bytes of one message, before hex.
+    pub frame_bytes_max: u64,
+    /// Seconds after which a silent session is closed.
+    pub idle_seconds: u64,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7420)),
+            data: "./data".into(),
+            public_url: String::new(),
+            trusted_proxies: Vec::new(),
+            drain_seconds: 10,
+            metrics: true,
+        }
+    }
+}
+
+impl Default for Info {
+    fn default() -> Self {
+        Self {
+            name: "picorelay".into(),
+            description: "A nostr relay.".into(),
+            pubkey: String::new(),
+            contact: String::new(),
+            icon: String::new(),
+            banner: String::new(),
+            terms_of_service: String::new(),
+        }
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Full,
+            readers: 0,
+            reader_queue_max: 4096,
+            slice_rows_max: 500,
+            slice_bytes_max: 512 * 1024,
+            slice_examined_max: 5_000,
+            writer_queue_max: 20_000,
+            writer_batch_max: 1_000,
+            writer_cache_mb: 32,
+            reader_cache_mb: 16,
+            sweep_seconds: 30,
+            compression: false,
+            recent_ids_max: 100_000,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 10_000,
+            connections_per_address_max: 0,
+            message_bytes_max: 512 * 1024,
+            subscriptions_max: 100,
+            filters_max: 20,
+            filter_values_max: 5_000,
+            limit_default: 500,
+            limit_max: 5_000,
+            count_max: 1_000_000,
+            event_tags_max: 5_000,
+            content_chars_max: 200_000,
+            created_at_future_seconds_max: 900,
+            created_at_past_seconds_max: 0,
+            pow_min: 0,
+            messages_per_minute: 6_000,
+            queries_per_minute: 1_200,
+            events_in_flight_max: 1_000,
+            verify_queue_max: 10_000,
+            outbox_bytes_max: 8 * 1024 * 1024,
+            held_events_max: 10_000,
+            broadcast_queue_max: 1_000,
+            ping_seconds: 60,
+        }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self { required: false, restricted_kinds: vec![4, 1059], max_age_seconds: 600, keys_max: 32 }
+    }
+}
+
+impl Default for Search {
+    fn default() -> Self {
+        Self { enabled: true, kinds: vec![0, 1, 1111, 30023], candidates_max: 1_000 }
+    }
+}
+
+impl Default for Negentropy {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            records_max: 1_000_000,
+            sessions_max: 100,
+            frame_bytes_max: 128 * 1024,
+            idle_seconds: 120,
+        }
+    }
+}

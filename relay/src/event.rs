@@ -1,0 +1,575 @@
+//! A nostr event (NIP-01): parsed once, kept as its canonical JSON.
+//!
+//! [`Event::parse`] checks shape only. Whether the id and the signature are right is for [`crate::verify`], which alone
+//! makes a [`crate::verify::Verified`].
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io::Write as _;
+use std::ops::Range;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
+use sha2::{Digest, Sha256};
+
+use crate::clock::Timestamp;
+
+/// The largest `created_at` that can be stored: the year 2514. It leaves 29 bits beside it in a 63 bit sort key.
+pub const CREATED_AT_MAX: Timestamp = (1 << 34) - 1;
+
+macro_rules! bytes32 {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub [u8; 32]);
+
+        impl $name {
+            /// Reads exactly 64 lower-case hex digits.
+            pub fn from_hex(hex: &str) -> Option<Self> {
+                unhex(hex).map(Self)
+            }
+
+            /// 64 lower-case hex digits.
+            pub fn to_hex(&self) -> String {
+                data_encoding::HEXLOWER.encode(&self.0)
+            }
+
+            /// The first eight bytes, as the database keys them.
+            pub fn prefix(&self) -> i64 {
+                let [a, b, c, d, e, f, g, h, ..] = self.0;
+                i64::from_be_bytes([a, b, c, d, e, f, g, h])
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.to_hex())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.to_hex())
+            }
+        }
+    };
+}
+
+bytes32! {
+    /// An event id: SHA-256 of the event's serialisation (NIP-01).
+    Id
+}
+bytes32! {
+    /// An x-only secp256k1 public key (BIP-340).
+    PublicKey
+}
+
+/// Reads exactly `2 * N` lower-case hex digits.
+pub fn unhex<const N: usize>(hex: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    if hex.len() != N * 2 || hex.bytes().any(|b| b.is_ascii_uppercase()) {
+        return None;
+    }
+    faster_hex::hex_decode(hex.as_bytes(), &mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// How a kind is kept (NIP-01).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Class {
+    /// Every event is kept.
+    Regular,
+    /// The newest for each author and kind is kept.
+    Replaceable,
+    /// Never stored, only passed on.
+    Ephemeral,
+    /// The newest for each author, kind and first `d` value is kept.
+    Addressable,
+}
+
+impl Class {
+    /// The class of a kind. Kinds in no range of NIP-01 are regular.
+    pub fn of(kind: u16) -> Self {
+        match kind {
+            0 | 3 | 10_000..=19_999 => Self::Replaceable,
+            20_000..=29_999 => Self::Ephemeral,
+            30_000..=39_999 => Self::Addressable,
+            _ => Self::Regular,
+        }
+    }
+}
+
+/// An event of the right shape, with its canonical JSON. Its id and signature may still be wrong.
+pub struct Event {
+    /// The id it claims.
+    pub id: Id,
+    /// Its author.
+    pub pubkey: PublicKey,
+    /// Unix seconds, at most [`CREATED_AT_MAX`].
+    pub created_at: Timestamp,
+    /// 0 to 65535.
+    pub kind: u16,
+    /// Its tags.
+    pub tags: Tags,
+    /// The BIP-340 signature it claims.
+    pub sig: [u8; 64],
+    json: Box<str>,
+    tags_json: Range<usize>,
+    content_json: Range<usize>,
+}
+
+impl Event {
+    /// Parses a NIP-01 event object. Unknown members are dropped; a member that is missing, doubled or of the wrong
+    /// type is an error whose text names it.
+    pub fn parse(json: &str) -> Result<Self, String> {
+        let wire: Wire<'_> = serde_json::from_str(json).map_err(shape_error)?;
+        let id = Id::from_hex(&wire.id).ok_or("id is not 64 lower-case hex digits")?;
+        let pubkey = PublicKey::from_hex(&wire.pubkey).ok_or("pubkey is not 64 lower-case hex digits")?;
+        let sig = unhex(&wire.sig).ok_or("sig is not 128 lower-case hex digits")?;
+        let kind = u16::try_from(wire.kind).map_err(|_| "kind is above 65535")?;
+        if wire.created_at > CREATED_AT_MAX {
+            return Err("created_at is too large".into());
+        }
+        Ok(Self::build(id, pubkey, wire.created_at, kind, wire.tags, &wire.content, sig, &wire.sig))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the seven members of an event, and the text of one")]
+    fn build(
+        id: Id,
+        pubkey: PublicKey,
+        created_at: Timestamp,
+        kind: u16,
+        tags: Tags,
+        content: &str,
+        sig: [u8; 64],
+        sig_hex: &str,
+    ) -> Self {
+        let mut json = Vec::with_capacity(360 + tags.text.len() + tags.ends.len() * 3 + content.len() * 9 / 8);
+        let mut hex = [0; 64];
+        let mut put_hex = |json: &mut Vec<u8>, bytes: &[u8; 32]| {
+            let _ = faster_hex::hex_encode(bytes, &mut hex);
+            json.extend_from_slice(&hex);
+        };
+        json.extend_from_slice(b"{\"id\":\"");
+        put_hex(&mut json, &id.0);
+        json.extend_from_slice(b"\",\"pubkey\":\"");
+        put_hex(&mut json, &pubkey.0);
+        let _ = write!(json, "\",\"created_at\":{created_at},\"kind\":{kind},\"tags\":");
+        let tags_start = json.len();
+        tags.write_json(&mut json);
+        let tags_json = tags_start..json.len();
+        json.extend_from_slice(b",\"content\":");
+        let content_start = json.len();
+        write_string(&mut json, content);
+        let content_json = content_start..json.len();
+        json.extend_from_slice(b",\"sig\":\"");
+        json.extend_from_slice(sig_hex.as_bytes());
+        json.extend_from_slice(b"\"}");
+        let json = String::from_utf8(json).unwrap_or_default().into_boxed_str();
+        Self { id, pubkey, created_at, kind, tags, sig, json, tags_json, content_json }
+    }
+
+    /// The canonical JSON: members in the order of NIP-01, no white space, as stored and sent.
+    pub fn json(&self) -> &str {
+        &self.json
+    }
+
+    /// The content, unescaped.
+    pub fn content(&self) -> Cow<'_, str> {
+        let raw = self.json.get(self.content_json.clone()).unwrap_or("\"\"");
+        let inner = raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default();
+        if inner.contains('\\') {
+            Cow::Owned(serde_json::from_str(raw).unwrap_or_default())
+        } else {
+            Cow::Borrowed(inner)
+        }
+    }
+
+    /// How its kind is kept.
+    pub fn class(&self) -> Class {
+        Class::of(self.kind)
+    }
+
+    /// The value of the first `d` tag, `""` when there is none (NIP-01, addressable events).
+    pub fn d(&self) -> &str {
+        self.tags.value("d").unwrap_or_default()
+    }
+
+    /// When it expires (NIP-40). A value that is no number is no expiration.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.tags.value("expiration").and_then(|value| value.parse().ok())
+    }
+
+    /// True when it has expired at `now`. Ephemeral events never do (NIP-40).
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.class() != Class::Ephemeral && self.expires_at().is_some_and(|at| at <= now)
+    }
+
+    /// True when its id is the SHA-256 of its serialisation.
+    ///
+    /// NIP-01 escapes seven characters and leaves the other control characters verbatim, while the JSON writers of
+    /// most languages write them as `\u00XX`. Signers hash either form, so an id that matches either is right.
+    pub fn id_is_right(&self) -> bool {
+        let tags = self.json.get(self.tags_json.clone()).unwrap_or_default();
+        let content = self.json.get(self.content_json.clone()).unwrap_or_default();
+        if self.hash(tags.as_bytes(), content.as_bytes()) == self.id.0 {
+            return true;
+        }
+        if !tags.contains("\\u00") && !content.contains("\\u00") {
+            return false;
+        }
+        self.hash(&verbatim_controls(tags), &verbatim_controls(content)) == self.id.0
+    }
+
+    fn hash(&self, tags: &[u8], content: &[u8]) -> [u8; 32] {
+        let mut sha = Sha256::new();
+        let mut head = [0; 128];
+        let mut room = head.as_mut_slice();
+        let mut hex = [0; 64];
+        let _ = faster_hex::hex_encode(&self.pubkey.0, &mut hex);
+        let _ = room.write_all(b"[0,\"");
+        let _ = room.write_all(&hex);
+        let _ = write!(room, "\",{},{},", self.created_at, self.kind);
+        let used = 128 - room.len();
+        sha.update(head.get(..used).unwrap_or_default());
+        sha.update(tags);
+        sha.update(b",");
+        sha.update(content);
+        sha.update(b"]");
+        sha.finalize().into()
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.json)
+    }
+}
+
+/// The escapes that `serde_json` writes as `\u00XX`, turned back into the characters themselves.
+fn verbatim_controls(json: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(json.len());
+    let mut rest = json.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        match (first, tail) {
+            (b'\\', [b'u', b'0', b'0', high, low, after @ ..]) => {
+                let digits = [*high, *low];
+                let code = std::str::from_utf8(&digits).ok().and_then(|hex| u8::from_str_radix(hex, 16).ok());
+                out.push(code.unwrap_or(b'?'));
+                rest = after;
+            }
+            (b'\\', [escaped, after @ ..]) => {
+                out.extend_from_slice(&[b'\\', *escaped]);
+                rest = after;
+            }
+            _ => {
+                out.push(first);
+                rest = tail;
+            }
+        }
+    }
+    out
+}
+
+/// Writes a JSON string. `serde_json` escapes exactly the seven characters of NIP-01 by name, and the other control
+/// characters as `\u00XX`.
+fn write_string(out: &mut Vec<u8>, text: &str) {
+    let _ = serde_json::to_writer(out, text);
+}
+
+#[derive(Deserialize)]
+struct Wire<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow)]
+    pubkey: Cow<'a, str>,
+    created_at: u64,
+    kind: u64,
+    tags: Tags,
+    #[serde(borrow)]
+    content: Cow<'a, str>,
+    #[serde(borrow)]
+    sig: Cow<'a, str>,
+}
+
+/// serde's message without the position, which says nothing to a client that sent one line.
+fn shape_error(error: serde_json::Error) -> String {
+    let text = error.to_string();
+    text.split(" at line ").next().unwrap_or_default().to_owned()
+}
+
+/// The tags of an event, packed: one text and two lists of offsets, however many tags there are.
+#[derive(Default, Clone)]
+pub struct Tags {
+    text: String,
+    /// Where each string ends in `text`.
+    ends: Vec<u32>,
+    /// Where each tag ends in `ends`.
+    tags: Vec<u32>,
+}
+
+impl Tags {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.tags.len()
+    }
+
+    /// True when there are none.
+    pub fn is_empty(&self) -> bool {
+        self.tags.is_empty()
+    }
+
+    /// Each tag in order.
+    pub fn iter(&self) -> impl Iterator<Item = Tag<'_>> + Clone {
+        (0..self.tags.len()).filter_map(|index| self.nth(index))
+    }
+
+    fn nth(&self, index: usize) -> Option<Tag<'_>> {
+        let start = if index == 0 { 0 } else { *self.tags.get(index - 1)? };
+        let end = *self.tags.get(index)?;
+        Some(Tag { of: self, strings: start as usize..end as usize })
+    }
+
+    /// The value (second string) of the first tag of that name.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.iter().find(|tag| tag.name() == name && tag.len() > 1).and_then(|tag| tag.value())
+    }
+
+    /// The values (second string) of all tags of that name.
+    pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.iter().filter(move |tag| tag.name() == name).filter_map(|tag| tag.value())
+    }
+
+    /// What relays index (NIP-01): letter and value of every tag with a single-letter name and a value.
+    pub fn indexed(&self) -> impl Iterator<Item = (u8, &str)> {
+        self.iter().filter_map(|tag| match tag.name().as_bytes() {
+            [letter] if letter.is_ascii_alphabetic() => tag.value().map(|value| (*letter, value)),
+            _ => None,
+        })
+    }
+
+    fn write_json(&self, out: &mut Vec<u8>) {
+        out.push(b'[');
+        for (index, tag) in self.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            out.push(b'[');
+            for (index, text) in tag.iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                write_string(out, text);
+            }
+            out.push(b']');
+        }
+        out.push(b']');
+    }
+}
+
+/// One tag.
+#[derive(Clone)]
+pub struct Tag<'a> {
+    of: &'a Tags,
+    strings: Range<usize>,
+}
+
+impl<'a> Tag<'a> {
+    /// The string at `index`.
+    pub fn get(&self, index: usize) -> Option<&'a str> {
+        let at = self.strings.start + index;
+        if at >= self.strings.end {
+            return None;
+        }
+        let start = if at == 0 { 0 } else { *self.of.ends.get(at - 1)? };
+        self.of.text.get(start as usize..*self.of.ends.get(at)? as usize)
+    }
+
+    /// The first string.
+    pub fn name(&self) -> &'a str {
+        self.get(0).unwrap_or_default()
+    }
+
+    /// The second string.
+    pub fn value(&self) -> Option<&'a str> {
+        self.get(1)
+    }
+
+    /// How many strings it has, at least one.
+    pub fn len(&self) -> usize {
+        self.strings.len()
+    }
+
+    /// Never: a tag has at least one string.
+    pub fn is_empty(&self) -> bool {
+        self.strings.is_empty()
+    }
+
+    /// Its strings.
+    pub fn iter(&self) -> impl Iterator<Item = &'a str> + use<'a, '_> {
+        (0..self.len()).filter_map(|index| self.get(index))
+    }
+}
+
+impl<'de> Deserialize<'de> for Tags {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+        impl<'de> Visitor<'de> for List {
+            type Value = Tags;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("tags: an array of arrays of strings")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Tags, A::Error> {
+                let mut tags = Tags::default();
+                while seq.next_element_seed(OneTag(&mut tags))?.is_some() {}
+                Ok(tags)
+            }
+        }
+        deserializer.deserialize_seq(List)
+    }
+}
+
+struct OneTag<'t>(&'t mut Tags);
+
+impl<'de> serde::de::DeserializeSeed<'de> for OneTag<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for OneTag<'_> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a tag: an array of strings")
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let tags = self.0;
+        let before = tags.ends.len();
+        while seq.next_element_seed(OneString(tags))?.is_some() {}
+        if tags.ends.len() == before {
+            return Err(A::Error::custom("a tag is empty"));
+        }
+        let end = u32::try_from(tags.ends.len()).map_err(|_| A::Error::custom("too many tags"))?;
+        tags.tags.push(end);
+        Ok(())
+    }
+}
+
+struct OneString<'t>(&'t mut Tags);
+
+impl<'de> serde::de::DeserializeSeed<'de> for OneString<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for OneString<'_> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
+        self.0.text.push_str(text);
+        let end = u32::try_from(self.0.text.len()).map_err(|_| E::custom("tags are too long"))?;
+        self.0.ends.push(end);
+        Ok(())
+    }
+}
+
+/// A `kind:pubkey:d` reference, the value of an `a` tag (NIP-01).
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Address {
+    /// A replaceable or addressable kind.
+    pub kind: u16,
+    /// The author.
+    pub pubkey: PublicKey,
+    /// The first `d` value; empty for replaceable kinds.
+    pub d: String,
+}
+
+impl Address {
+    /// Reads `kind:pubkey:d`. For replaceable kinds the part after the second colon is empty and the colon may be
+    /// missing. `None` for kinds that have no address.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, ':');
+        let kind = parts.next()?.parse().ok()?;
+        let pubkey = PublicKey::from_hex(parts.next()?)?;
+        let d = match (Class::of(kind), parts.next()) {
+            (Class::Replaceable, None | Some("")) => "",
+            (Class::Addressable, Some(d)) => d,
+            _ => return None,
+        };
+        Some(Self { kind, pubkey, d: d.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(tags: &str, content: &str) -> Result<Event, String> {
+        Event::parse(&format!(
+            r#"{{"id":"{0}","pubkey":"{0}","created_at":1,"kind":1,"tags":{tags},"content":{content},"sig":"{0}{0}"}}"#,
+            "ab".repeat(32)
+        ))
+    }
+
+    #[test]
+    fn parses_to_canonical_json() {
+        let event = with(r#"[["d","x","y"],["e"]]"#, r#""a\/b\u000a\u0001\u007f""#).unwrap();
+        assert!(event.json().ends_with(&format!(
+            r#""tags":[["d","x","y"],["e"]],"content":"a/b\n\u0001{}","sig":"{}"}}"#,
+            '\u{7f}',
+            "ab".repeat(64)
+        )));
+        assert_eq!(event.content(), "a/b\n\u{1}\u{7f}");
+        assert_eq!(event.d(), "x");
+        assert_eq!(event.tags.indexed().collect::<Vec<_>>(), [(b'd', "x")]);
+        assert_eq!(event.tags.len(), 2);
+        assert_eq!(verbatim_controls("\"a\\\\u0001\\u0001\\n\""), b"\"a\\\\u0001\x01\\n\"");
+    }
+
+    #[test]
+    fn refuses_wrong_shapes() {
+        for (tags, content) in [
+            ("[[]]", "\"\""),
+            ("[[1]]", "\"\""),
+            ("[null]", "\"\""),
+            ("{}", "\"\""),
+            ("[]", "1"),
+            ("[]", "\"\\ud800\""),
+        ] {
+            assert!(with(tags, content).is_err(), "{tags} {content}");
+        }
+        let good = with("[]", "\"\"").unwrap();
+        for (from, to) in [
+            ("\"kind\":1", "\"kind\":65536"),
+            ("\"kind\":1", "\"kind\":-1"),
+            ("\"kind\":1", "\"kind\":1e0"),
+            ("\"kind\":1", "\"kind\":\"1\""),
+            ("\"kind\":1", "\"kind\":1,\"kind\":1"),
+            ("\"created_at\":1", "\"created_at\":1e10"),
+            ("\"created_at\":1", "\"created_at\":17179869184"),
+            ("{\"id\":\"ab", "{\"id\":\"AB"),
+            ("\"content\":\"\",", ""),
+        ] {
+            assert!(good.json().contains(from));
+            assert!(Event::parse(&good.json().replace(from, to)).is_err(), "{from} -> {to}");
+        }
+        assert!(Event::parse(&good.json().replace("\"kind\":1", "\"extra\":[{}],\"kind\":1")).is_ok());
+    }
+
+    #[test]
+    fn reads_addresses() {
+        let key = "ab".repeat(32);
+        let address = |text: &str| Address::parse(&text.replace("KEY", &key));
+        assert_eq!(address("30023:KEY:a:b").map(|a| a.d), Some("a:b".to_owned()));
+        assert_eq!(address("10002:KEY:").map(|a| a.d), Some(String::new()));
+        assert_eq!(address("0:KEY").map(|a| a.kind), Some(0));
+        for bad in ["1:KEY:", "30023:KEY", "10002:KEY:x", "x:KEY:", "30023:AB:", ""] {
+            assert_eq!(address(bad), None, "{bad}");
+        }
+    }
+}

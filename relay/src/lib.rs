@@ -1,0 +1,13 @@
+//! picorelay: a self-hosted nostr relay, and the meeting point of pico nodes.
+//!
+//! Modules in reading order: what an event is ([`event`], [`verify`], [`filter`]), who may see it ([`guard`]), where it is
+//! kept ([`store`]).
+
+pub mod clock;
+pub mod config;
+pub mod event;
+pub mod filter;
+pub mod guard;
+pub mod store;
+pub mod vanish;
+pub mod verify;

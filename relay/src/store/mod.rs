@@ -1,0 +1,248 @@
+//! Where events are kept: what a backend must do, and the threads that drive it.
+//!
+//! A backend is two blocking traits, [`Writer`] (there is one) and [`Reader`] (there are a few). [`Store`] owns their
+//! threads. Backends: [`sqlite`] is the real one, [`memory`] the plain one that tests compare it with. What must hold of
+//! any backend is written as code in [`conformance`].
+
+pub mod memory;
+mod pool;
+mod row;
+pub mod sqlite;
+mod writer;
+
+use std::sync::Arc;
+
+pub use pool::{Readers, Stopped};
+pub use row::{Body, Row, StoredTags, stored_tags};
+
+use crate::clock::Timestamp;
+use crate::event::Id;
+use crate::filter::Filter;
+use crate::guard::Viewer;
+use crate::verify::Verified;
+
+/// The order in which events were saved: 1, 2, 3, .. for the life of a database. Not reused after a deletion.
+pub type Seq = u64;
+
+/// What became of an event. An outcome, not an error.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Saved {
+    /// Stored now.
+    New(Seq),
+    /// Was already stored.
+    Duplicate,
+    /// A replaceable or addressable event of which a newer version is stored (or, at the same second, one of lower id).
+    Superseded,
+    /// Its author (for gift wraps: its recipient) deleted it before (NIP-09).
+    Deleted,
+    /// Its author asked to vanish later than it was made (NIP-62).
+    Vanished,
+    /// It has expired (NIP-40).
+    Expired,
+}
+
+/// What a batch did.
+#[derive(Default, Debug)]
+pub struct Batch {
+    /// One for each event, in order.
+    pub saved: Vec<Saved>,
+    /// What was removed by replacement, deletion or vanishing, so that caches can forget it.
+    pub removed: Vec<Id>,
+}
+
+/// A backend could not do what it must always be able to do. Nothing of the batch at hand was kept.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database failed: disk full, file damaged, no permission.
+    #[error("database: {0}")]
+    Database(#[from] rusqlite::Error),
+    /// A file operation failed.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// The data folder is in use by another process.
+    #[error("the data folder {0} is in use by another picorelay")]
+    Locked(String),
+    /// The database was written by a newer version of this program.
+    #[error("the database has schema version {found}, this program knows up to {known}")]
+    Newer {
+        /// In the file.
+        found: i64,
+        /// Here.
+        known: i64,
+    },
+}
+
+/// Makes the two halves. All halves of one backend see the same events.
+pub trait Backend: Send + Sync + 'static {
+    /// The writing half. Called once.
+    fn writer(&self) -> Result<Box<dyn Writer>, StoreError>;
+    /// A reading half, for one thread.
+    fn reader(&self) -> Result<Box<dyn Reader>, StoreError>;
+}
+
+/// The only one who writes.
+pub trait Writer: Send {
+    /// Saves events in order, in one transaction, durable on return.
+    ///
+    /// For each event, as if the others of the batch before it were already stored:
+    /// 1. its id is stored: [`Saved::Duplicate`];
+    /// 2. it has expired at `now`: `Expired`;
+    /// 3. a stored or earlier vanish request (kind 62 that names this relay) of its author, or for a gift wrap (1059) of
+    ///    one of its `p` tags, is as new or newer: `Vanished`. Kind 62 itself is exempt;
+    /// 4. a kind 5 of its author (for a gift wrap: of one of its `p` tags) named its id, or named its address with a
+    ///    `created_at` as new or newer: `Deleted`. Kind 5 and 62 themselves are exempt;
+    /// 5. it is replaceable or addressable and a version with a higher `created_at`, or the same and a lower id, is
+    ///    stored: `Superseded`. Else older versions are removed;
+    /// 6. it is stored: `New`. Then, if it is kind 5, what it names is removed and remembered (NIP-09); if it is kind 62
+    ///    and `vanishes` says that it names this relay, everything of its author, and gift wraps to them, up to its
+    ///    `created_at` goes, deletion requests included, but no kind 62 (NIP-62).
+    ///
+    /// Ephemeral kinds are never given to it.
+    fn save(&mut self, batch: &[Verified], now: Timestamp) -> Result<Batch, StoreError>;
+
+    /// Removes at most `max` events that have expired at `now`, and says which.
+    fn sweep_expired(&mut self, now: Timestamp, max: usize) -> Result<Vec<Id>, StoreError>;
+
+    /// Work that may wait for a quiet moment (search index, checkpoint), for about as long as a large commit takes.
+    /// True when there is more.
+    fn tend(&mut self) -> Result<bool, StoreError>;
+
+    /// The last number given out.
+    fn last_seq(&self) -> Seq;
+}
+
+/// Reads a consistent state for each call.
+pub trait Reader: Send {
+    /// Goes on with `scan` for one slice, and appends what it found to `rows`: newest first, equal times by lowest id,
+    /// each event once even if several filters match. Filters with `search` come first, by relevance.
+    fn scan(&mut self, scan: &mut Scan, slice: Slice, rows: &mut Vec<Row>) -> Result<Step, StoreError>;
+
+    /// True when an event with this id is stored.
+    fn contains(&mut self, id: &Id) -> Result<bool, StoreError>;
+
+    /// How many events are stored, roughly and cheaply.
+    fn len_estimate(&mut self) -> Result<u64, StoreError>;
+}
+
+/// A question to the store.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// What is asked for; an event must match one of them.
+    pub filters: Arc<[Filter]>,
+    /// Who asks: private events of others are left out.
+    pub viewer: Viewer,
+    /// Expired events are left out.
+    pub now: Timestamp,
+    /// Events saved later than this are left out: the live side has them.
+    pub seq_max: Seq,
+    /// The limit of a filter that names none.
+    pub limit_default: u64,
+    /// The most for each filter.
+    pub limit_max: u64,
+    /// False when only ids and times are wanted: rows come with an empty body.
+    pub bodies: bool,
+}
+
+impl Query {
+    /// A question of the operator: everything, without limits.
+    pub fn everything(filters: Vec<Filter>, now: Timestamp) -> Self {
+        Self {
+            filters: filters.into(),
+            viewer: Viewer::operator(),
+            now,
+            seq_max: Seq::MAX,
+            limit_default: u64::MAX,
+            limit_max: u64::MAX,
+            bodies: true,
+        }
+    }
+}
+
+/// A query that is being answered, a slice at a time.
+#[derive(Debug)]
+pub struct Scan {
+    /// The question.
+    pub query: Query,
+    /// One for each filter.
+    pub streams: Vec<Stream>,
+    /// The last row given, after which the next slice goes on.
+    pub after: Option<After>,
+}
+
+/// Where a slice ended: an event, and the backend's own key of it.
+#[derive(Clone, Copy, Debug)]
+pub struct After {
+    /// `created_at` of the last row that was looked at.
+    pub created_at: Timestamp,
+    /// Its id.
+    pub id: Id,
+    /// The backend's sort key of it, 0 if it has none.
+    pub key: i64,
+}
+
+/// How far one filter is.
+#[derive(Clone, Copy, Debug)]
+pub struct Stream {
+    /// How many events it may still give.
+    pub left: u64,
+    /// Whether it is done, and how (NIP-67).
+    pub end: Option<End>,
+}
+
+/// How the answer to a filter ended (NIP-67).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// Everything that matches was given.
+    Finish,
+    /// More matches than were given.
+    More,
+    /// The limit was reached, and nobody looked whether there is more.
+    Unknown,
+}
+
+impl Scan {
+    /// Starts to answer `query`.
+    pub fn new(query: Query) -> Self {
+        let streams = query
+            .filters
+            .iter()
+            .map(|filter| Stream {
+                left: filter.limit.unwrap_or(query.limit_default).min(query.limit_max),
+                end: filter.is_never().then_some(End::Finish),
+            })
+            .collect();
+        Self { query, streams, after: None }
+    }
+
+    /// How the whole answer ended: `finish` only if all filters did, `more` if any has more (NIP-67).
+    pub fn end(&self) -> End {
+        let ends = || self.streams.iter().map(|stream| stream.end.unwrap_or(End::Unknown));
+        if ends().any(|end| end == End::More) {
+            End::More
+        } else if ends().all(|end| end == End::Finish) {
+            End::Finish
+        } else {
+            End::Unknown
+        }
+    }
+}
+
+/// How much one slice of a scan may do before others have their turn.
+#[derive(Clone, Copy, Debug)]
+pub struct Slice {
+    /// Rows given.
+    pub rows: usize,
+    /// Bytes of bodies given.
+    pub bytes: usize,
+    /// Index entries and events looked at, whether they match or not.
+    pub examined: usize,
+}
+
+/// Whether a scan goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// The slice is used up.
+    Again,
+    /// All streams have an end.
+    Done,
+}

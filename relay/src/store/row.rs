@@ -1,0 +1,119 @@
+//! A stored event as it is read: its head, and its canonical JSON, which is never parsed on the way out.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::event::{Id, PublicKey};
+use crate::verify::Verified;
+
+/// One answer of a scan.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Event id.
+    pub id: Id,
+    /// Author.
+    pub pubkey: PublicKey,
+    /// Unix seconds.
+    pub created_at: Timestamp,
+    /// Kind.
+    pub kind: u16,
+    /// The canonical JSON, empty when the query wanted no bodies.
+    pub body: Body,
+}
+
+/// Canonical JSON, shared by all who send it.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// Of an event that is in memory anyway.
+    Event(Verified),
+    /// As read from the database.
+    Json(Arc<str>),
+}
+
+impl Body {
+    /// The JSON.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Event(event) => event.json(),
+            Self::Json(json) => json,
+        }
+    }
+}
+
+/// The single-letter tags of an event, read from its canonical JSON without building it.
+pub fn stored_tags(json: &str) -> StoredTags<'_> {
+    let rest = json.find(",\"tags\":[").and_then(|at| json.get(at + 9..)).unwrap_or_default();
+    StoredTags { rest }
+}
+
+/// Iterator of [`stored_tags`]: letter and value.
+#[derive(Clone)]
+pub struct StoredTags<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Iterator for StoredTags<'a> {
+    type Item = (u8, Cow<'a, str>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let inner = self.rest.strip_prefix(',').unwrap_or(self.rest).strip_prefix('[')?;
+            let (name, mut rest) = string(inner)?;
+            let mut value = None;
+            while let Some(more) = rest.strip_prefix(',') {
+                let (text, after) = string(more)?;
+                value.get_or_insert(text);
+                rest = after;
+            }
+            self.rest = rest.strip_prefix(']')?;
+            if let ([letter], Some(value)) = (name.as_bytes(), value)
+                && letter.is_ascii_alphabetic()
+            {
+                let value = if value.contains('\\') {
+                    Cow::Owned(serde_json::from_str(&format!("\"{value}\"")).unwrap_or_default())
+                } else {
+                    Cow::Borrowed(value)
+                };
+                return Some((*letter, value));
+            }
+        }
+    }
+}
+
+/// Splits a JSON string, still escaped, from what follows it.
+fn string(json: &str) -> Option<(&str, &str)> {
+    let body = json.strip_prefix('"')?;
+    let bytes = body.as_bytes();
+    let mut at = 0;
+    loop {
+        match bytes.get(at)? {
+            b'"' => return Some((body.get(..at)?, body.get(at + 1..)?)),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Event;
+
+    #[test]
+    fn reads_the_tags_that_the_event_has() {
+        let hex = "ab".repeat(32);
+        for tags in
+            ["[]", r#"[["e","1","x"],["ee","2"],["p"],["t","a\"b\\"],["-"],["\n","x"],["Z","]["]]"#, r#"[["t",""]]"#]
+        {
+            let event = Event::parse(&format!(
+                r#"{{"id":"{hex}","pubkey":"{hex}","created_at":1,"kind":1,"tags":{tags},"content":"[\"e\"]","sig":"{hex}{hex}"}}"#
+            ))
+            .unwrap();
+            let stored: Vec<_> =
+                stored_tags(event.json()).map(|(letter, value)| (letter, value.into_owned())).collect();
+            let parsed: Vec<_> = event.tags.indexed().map(|(letter, value)| (letter, value.to_owned())).collect();
+            assert_eq!(stored, parsed, "{tags}");
+        }
+    }
+}
