@@ -106,7 +106,7 @@ impl Layers {
                 (Some(Value::Table(_)), _, _) => {
                     self.problem(Some(place_here), &path, "is a section, not a value".to_owned());
                 }
-                (Some(_), _, Some(value)) => self.set(place_here, &path, &[value.clone()]),
+                (Some(_), _, Some(value)) => self.set(place_here, &path, std::slice::from_ref(value)),
                 (Some(_), _, None) => {}
             }
         }
