@@ -3,11 +3,15 @@
 //! Modules in reading order: what an event is ([`event`], [`verify`], [`filter`]), who may see it ([`guard`]), where it is
 //! kept ([`store`]).
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod event;
 pub mod filter;
 pub mod guard;
+pub mod http;
+pub mod keys;
+pub mod nips;
 pub mod store;
 pub mod vanish;
 pub mod verify;

@@ -1,12 +1,17 @@
 //! Every option: documented fields are the manual, `Default` is the policy.
 //!
 //! A file (TOML), then environment variables `PICORELAY_<SECTION>__<FIELD>`, then flags; the later wins. Limits that are
-//! 0 are switched off where the field says so.
+//! 0 are switched off where the field says so. How it is read: [`load`]; what a value must mean: [`check`].
+
+pub mod check;
+pub mod load;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+pub use load::{ConfigError, Problem};
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -40,11 +45,21 @@ pub struct Server {
     /// vanish requests (NIP-62) are compared with it. Empty: `ws://` and the address it listens on.
     pub public_url: String,
     /// Addresses or networks of reverse proxies whose `X-Forwarded-For` is believed, such as `127.0.0.1` or `10.0.0.0/8`.
+    #[serde(deserialize_with = "load::networks")]
     pub trusted_proxies: Vec<ipnet::IpNet>,
     /// How long a stop waits for what is under way.
     pub drain_seconds: u64,
     /// Answer `/metrics`.
     pub metrics: bool,
+    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or by module, such as `info,picorelay::store=debug`.
+    pub log: String,
+}
+
+impl Server {
+    /// The URL by which clients know this relay: the configured one, or one made of the address it listens on.
+    pub fn url(&self, listening: SocketAddr) -> String {
+        if self.public_url.is_empty() { format!("ws://{listening}") } else { self.public_url.clone() }
+    }
 }
 
 /// What it says of itself (NIP-11, landing page).
@@ -81,7 +96,8 @@ pub enum Durability {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Storage {
-    /// `full` or `normal`.
+    /// When an `OK` is given. `full`: after the commit is on disk, nothing acknowledged is ever lost. `normal`: after the
+    /// commit, a power cut may lose the last moments, the database stays whole.
     pub durability: Durability,
     /// Threads that answer queries. 0: one for each core, at most 4.
     pub readers: usize,
@@ -210,6 +226,7 @@ impl Default for Server {
             trusted_proxies: Vec::new(),
             drain_seconds: 10,
             metrics: true,
+            log: "info".into(),
         }
     }
 }

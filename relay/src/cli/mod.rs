@@ -1,0 +1,278 @@
+//! The command line: one file for each command.
+//!
+//! Exit codes: 0 done, 1 failed (said on stderr), 2 used wrongly (clap says how).
+
+mod check;
+mod export;
+mod import;
+mod key;
+mod serve;
+
+use std::error::Error;
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::config::Config;
+use crate::filter::Filter;
+
+/// What a command comes to. The error is printed with its causes, and the exit code is 1.
+pub type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
+
+/// A self-hosted nostr relay.
+///
+/// Without a command it serves. With no configuration at all it listens on 127.0.0.1:7420 and keeps its data in ./data.
+#[derive(Debug, Parser)]
+#[command(name = "picorelay", version, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// The configuration file [default: $PICORELAY_CONFIG, or ./picorelay.toml if there is one]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+
+    /// The folder of the database and the relay's keys; made if missing [default: ./data]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub data: Option<PathBuf>,
+
+    /// For `serve`.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  picorelay                                      Serve on 127.0.0.1:7420
+  picorelay --listen 0.0.0.0:7420 --data /srv/relay
+  picorelay import notes.jsonl                   Take in events, one JSON object a line
+  picorelay export backup.jsonl                  Write out everything
+  picorelay check                                Say what is wrong with the configuration
+
+Every option of the configuration is also an environment variable: `listen` in section [server] is
+PICORELAY_SERVER__LISTEN. Flags win over the environment, the environment over the file.";
+
+/// One for each file beside this one.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve clients until SIGTERM or Ctrl-C (this is what happens without a command)
+    ///
+    /// Prints one line with its addresses when it is ready. On SIGTERM it takes no more connections, finishes what is
+    /// under way, and exits with 0.
+    #[command(after_help = "\
+Examples:
+  picorelay serve --listen 127.0.0.1:0           Take a free port and print it
+  picorelay serve --config /etc/picorelay.toml")]
+    Serve(ServeArgs),
+
+    /// Take in events from files or stdin
+    ///
+    /// One NIP-01 event object a line (JSONL). Each is checked like one that a client sends; events that are there
+    /// already are counted and skipped, so it can be run again. The server must not be running on the same data folder.
+    #[command(after_help = "\
+Examples:
+  picorelay import a.jsonl b.jsonl
+  nak req -k 1 wss://relay.example | picorelay import -
+  zcat backup.jsonl.gz | picorelay import")]
+    Import(ImportArgs),
+
+    /// Write out events as JSONL
+    ///
+    /// One NIP-01 event object a line, newest first. Private events are included: the result is for the operator's eyes.
+    #[command(after_help = "\
+Examples:
+  picorelay export backup.jsonl
+  picorelay export | gzip > backup.jsonl.gz
+  picorelay export --filter '{\"kinds\":[0,3,10002]}' profiles.jsonl
+  picorelay export --filter '{\"since\":1767225600}' - | picorelay import --data ./other")]
+    Export(ExportArgs),
+
+    /// Check the configuration and say what is wrong, with file, line and option
+    ///
+    /// Reads what `serve` would read, and starts nothing. Exits with 0 if `serve` would accept it.
+    #[command(after_help = "\
+Examples:
+  picorelay check --config /etc/picorelay.toml
+  picorelay check --show                         Print all options as they are in effect
+  picorelay check --ready                        Also ask the running server whether it is ready")]
+    Check(CheckArgs),
+
+    /// Show the relay's own public key, and make one if there is none
+    ///
+    /// It is kept in relay.key in the data folder, readable only by its owner. With it the relay signs what it says
+    /// itself. Keep a copy of the file with your backups.
+    #[command(after_help = "\
+Examples:
+  picorelay key                                  Public key, as npub and hex
+  picorelay key --secret                         Secret key, as nsec: show it to nobody")]
+    Key(KeyArgs),
+}
+
+/// Arguments of `serve`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ServeArgs {
+    /// Address and port; port 0 takes a free one [default: 127.0.0.1:7420]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Option<SocketAddr>,
+}
+
+/// Arguments of `import`.
+#[derive(Args, Clone, Debug)]
+pub struct ImportArgs {
+    /// Files of events, one a line; `-` is stdin
+    #[arg(value_name = "FILE", default_value = "-")]
+    pub files: Vec<PathBuf>,
+}
+
+/// Arguments of `export`.
+#[derive(Args, Clone, Debug)]
+pub struct ExportArgs {
+    /// Where to write; `-` is stdout
+    #[arg(value_name = "FILE", default_value = "-")]
+    pub file: PathBuf,
+
+    /// Only events that match this NIP-01 filter; may be given several times, one match is enough
+    #[arg(long = "filter", value_name = "JSON", value_parser = filter)]
+    pub filters: Vec<Filter>,
+}
+
+/// Arguments of `check`.
+#[derive(Args, Clone, Debug)]
+pub struct CheckArgs {
+    /// Print all options as they are in effect
+    #[arg(long)]
+    pub show: bool,
+
+    /// Also ask the server that runs with this configuration whether it is ready
+    #[arg(long)]
+    pub ready: bool,
+}
+
+/// Arguments of `key`.
+#[derive(Args, Clone, Debug)]
+pub struct KeyArgs {
+    /// Print the secret key instead
+    #[arg(long)]
+    pub secret: bool,
+}
+
+/// Reads the arguments of this process and does what they say.
+pub async fn main() -> ExitCode {
+    match run(Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        // Who reads our output has seen enough: `picorelay export | head`.
+        Err(error) if is_broken_pipe(error.as_ref()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr().lock(), "{}", with_causes(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Does what the arguments say.
+pub async fn run(cli: Cli) -> Outcome {
+    let listen = match (&cli.command, cli.serve.listen) {
+        (None, listen) => listen,
+        (Some(Command::Serve(args)), listen) => args.listen.or(listen),
+        (Some(_), None) => None,
+        (Some(_), Some(_)) => {
+            Cli::command().error(ErrorKind::ArgumentConflict, "--listen is only for serve").exit();
+        }
+    };
+    let mut config = Config::load_default(cli.config.as_deref())?;
+    config.server.listen = listen.unwrap_or(config.server.listen);
+    config.server.data = cli.data.unwrap_or(config.server.data);
+
+    match cli.command {
+        None | Some(Command::Serve(_)) => {
+            start_log(&config);
+            Box::pin(serve::run(config)).await
+        }
+        Some(Command::Import(args)) => {
+            start_log(&config);
+            Box::pin(import::run(args, config)).await
+        }
+        Some(Command::Export(args)) => {
+            start_log(&config);
+            Box::pin(export::run(args, config)).await
+        }
+        Some(Command::Check(args)) => check::run(args, config).await,
+        Some(Command::Key(args)) => key::run(args, &config),
+    }
+}
+
+/// Writes one line to stdout, now.
+fn say(line: impl Display) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{line}")?;
+    stdout.flush()
+}
+
+/// Logs go to stderr, so that stdout holds only what was asked for.
+fn start_log(config: &Config) {
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(&config.server.log)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
+    // An error means that there is a log already.
+    let _ = log.try_init();
+}
+
+fn filter(json: &str) -> Result<Filter, String> {
+    Filter::parse(json).map_err(|error| error.to_string())
+}
+
+fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        // Many errors already say what their cause says.
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments() {
+        Cli::command().debug_assert();
+        for (arguments, fine) in [
+            ("", true),
+            ("--listen 127.0.0.1:0 --data d --config c", true),
+            ("serve --listen 127.0.0.1:0 --data d --config c", true),
+            ("--data d serve --listen [::1]:0", true),
+            ("--listen localhost", false),
+            ("import", true),
+            ("import - a b --data d", true),
+            ("export", true),
+            ("export - --filter {\"kinds\":[1]} --filter {}", true),
+            ("export --filter {\"kind\":1}", false),
+            ("export a b", false),
+            ("check --listen 127.0.0.1:0", false),
+            ("check --ready --show", true),
+            ("key --secret", true),
+            ("unknown", false),
+        ] {
+            let given = ["picorelay"].into_iter().chain(arguments.split_whitespace());
+            let parsed = Cli::try_parse_from(given);
+            assert_eq!(parsed.is_ok(), fine, "{arguments}: {parsed:?}");
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! What the values of options must mean, beyond their types.
+
+use nostr::key::PublicKey;
+use nostr::types::url::{RelayUrl, Url};
+use toml::Value;
+
+use super::load::{leaves, table};
+use super::{Config, Info, Server};
+use crate::guard::GIFT_WRAP;
+
+/// Direct messages (NIP-04).
+const DIRECT_MESSAGE: u16 = 4;
+/// The smallest frame the negentropy protocol works with.
+const NEGENTROPY_FRAME_BYTES_MIN: u64 = 4096;
+/// What an event of ordinary size needs, so that a typing error is not taken for a limit.
+const MESSAGE_BYTES_MIN: usize = 1024;
+
+/// Options for which 0 has a meaning. All other numbers must be at least 1.
+const MAY_BE_ZERO: &[&str] = &[
+    "server.drain_seconds",
+    "storage.readers",
+    "limits.connections_per_address_max",
+    "limits.created_at_future_seconds_max",
+    "limits.created_at_past_seconds_max",
+    "limits.pow_min",
+    "limits.messages_per_minute",
+    "limits.queries_per_minute",
+];
+
+/// Brings lists and keys into the one form the rest of the program expects: sorted, each once, keys as hex.
+pub fn tidy(config: &mut Config) {
+    for kinds in [&mut config.auth.restricted_kinds, &mut config.search.kinds] {
+        kinds.sort_unstable();
+        kinds.dedup();
+    }
+    let networks = &mut config.server.trusted_proxies;
+    networks.iter_mut().for_each(|network| *network = network.trunc());
+    networks.sort_unstable();
+    networks.dedup();
+    if let Some(key) = public_key(&config.info.pubkey) {
+        config.info.pubkey = key.to_hex();
+    }
+}
+
+fn public_key(text: &str) -> Option<PublicKey> {
+    PublicKey::parse(text).ok().filter(|key| key.xonly().is_ok())
+}
+
+/// Everything that is wrong, as option and sentence.
+pub fn check(config: &Config) -> Vec<(String, String)> {
+    let mut problems = zeros(config);
+    let mut problem = |key: &str, what: String| problems.push((key.to_owned(), what));
+    server(&config.server, &mut problem);
+    info(&config.info, &mut problem);
+    let (storage, limits) = (&config.storage, &config.limits);
+    if storage.writer_batch_max > storage.writer_queue_max {
+        problem("storage.writer_batch_max", "is more than storage.writer_queue_max".to_owned());
+    }
+    if limits.limit_default > limits.limit_max {
+        problem("limits.limit_default", format!("is more than limits.limit_max, which is {}", limits.limit_max));
+    }
+    if limits.message_bytes_max < MESSAGE_BYTES_MIN {
+        problem("limits.message_bytes_max", format!("must be at least {MESSAGE_BYTES_MIN}"));
+    }
+    if limits.outbox_bytes_max < limits.message_bytes_max {
+        problem("limits.outbox_bytes_max", "must hold at least one message of limits.message_bytes_max".to_owned());
+    }
+    for kind in [DIRECT_MESSAGE, GIFT_WRAP] {
+        if !config.auth.restricted_kinds.contains(&kind) {
+            problem("auth.restricted_kinds", format!("kind {kind} is private and cannot be left out (NIP-17)"));
+        }
+    }
+    if config.negentropy.frame_bytes_max < NEGENTROPY_FRAME_BYTES_MIN {
+        problem("negentropy.frame_bytes_max", format!("must be at least {NEGENTROPY_FRAME_BYTES_MIN}"));
+    }
+    problems
+}
+
+/// What is allowed, and yet probably not meant.
+pub fn notes(config: &Config) -> Vec<String> {
+    let mut notes = Vec::new();
+    let server = &config.server;
+    let is_open = !server.listen.ip().is_loopback();
+    if server.public_url.is_empty() && (is_open || !server.trusted_proxies.is_empty()) {
+        notes.push(
+            "server.public_url is empty: AUTH (NIP-42) and vanish requests (NIP-62) work only for clients that use the \
+             address it listens on"
+                .to_owned(),
+        );
+    }
+    if server.public_url.starts_with("wss://") && server.trusted_proxies.is_empty() {
+        notes.push(
+            "server.public_url is wss://, so there is a proxy, but server.trusted_proxies is empty: all clients seem to \
+             come from its address"
+                .to_owned(),
+        );
+    }
+    notes
+}
+
+fn zeros(config: &Config) -> Vec<(String, String)> {
+    let table = table(config);
+    let is_wrong =
+        |(key, value): &(String, &Value)| matches!(value, Value::Integer(0)) && !MAY_BE_ZERO.contains(&key.as_str());
+    leaves(&table).into_iter().filter(is_wrong).map(|(key, _)| (key, "must be at least 1".to_owned())).collect()
+}
+
+fn server(server: &Server, problem: &mut impl FnMut(&str, String)) {
+    if server.data.as_os_str().is_empty() {
+        problem("server.data", "must name a folder".to_owned());
+    }
+    if let Err(error) = server.log.parse::<tracing_subscriber::EnvFilter>() {
+        problem("server.log", error.to_string());
+    }
+    if server.public_url.is_empty() {
+        return;
+    }
+    match (RelayUrl::parse(&server.public_url), Url::parse(&server.public_url)) {
+        (Ok(_), Ok(url)) if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() => {
+            problem("server.public_url", "must not have a user, `?` or `#`".to_owned());
+        }
+        (Ok(_), Ok(_)) => {}
+        _ => problem("server.public_url", "must be a URL that starts with ws:// or wss://".to_owned()),
+    }
+}
+
+fn info(info: &Info, problem: &mut impl FnMut(&str, String)) {
+    if !info.pubkey.is_empty() && public_key(&info.pubkey).is_none() {
+        problem("info.pubkey", "must be a public key: npub1.. or 64 hex digits".to_owned());
+    }
+    if !info.contact.is_empty() && Url::parse(&info.contact).is_err() {
+        problem("info.contact", "must be a URI such as mailto:me@example.com or https://example.com".to_owned());
+    }
+    let pages = [("icon", &info.icon), ("banner", &info.banner), ("terms_of_service", &info.terms_of_service)];
+    for (name, text) in pages {
+        let is_web = Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+        if !text.is_empty() && !is_web {
+            problem(&format!("info.{name}"), "must be a URL that starts with http:// or https://".to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_fine() {
+        assert_eq!(check(&Config::default()), []);
+        let mut tidied = Config::default();
+        tidy(&mut tidied);
+        assert_eq!(tidied, Config::default());
+    }
+
+    #[test]
+    fn every_problem_is_found() {
+        let mut config = Config::default();
+        config.server.public_url = "https://relay.example".into();
+        config.server.log = "loud=very".into();
+        config.info.pubkey = "me".into();
+        config.info.contact = "me".into();
+        config.info.icon = "javascript:alert(1)".into();
+        config.storage.writer_batch_max = 1_000_000;
+        config.limits.limit_default = 6_000;
+        config.limits.filters_max = 0;
+        config.limits.message_bytes_max = 10;
+        config.limits.outbox_bytes_max = 9;
+        config.auth.restricted_kinds = vec![4];
+        config.negentropy.frame_bytes_max = 100;
+        let mut keys: Vec<String> = check(&config).into_iter().map(|(key, _)| key).collect();
+        keys.sort();
+        assert_eq!(
+            keys,
+            [
+                "auth.restricted_kinds",
+                "info.contact",
+                "info.icon",
+                "info.pubkey",
+                "limits.filters_max",
+                "limits.limit_default",
+                "limits.message_bytes_max",
+                "limits.outbox_bytes_max",
+                "negentropy.frame_bytes_max",
+                "server.log",
+                "server.public_url",
+                "storage.writer_batch_max",
+            ]
+        );
+    }
+
+    #[test]
+    fn every_option_that_may_be_zero_exists() {
+        let table = table(&Config::default());
+        let known = leaves(&table);
+        for name in MAY_BE_ZERO {
+            assert!(known.iter().any(|(key, _)| key == name), "{name}");
+        }
+    }
+
+    #[test]
+    fn public_urls() {
+        for (url, fine) in [
+            ("", true),
+            ("wss://relay.example", true),
+            ("ws://127.0.0.1:7420/", true),
+            ("ws://[::1]:7420", true),
+            ("wss://relay.example/nostr", true),
+            ("relay.example", false),
+            ("wss://", false),
+            ("wss://me@relay.example", false),
+            ("wss://relay.example?a=b", false),
+            ("wss://relay.example/#top", false),
+        ] {
+            let mut config = Config::default();
+            config.server.public_url = url.into();
+            assert_eq!(check(&config).is_empty(), fine, "{url}: {:?}", check(&config));
+        }
+    }
+
+    #[test]
+    fn lists_and_keys_are_brought_into_one_form() {
+        let mut config = Config::default();
+        config.auth.restricted_kinds = vec![1059, 4, 4];
+        config.info.pubkey = "npub180cvv07tjdrrgpa0j7j7tmnyl2yr6yr7l8j4s3evf6u64th6gkwsyjh6w6".into();
+        config.server.trusted_proxies = vec!["10.1.2.3/8".parse().unwrap(), "10.0.0.0/8".parse().unwrap()];
+        tidy(&mut config);
+        assert_eq!(config.auth.restricted_kinds, [4, 1059]);
+        assert_eq!(config.info.pubkey, "3bf0c63fcb93463407af97a5e5ee64fa883d107ef9e558472c4eb9aaaefa459d");
+        assert_eq!(config.server.trusted_proxies, ["10.0.0.0/8".parse().unwrap()]);
+        assert_eq!(check(&config), []);
+    }
+}

@@ -1,0 +1,414 @@
+//! Reads the configuration: file, then environment. Every problem is found, not only the first, each with its place.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Deserializer};
+use toml::de::{DeTable, DeValue};
+use toml::{Table, Value};
+
+use super::{Config, check};
+
+/// The file that is read when none is named.
+pub const FILE: &str = "picorelay.toml";
+/// The environment variable that names the file.
+pub const FILE_VARIABLE: &str = "PICORELAY_CONFIG";
+/// Environment variables with this prefix are options.
+pub const PREFIX: &str = "PICORELAY_";
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where it was written: file and line, or the environment variable. None: it is a default, or the sum of several.
+    pub place: Option<String>,
+    /// The option, such as `server.listen`. Empty for the file as a whole.
+    pub key: String,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+/// The configuration cannot be used; `Display` is one line for each problem.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", lines(.problems))]
+pub struct ConfigError {
+    /// All that is wrong, at least one.
+    pub problems: Vec<Problem>,
+}
+
+impl Config {
+    /// Reads `file` or, if there is none, the file named by `PICORELAY_CONFIG` or `./picorelay.toml` if it exists, and the
+    /// environment of this process.
+    pub fn load_default(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let env = || std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+        let named = env().find(|(name, value)| name == FILE_VARIABLE && !value.is_empty()).map(|(_, value)| value);
+        let usual = Path::new(FILE);
+        let file = file.or(named.as_deref().map(Path::new)).or(usual.exists().then_some(usual));
+        Self::load(file, env().map(|(name, value)| (name, value.to_string_lossy().into_owned())))
+    }
+
+    /// Reads `file`, if any, then those of the environment variables that have our prefix, and checks the result.
+    pub fn load(file: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let mut layers = Layers::new();
+        if let Some(path) = file {
+            layers.file(path);
+        }
+        for (name, value) in env {
+            if name.starts_with(PREFIX) && name != FILE_VARIABLE {
+                layers.variable(&name, &value);
+            }
+        }
+        layers.finish()
+    }
+}
+
+/// The options so far. Each value is tried by itself, so that one that is wrong does not hide the others.
+struct Layers {
+    merged: Table,
+    places: BTreeMap<String, String>,
+    problems: Vec<Problem>,
+}
+
+impl Layers {
+    fn new() -> Self {
+        Self { merged: table(&Config::default()), places: BTreeMap::new(), problems: Vec::new() }
+    }
+
+    fn file(&mut self, path: &Path) {
+        let name = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => self.text(&name, &text),
+            Err(error) => self.problem(Some(name), "", format!("cannot be read: {error}")),
+        }
+    }
+
+    fn text(&mut self, name: &str, text: &str) {
+        let place =
+            |span: Option<std::ops::Range<usize>>| format!("{name}:{}", line(text, span.map_or(0, |s| s.start)));
+        match (DeTable::parse(text), text.parse::<Table>()) {
+            (Ok(spans), Ok(values)) => self.section("", spans.get_ref(), &values, &|start| place(Some(start..start))),
+            (Err(error), _) | (_, Err(error)) => {
+                self.problem(Some(place(error.span())), "", error.message().to_owned());
+            }
+        }
+    }
+
+    fn section(&mut self, path: &str, spans: &DeTable<'_>, values: &Table, place: &dyn Fn(usize) -> String) {
+        for (key, span) in spans {
+            let path = if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
+            let place_here = place(key.span().start);
+            match (lookup(&self.merged, &path), span.get_ref(), values.get(key.get_ref().as_ref())) {
+                (None, _, _) => self.unknown(place_here, &path),
+                (Some(Value::Table(_)), DeValue::Table(inner), Some(Value::Table(values))) => {
+                    self.section(&path, inner, values, place);
+                }
+                (Some(Value::Table(_)), _, _) => {
+                    self.problem(Some(place_here), &path, "is a section, not a value".to_owned());
+                }
+                (Some(_), _, Some(value)) => self.set(place_here, &path, std::slice::from_ref(value)),
+                (Some(_), _, None) => {}
+            }
+        }
+    }
+
+    fn variable(&mut self, name: &str, value: &str) {
+        let path = name.trim_start_matches(PREFIX).to_lowercase().replace("__", ".");
+        let text = Value::String(value.to_owned());
+        match lookup(&self.merged, &path) {
+            None => self.unknown(name.to_owned(), &path),
+            Some(Value::Table(_)) => {
+                self.problem(Some(name.to_owned()), &path, "is a section, not a value".to_owned());
+            }
+            Some(Value::String(_)) => self.set(name.to_owned(), &path, &[text]),
+            Some(_) => match value.parse::<Value>() {
+                Ok(parsed) => self.set(name.to_owned(), &path, &[parsed, text]),
+                Err(_) => self.set(name.to_owned(), &path, &[text]),
+            },
+        }
+    }
+
+    /// Takes the first of `values` that fits. If none does, the problem of the first is told.
+    fn set(&mut self, place: String, path: &str, values: &[Value]) {
+        let mut first = None;
+        for value in values {
+            let mut trial = self.merged.clone();
+            put(&mut trial, path, value.clone());
+            match trial.clone().try_into::<Config>() {
+                Ok(_) => {
+                    self.merged = trial;
+                    self.places.insert(path.to_owned(), place);
+                    return;
+                }
+                Err(error) => first = first.or_else(|| Some(error.message().to_owned())),
+            }
+        }
+        self.problem(Some(place), path, first.unwrap_or_default());
+    }
+
+    fn unknown(&mut self, place: String, path: &str) {
+        let what = match nearest(&self.merged, path) {
+            Some(known) => format!("unknown option, did you mean `{known}`?"),
+            None => "unknown option".to_owned(),
+        };
+        self.problem(Some(place), path, what);
+    }
+
+    fn problem(&mut self, place: Option<String>, key: &str, what: String) {
+        self.problems.push(Problem { place, key: key.to_owned(), what });
+    }
+
+    fn finish(mut self) -> Result<Config, ConfigError> {
+        let mut config: Config = match self.merged.clone().try_into() {
+            Ok(config) => config,
+            Err(error) => {
+                self.problem(None, "", error.message().to_owned());
+                return Err(ConfigError { problems: self.problems });
+            }
+        };
+        check::tidy(&mut config);
+        for (key, what) in check::check(&config) {
+            self.problem(self.places.get(key.as_str()).cloned(), &key, what);
+        }
+        if self.problems.is_empty() { Ok(config) } else { Err(ConfigError { problems: self.problems }) }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [self.place.as_deref().unwrap_or(""), &self.key, &self.what];
+        for (index, part) in parts.iter().filter(|part| !part.is_empty()).enumerate() {
+            write!(f, "{}{part}", if index == 0 { "" } else { ": " })?;
+        }
+        Ok(())
+    }
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// A network as `10.0.0.0/8`, or one address.
+pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let network = |text: &String| match text.parse::<std::net::IpAddr>() {
+        Ok(address) => Ok(IpNet::from(address)),
+        Err(_) => text
+            .parse()
+            .map_err(|_| serde::de::Error::custom(format!("`{text}` is no address and no network such as 10.0.0.0/8"))),
+    };
+    texts.iter().map(network).collect()
+}
+
+/// Every option with its value, as the file would have it.
+pub(super) fn table(config: &Config) -> Table {
+    Table::try_from(config).unwrap_or_default()
+}
+
+/// Every leaf of a table, as `section.field`.
+pub(super) fn leaves(table: &Table) -> Vec<(String, &Value)> {
+    let mut found = Vec::new();
+    for (key, value) in table {
+        match value {
+            Value::Table(inner) => {
+                found.extend(leaves(inner).into_iter().map(|(rest, value)| (format!("{key}.{rest}"), value)));
+            }
+            _ => found.push((key.clone(), value)),
+        }
+    }
+    found
+}
+
+fn lookup<'t>(table: &'t Table, path: &str) -> Option<&'t Value> {
+    match path.split_once('.') {
+        None => table.get(path),
+        Some((section, rest)) => lookup(table.get(section)?.as_table()?, rest),
+    }
+}
+
+fn put(table: &mut Table, path: &str, value: Value) {
+    match path.split_once('.') {
+        None => {
+            table.insert(path.to_owned(), value);
+        }
+        Some((section, rest)) => {
+            if let Some(Value::Table(inner)) = table.get_mut(section) {
+                put(inner, rest, value);
+            }
+        }
+    }
+}
+
+/// The option that was probably meant: one of the same name elsewhere, or one that differs by a few letters.
+fn nearest(table: &Table, path: &str) -> Option<String> {
+    let name = |path: &str| path.rsplit('.').next().map(str::to_owned);
+    let known: Vec<String> = leaves(table).into_iter().map(|(key, _)| key).collect();
+    if let Some(key) = known.iter().find(|key| name(key) == name(path)) {
+        return Some(key.clone());
+    }
+    let near = known.into_iter().chain(table.keys().cloned()).map(|key| (distance(&key, path), key)).min()?;
+    (near.0 <= 1 + path.len() / 5).then_some(near.1)
+}
+
+/// Letters to insert, remove or replace to get from one text to the other (Levenshtein).
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (index, from) in from.chars().enumerate() {
+        let mut next = vec![index + 1];
+        for ((above_left, above), to) in row.iter().zip(row.iter().skip(1)).zip(&to) {
+            let left = next.last().copied().unwrap_or_default();
+            next.push((above_left + usize::from(from != *to)).min(above + 1).min(left + 1));
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+fn line(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str, env: &[(&str, &str)]) -> Result<Config, String> {
+        let mut layers = Layers::new();
+        layers.text("relay.toml", file);
+        env.iter().for_each(|(name, value)| layers.variable(name, value));
+        layers.finish().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let config = load(
+            "[server]\nlisten = '127.0.0.1:1'\ndata = '/a'\n[storage]\ndurability = 'normal'",
+            &[
+                ("PICORELAY_SERVER__LISTEN", "[::1]:2"),
+                ("PICORELAY_SERVER__METRICS", "false"),
+                ("PICORELAY_SERVER__TRUSTED_PROXIES", "['127.0.0.1', '10.0.0.0/8']"),
+                ("PICORELAY_INFO__NAME", "7420"),
+                ("PICORELAY_AUTH__RESTRICTED_KINDS", "[1059, 4, 30078]"),
+                ("PICORELAY_LIMITS__POW_MIN", "8"),
+            ],
+        )
+        .unwrap();
+        assert_eq!(config.server.listen, "[::1]:2".parse().unwrap());
+        assert_eq!(config.server.data, Path::new("/a"));
+        assert!(!config.server.metrics);
+        assert_eq!(config.server.trusted_proxies.len(), 2);
+        assert_eq!(config.info.name, "7420");
+        assert_eq!(config.storage.durability, crate::config::Durability::Normal);
+        assert_eq!(config.auth.restricted_kinds, [4, 1059, 30078]);
+        assert_eq!(config.limits.pow_min, 8);
+    }
+
+    #[test]
+    fn every_problem_is_told_with_its_place() {
+        let file = "\
+[server]
+listen = 'here'
+listn = '127.0.0.1:7420'
+log = 3
+trusted_proxies = ['10.0.0.0/33']
+
+[limit]
+pow_min = 1
+
+[limits]
+pow_min = 300
+limit_max = 10
+retention = 1
+filters_max = -1
+
+[storage]
+durability = 'maybe'
+search = { a = 1 }
+";
+        let env = [
+            ("PICORELAY_LISTEN", "127.0.0.1:1"),
+            ("PICORELAY_AUTH", "true"),
+            ("PICORELAY_AUTH__REQUIRED", "perhaps"),
+            ("PICORELAY_INFO__CONTACT", "me"),
+        ];
+        let error = load(file, &env).unwrap_err();
+        let mut missing = Vec::new();
+        for line in [
+            "relay.toml:2: server.listen: invalid socket address syntax",
+            "relay.toml:3: server.listn: unknown option, did you mean `server.listen`?",
+            "relay.toml:4: server.log: invalid type: integer `3`, expected a string",
+            "relay.toml:5: server.trusted_proxies: `10.0.0.0/33` is no address and no network such as 10.0.0.0/8",
+            "relay.toml:7: limit: unknown option, did you mean `limits`?",
+            "relay.toml:11: limits.pow_min: invalid value: integer `300`, expected u8",
+            "limits.limit_default: is more than limits.limit_max, which is 10",
+            "relay.toml:13: limits.retention: unknown option",
+            "relay.toml:14: limits.filters_max: invalid value: integer `-1`, expected usize",
+            "relay.toml:17: storage.durability: unknown variant `maybe`, expected `full` or `normal`",
+            "relay.toml:18: storage.search: unknown option",
+            "PICORELAY_LISTEN: listen: unknown option, did you mean `server.listen`?",
+            "PICORELAY_AUTH: auth: is a section, not a value",
+            "PICORELAY_AUTH__REQUIRED: auth.required: invalid type: string \"perhaps\", expected a boolean",
+            "PICORELAY_INFO__CONTACT: info.contact: must be a URI such as mailto:me@example.com or https://example.com",
+        ] {
+            if !error.lines().any(|told| told == line) {
+                missing.push(line);
+            }
+        }
+        assert!(missing.is_empty(), "missing: {missing:#?}\nin:\n{error}");
+        assert_eq!(error.lines().count(), 15, "{error}");
+    }
+
+    #[test]
+    fn what_is_no_toml_is_told_with_its_line() {
+        for (file, start) in [
+            ("[server]\nlisten 1", "relay.toml:2: "),
+            ("a = 1\na = 2", "relay.toml:2: "),
+            ("server = 1", "relay.toml:1: server: is a section"),
+            ("[server]\n[server]\n", "relay.toml:2: "),
+            ("[[server]]\n", "relay.toml:1: server: is a section"),
+            ("[server.listen]\n", "relay.toml:1: server.listen: "),
+        ] {
+            let error = load(file, &[]).unwrap_err();
+            assert!(error.starts_with(start), "{file}: {error}");
+        }
+        let missing = Config::load(Some(Path::new("/nowhere/relay.toml")), std::iter::empty()).unwrap_err();
+        assert!(missing.to_string().starts_with("/nowhere/relay.toml: cannot be read: "), "{missing}");
+    }
+
+    #[test]
+    fn other_variables_are_none_of_our_business() {
+        let env = [("PATH", "/bin"), ("PICORELAYS", "1"), (FILE_VARIABLE, "x.toml")];
+        let env = env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(Config::load(None, env).unwrap(), Config::default());
+    }
+
+    const MANUAL: &str = include_str!("../../../deploy/picorelay.toml");
+
+    #[test]
+    fn the_manual_equals_the_defaults() {
+        assert_eq!(load(MANUAL, &[]).unwrap(), Config::default());
+        assert_eq!(MANUAL.parse::<Table>().unwrap(), table(&Config::default()), "an option is missing");
+    }
+
+    /// What is said of an option in the code is said in the file: its comment above its line.
+    #[test]
+    fn the_manual_says_what_the_code_says() {
+        let mut comment = String::new();
+        for line in include_str!("mod.rs").lines().map(str::trim) {
+            if let Some(text) = line.strip_prefix("///") {
+                comment += &format!("#{text}\n");
+                continue;
+            }
+            let field = line.strip_prefix("pub ").and_then(|rest| rest.split_once(": ")).map(|(name, _)| name);
+            let is_option = |name: &&str| !name.starts_with("fn ") && !table(&Config::default()).contains_key(*name);
+            if let Some(name) = field.filter(is_option) {
+                assert!(
+                    MANUAL.contains(&format!("{comment}{name} = ")),
+                    "deploy/picorelay.toml lacks:\n{comment}{name} ="
+                );
+            }
+            comment.clear();
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The page for people: what this relay is and how to connect. Plain HTML that works without its script.
+
+use std::sync::LazyLock;
+
+use data_encoding::BASE64;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use nostr::types::url::Url;
+use sha2::{Digest, Sha256};
+
+use super::nip11::{SOFTWARE, VERSION};
+use crate::config::Config;
+use crate::nips;
+
+const STYLE: &str = include_str!("landing.css");
+const SCRIPT: &str = include_str!("landing.js");
+
+/// `Content-Security-Policy` of the page: its own style and script by hash, the relay's icon, nothing else.
+pub fn content_security_policy(config: &Config) -> String {
+    static HASHES: LazyLock<[String; 2]> =
+        LazyLock::new(|| [STYLE, SCRIPT].map(|text| BASE64.encode(&Sha256::digest(text))));
+    let [style, script] = &*HASHES;
+    let images = match Url::parse(&config.info.icon) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => url.origin().ascii_serialization(),
+        _ => "'none'".to_owned(),
+    };
+    format!(
+        "default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; img-src {images}; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+}
+
+/// The page. `url`: where clients connect, `ws://` or `wss://`. `relay_key`: the relay's own public key, hex.
+pub fn page(config: &Config, url: &str, relay_key: Option<&str>) -> String {
+    let info = &config.info;
+    let markup = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta name="description" content=(info.description);
+                title { (info.name) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                main {
+                    header {
+                        @if !info.icon.is_empty() { img src=(info.icon) alt="" width="64" height="64"; }
+                        h1 { (info.name) }
+                        p { (info.description) }
+                    }
+                    (connect(url))
+                    (conditions(config))
+                    (people(config, relay_key))
+                    (abilities(config))
+                }
+                footer {
+                    p { a href=(SOFTWARE) rel="noreferrer" { "picorelay" } " " (VERSION) }
+                }
+                script { (PreEscaped(SCRIPT)) }
+            }
+        }
+    };
+    markup.into_string()
+}
+
+fn connect(url: &str) -> Markup {
+    html! {
+        section {
+            h2 { "Connect" }
+            p { "This is a nostr relay. Add its address to the relays of your nostr app:" }
+            p .address {
+                code #url { (url) }
+                button #copy type="button" hidden { "Copy" }
+            }
+            p .quiet {
+                "From a terminal, the newest notes: " code { "nak req -k 1 -l 10 " (url) }
+            }
+        }
+    }
+}
+
+fn conditions(config: &Config) -> Markup {
+    let limits = &config.limits;
+    html! {
+        section {
+            h2 { "What it asks of you" }
+            ul {
+                @if config.auth.required { li { "Sign in first: your app proves your key (AUTH) before it can read or write." } }
+                @if limits.pow_min > 0 {
+                    li { "Events need proof of work: " (limits.pow_min) " leading zero bits." }
+                }
+                li { "Messages are at most " (bytes(limits.message_bytes_max)) ", notes at most "
+                    (grouped(limits.content_chars_max)) " characters." }
+                li { "A query gets " (grouped(limits.limit_default)) " events if it does not say how many, at most "
+                    (grouped(limits.limit_max)) "." }
+                li { "One connection has at most " (grouped(limits.subscriptions_max)) " subscriptions at a time." }
+                @if limits.created_at_past_seconds_max > 0 {
+                    li { "Events are at most " (duration(limits.created_at_past_seconds_max)) " old." }
+                }
+                li { "Private messages go only to the people they name, who must prove who they are." }
+                @if is_web(&config.info.terms_of_service) {
+                    li { a href=(config.info.terms_of_service) rel="noreferrer" { "Terms of service" } }
+                }
+            }
+        }
+    }
+}
+
+fn people(config: &Config, relay_key: Option<&str>) -> Markup {
+    let info = &config.info;
+    let rows = [("Operator", info.pubkey.as_str()), ("Relay key", relay_key.unwrap_or(""))];
+    html! {
+        @if !info.contact.is_empty() || rows.iter().any(|(_, key)| !key.is_empty()) {
+            section {
+                h2 { "Who runs it" }
+                dl {
+                    @if !info.contact.is_empty() {
+                        dt { "Contact" }
+                        dd {
+                            @if is_web(&info.contact) || info.contact.starts_with("mailto:") {
+                                a href=(info.contact) rel="noreferrer" { (info.contact.trim_start_matches("mailto:")) }
+                            } @else { (info.contact) }
+                        }
+                    }
+                    @for (name, key) in rows.into_iter().filter(|(_, key)| !key.is_empty()) {
+                        dt { (name) }
+                        dd { code { (key) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn abilities(config: &Config) -> Markup {
+    html! {
+        section {
+            h2 { "What it can do" }
+            ul .nips {
+                @for nip in nips::active(config) {
+                    li {
+                        a href=(format!("https://github.com/nostr-protocol/nips/blob/master/{:02}.md", nip.number))
+                            rel="noreferrer" { (format!("NIP-{:02}", nip.number)) }
+                        " " (nip.title)
+                    }
+                }
+            }
+            p .quiet {
+                "For programs: this page with " code { "Accept: application/nostr+json" } " is the NIP-11 document."
+            }
+        }
+    }
+}
+
+fn is_web(text: &str) -> bool {
+    text.starts_with("https://") || text.starts_with("http://")
+}
+
+fn bytes(bytes: usize) -> String {
+    match bytes {
+        1_048_576.. => format!("{} MiB", bytes / 1_048_576),
+        1_024.. => format!("{} KiB", bytes / 1_024),
+        _ => format!("{bytes} bytes"),
+    }
+}
+
+fn duration(seconds: u64) -> String {
+    match seconds {
+        172_800.. => format!("{} days", seconds / 86_400),
+        7_200.. => format!("{} hours", seconds / 3_600),
+        120.. => format!("{} minutes", seconds / 60),
+        _ => format!("{seconds} seconds"),
+    }
+}
+
+/// A number with a thin space between thousands.
+fn grouped(number: impl ToString) -> String {
+    let digits = number.to_string();
+    let starts_group = |index: usize| index > 0 && (digits.len() - index).is_multiple_of(3);
+    let char_at = |(index, digit)| if starts_group(index) { format!("\u{202f}{digit}") } else { String::from(digit) };
+    digits.chars().enumerate().map(char_at).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_says_how_to_connect_and_escapes_everything() {
+        let mut config = Config::default();
+        config.info.name = "<script>alert(1)</script>".into();
+        config.info.description = "\"><img src=x>".into();
+        config.info.contact = "javascript:alert(1)".into();
+        config.info.icon = "https://pictures.example/a.png".into();
+        let page = page(&config, "wss://relay.example/\"><b>", Some("ab"));
+        assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
+        assert!(page.contains("wss://relay.example/&quot;&gt;&lt;b&gt;"));
+        assert!(
+            !page.contains("<img src=x>") && !page.contains("<script>alert") && !page.contains("href=\"javascript")
+        );
+        assert!(page.contains("500\u{202f}") || page.contains(">A query gets 500 events"), "{page}");
+        assert!(page.contains("5\u{202f}000"));
+        assert!(content_security_policy(&config).contains("img-src https://pictures.example;"));
+    }
+
+    #[test]
+    fn what_is_off_is_not_shown() {
+        let mut config = Config::default();
+        config.search.enabled = false;
+        let page = page(&config, "ws://127.0.0.1:7420", None);
+        assert!(page.contains("NIP-77") && !page.contains("NIP-50") && !page.contains("Who runs it"));
+        assert!(content_security_policy(&config).contains("img-src 'none'"));
+    }
+}

@@ -1,0 +1,133 @@
+//! What is counted, and `/metrics` (Prometheus text). Names and labels are listed here; code elsewhere counts with
+//! `metrics::counter!(EVENTS, "outcome" => "accepted")` and the like. Labels never carry addresses, keys or ids.
+
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// Connections that are open.
+pub const CONNECTIONS: &str = "picorelay_connections";
+/// Connections since the start, by `outcome`: accepted, full, full_address.
+pub const CONNECTIONS_TOTAL: &str = "picorelay_connections_total";
+/// Messages of clients, by `type`: EVENT, REQ, CLOSE, AUTH, COUNT, NEG-OPEN, NEG-MSG, NEG-CLOSE, other.
+pub const MESSAGES: &str = "picorelay_messages_total";
+/// Events that came in, by `outcome` (accepted, ephemeral, duplicate, superseded, deleted, vanished, expired, invalid,
+/// rejected, failed) and `reason` (empty unless invalid or rejected).
+pub const EVENTS: &str = "picorelay_events_total";
+/// Events sent to clients, by `phase`: stored, live.
+pub const EVENTS_SENT: &str = "picorelay_events_sent_total";
+/// Queries, by `type`: REQ, COUNT, NEG-OPEN.
+pub const QUERIES: &str = "picorelay_queries_total";
+/// Seconds from a query to the end of its stored events, by `type`.
+pub const QUERY_SECONDS: &str = "picorelay_query_seconds";
+/// Seconds of a commit, fsync included.
+pub const COMMIT_SECONDS: &str = "picorelay_commit_seconds";
+/// Events of a commit.
+pub const COMMIT_EVENTS: &str = "picorelay_commit_events";
+/// Clients closed because they read more slowly than events came.
+pub const OUTBOX_CLOSES: &str = "picorelay_outbox_closes_total";
+/// Subscriptions that are open.
+pub const SUBSCRIPTIONS: &str = "picorelay_subscriptions";
+/// Events in the store, roughly.
+pub const STORE_EVENTS: &str = "picorelay_store_events";
+/// Bytes of the database on disk.
+pub const STORE_BYTES: &str = "picorelay_store_bytes";
+
+const SECONDS: &[f64] = &[0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
+const BATCH: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 10_000.0];
+
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram(&'static [f64]),
+}
+
+/// Every metric: its kind and its help text.
+const LIST: &[(&str, Kind, &str)] = &[
+    (CONNECTIONS, Kind::Gauge, "Connections that are open"),
+    (CONNECTIONS_TOTAL, Kind::Counter, "Connections since the start, by outcome"),
+    (MESSAGES, Kind::Counter, "Messages of clients, by type"),
+    (EVENTS, Kind::Counter, "Events that came in, by outcome and reason"),
+    (EVENTS_SENT, Kind::Counter, "Events sent to clients, by phase (stored or live)"),
+    (QUERIES, Kind::Counter, "Queries, by type"),
+    (QUERY_SECONDS, Kind::Histogram(SECONDS), "Seconds from a query to the end of its stored events"),
+    (COMMIT_SECONDS, Kind::Histogram(SECONDS), "Seconds of a commit, fsync included"),
+    (COMMIT_EVENTS, Kind::Histogram(BATCH), "Events of a commit"),
+    (OUTBOX_CLOSES, Kind::Counter, "Clients closed because they read too slowly"),
+    (SUBSCRIPTIONS, Kind::Gauge, "Subscriptions that are open"),
+    (STORE_EVENTS, Kind::Gauge, "Events in the store, roughly"),
+    (STORE_BYTES, Kind::Gauge, "Bytes of the database on disk"),
+];
+
+/// The recorder that all counting goes to. A clone is the same recorder.
+#[derive(Clone, Debug)]
+pub struct Metrics(PrometheusHandle);
+
+impl Metrics {
+    /// Makes it the recorder of this process. Once; a second call is an error.
+    pub fn install() -> Result<Self, BuildError> {
+        let metrics = Self(builder()?.install_recorder()?);
+        describe();
+        Ok(metrics)
+    }
+
+    /// The answer to `/metrics`, `text/plain; version=0.0.4`.
+    pub fn render(&self) -> String {
+        self.0.render()
+    }
+
+    /// Empties the buffers of histograms, which grow until somebody asks. To be called every few seconds.
+    pub fn tend(&self) {
+        self.0.run_upkeep();
+    }
+}
+
+fn builder() -> Result<PrometheusBuilder, BuildError> {
+    LIST.iter().try_fold(PrometheusBuilder::new(), |builder, (name, kind, _)| match kind {
+        Kind::Histogram(buckets) => builder.set_buckets_for_metric(Matcher::Full((*name).to_owned()), buckets),
+        _ => Ok(builder),
+    })
+}
+
+/// Declares all metrics; those without labels are shown as 0 from the start.
+fn describe() {
+    for (name, kind, help) in LIST {
+        match kind {
+            Kind::Counter => metrics::describe_counter!(*name, *help),
+            Kind::Gauge => {
+                metrics::describe_gauge!(*name, *help);
+                metrics::gauge!(*name).set(0.0);
+            }
+            Kind::Histogram(_) => metrics::describe_histogram!(*name, *help),
+        }
+    }
+    metrics::counter!(OUTBOX_CLOSES).absolute(0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_shown() {
+        let recorder = builder().unwrap().build_recorder();
+        let shown = Metrics(recorder.handle());
+        metrics::with_local_recorder(&recorder, || {
+            describe();
+            metrics::counter!(EVENTS, "outcome" => "rejected", "reason" => "pow").increment(2);
+            metrics::gauge!(CONNECTIONS).increment(1.0);
+            metrics::histogram!(COMMIT_SECONDS).record(0.002);
+        });
+        shown.tend();
+        let text = shown.render();
+        for line in [
+            "# HELP picorelay_events_total Events that came in, by outcome and reason",
+            "# TYPE picorelay_events_total counter",
+            "picorelay_events_total{outcome=\"rejected\",reason=\"pow\"} 2",
+            "picorelay_connections 1",
+            "picorelay_outbox_closes_total 0",
+            "picorelay_commit_seconds_bucket{le=\"0.001\"} 0",
+            "picorelay_commit_seconds_bucket{le=\"0.003\"} 1",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line}\nis not in:\n{text}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The list of NIPs. NIP-11's `supported_nips`, the landing page and the table in the README derive from it.
+
+use crate::config::Config;
+
+/// One NIP, and what this relay does about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Nip {
+    /// Its number.
+    pub number: u16,
+    /// Its title.
+    pub title: &'static str,
+    /// How it is supported, in a line.
+    pub how: &'static str,
+    /// It asks something of relays, so it belongs in `supported_nips`. The others are about events that clients make
+    /// and a relay keeps.
+    pub advertised: bool,
+    /// False when it is switched off.
+    pub active: fn(&Config) -> bool,
+}
+
+/// By number.
+pub const NIPS: &[Nip] = &[
+    relay(1, "Basic protocol", "events, filters, subscriptions, replaceable, addressable and ephemeral kinds"),
+    relay(4, "Direct messages (old)", "kind 4 is sent only to its author and its recipient, after AUTH"),
+    relay(9, "Deletion", "by id and by address; what was deleted stays deleted, also if it arrives later"),
+    relay(11, "Information document", "made from the running configuration"),
+    relay(13, "Proof of work", "`limits.pow_min`; the committed target counts too"),
+    relay(17, "Private direct messages", "gift wraps are sent only to their recipient, after AUTH"),
+    kept(22, "Comments", "upper-case tags can be queried"),
+    relay(40, "Expiration", "expired events are refused, not sent, and removed"),
+    relay(42, "Authentication", "challenge on connect; several keys on one connection"),
+    relay(45, "Counting", "COUNT, with HyperLogLog where the NIP defines it"),
+    relay(50, "Search", "full text, best match first; `search.enabled`").if_active(|config| config.search.enabled),
+    relay(59, "Gift wrap", "see 17; ephemeral gift wraps are never stored"),
+    relay(62, "Request to vanish", "removes everything of a key up to that time, and keeps it away"),
+    relay(65, "Relay lists", "kept and answered like every replaceable event, from everybody"),
+    relay(66, "Relay monitoring", "the reports of monitors are kept"),
+    relay(67, "EOSE hints", "EOSE says whether more events match than were sent"),
+    relay(70, "Protected events", "taken only from their author, after AUTH; reposts that embed one are refused"),
+    relay(77, "Negentropy", "set reconciliation; `negentropy.enabled`").if_active(|config| config.negentropy.enabled),
+];
+
+/// Those that are switched on, by number.
+pub fn active(config: &Config) -> impl Iterator<Item = &'static Nip> {
+    NIPS.iter().filter(|nip| (nip.active)(config))
+}
+
+/// The table of the README, in Markdown.
+pub fn table() -> String {
+    let rows = NIPS.iter().map(|nip| format!("| {:02} | {} | {} |\n", nip.number, nip.title, nip.how));
+    format!("| NIP | title | how |\n|---|---|---|\n{}", rows.collect::<String>())
+}
+
+const fn relay(number: u16, title: &'static str, how: &'static str) -> Nip {
+    Nip { number, title, how, advertised: true, active: |_| true }
+}
+
+const fn kept(number: u16, title: &'static str, how: &'static str) -> Nip {
+    Nip { advertised: false, ..relay(number, title, how) }
+}
+
+impl Nip {
+    const fn if_active(self, active: fn(&Config) -> bool) -> Self {
+        Self { active, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_sorted_and_has_each_once() {
+        assert!(NIPS.is_sorted_by(|a, b| a.number < b.number));
+    }
+
+    #[test]
+    fn the_readme_has_the_table() {
+        let readme = include_str!("../../README.md");
+        assert!(readme.contains(&table()), "the table of NIPs in README.md should be:\n\n{}", table());
+    }
+}
