@@ -3,15 +3,21 @@
 //! Modules in reading order: what an event is ([`event`], [`verify`], [`filter`]), who may see it ([`guard`]), where it is
 //! kept ([`store`]).
 
+pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod connection;
 pub mod event;
 pub mod filter;
 pub mod guard;
 pub mod http;
+pub mod ingest;
 pub mod keys;
+pub mod message;
 pub mod nips;
+pub mod policy;
 pub mod store;
+pub mod subscription;
 pub mod vanish;
 pub mod verify;

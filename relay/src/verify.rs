@@ -7,7 +7,7 @@ use std::sync::Arc;
 use secp256k1::schnorr::Signature;
 use secp256k1::{SECP256K1, XOnlyPublicKey};
 
-use crate::event::Event;
+use crate::event::{Event, Id};
 
 /// An event whose id and signature are right. The type is the proof: only this module makes it.
 #[derive(Clone, Debug)]
@@ -43,23 +43,34 @@ pub enum VerifyError {
     Signature,
 }
 
-/// Checks the id (NIP-01). Cheap: a tenth of [`signature`].
-pub fn id(event: &Event) -> Result<(), VerifyError> {
-    if event.id_is_right() { Ok(()) } else { Err(VerifyError::Id) }
-}
+/// An event whose id is right, and whose signature nobody has looked at.
+#[derive(Debug)]
+pub struct Hashed(Event);
 
-/// Checks id and BIP-340 signature. About 40 microseconds of CPU: not for async threads.
-pub fn verify(event: Event) -> Result<Verified, (VerifyError, Event)> {
-    if let Err(error) = id(&event).and_then(|()| signature(&event)) {
-        return Err((error, event));
+impl Hashed {
+    /// Its id, which is the hash of what it says.
+    pub fn id(&self) -> &Id {
+        &self.0.id
     }
-    Ok(Verified(Arc::new(event)))
+
+    /// Checks the BIP-340 signature. About 36 microseconds of CPU: not for async threads.
+    pub fn signature(self) -> Result<Verified, VerifyError> {
+        let event = &self.0;
+        let key = XOnlyPublicKey::from_slice(&event.pubkey.0).map_err(|_| VerifyError::Signature)?;
+        let signature = Signature::from_slice(&event.sig).map_err(|_| VerifyError::Signature)?;
+        SECP256K1.verify_schnorr(&signature, &event.id.0, &key).map_err(|_| VerifyError::Signature)?;
+        Ok(Verified(Arc::new(self.0)))
+    }
 }
 
-fn signature(event: &Event) -> Result<(), VerifyError> {
-    let key = XOnlyPublicKey::from_slice(&event.pubkey.0).map_err(|_| VerifyError::Signature)?;
-    let signature = Signature::from_slice(&event.sig).map_err(|_| VerifyError::Signature)?;
-    SECP256K1.verify_schnorr(&signature, &event.id.0, &key).map_err(|_| VerifyError::Signature)
+/// Checks the id (NIP-01). Cheap: a tenth of the signature.
+pub fn id(event: Event) -> Result<Hashed, VerifyError> {
+    if event.id_is_right() { Ok(Hashed(event)) } else { Err(VerifyError::Id) }
+}
+
+/// Checks id and signature.
+pub fn verify(event: Event) -> Result<Verified, VerifyError> {
+    id(event)?.signature()
 }
 
 impl fmt::Display for Verified {

@@ -1,9 +1,87 @@
 //! `picorelay serve`.
 
-use super::Outcome;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::serve::ListenerExt;
+use tokio::net::TcpListener;
+
+use super::{Outcome, say};
+use crate::app::{App, Core, relay_urls};
 use crate::config::Config;
+use crate::http::metrics::Metrics;
+use crate::http::router::{Shared, router};
+use crate::keys;
+
+/// How often buffers of metrics are emptied when nobody asks for them.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
 /// Serves until it is told to stop.
-pub(super) async fn run(_config: Config) -> Outcome {
-    Err("serving is not built yet".into())
+pub(super) async fn run(config: Config) -> Outcome {
+    let keys = keys::load_or_create(&config.server.data)?;
+    let listener = TcpListener::bind(config.server.listen)
+        .await
+        .map_err(|error| format!("cannot listen on {}: {error}", config.server.listen))?;
+    let listening = listener.local_addr()?;
+    let core = Core::start(&config, relay_urls(&config, listening))?;
+    let patience = Duration::from_secs(config.server.drain_seconds);
+    let (app, threads) = App::new(config, core, listening, keys.public_key().to_hex());
+
+    let metrics = Metrics::install().ok();
+    let upkeep = metrics.clone().map(|metrics| {
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(METRICS_UPKEEP).await;
+                metrics.tend();
+            }
+        })
+    });
+
+    say(format!("picorelay listens on http://{listening} and {}", app.public_url))?;
+    let pages = router(Shared { app: Arc::clone(&app), metrics });
+    let service = pages.into_make_service_with_connect_info::<SocketAddr>();
+    // Replies are written whole, so waiting for more (Nagle) would only add 40 ms to each.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "no TCP_NODELAY");
+        }
+    });
+    let stop = app.stop.clone();
+    let serving = axum::serve(listener, service).with_graceful_shutdown({
+        let stop = stop.clone();
+        async move { stop.cancelled().await }
+    });
+    let serving = tokio::spawn(serving.into_future());
+
+    wait_for_signal().await?;
+    tracing::info!("stopping");
+    stop.cancel();
+    // Connections answer what they have read, within their patience; the rest is for stuck ones.
+    let _ = tokio::time::timeout(patience + Duration::from_secs(2), app.all_left()).await;
+    serving.abort();
+    let _ = serving.await;
+    if let Some(upkeep) = upkeep {
+        upkeep.abort();
+    }
+    drop(app);
+    if !threads.finish(patience + Duration::from_secs(5)).await {
+        tracing::warn!("some work was not finished in time; nothing that was acknowledged is lost");
+    }
+    Ok(())
+}
+
+/// SIGTERM, or Ctrl-C.
+async fn wait_for_signal() -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            _ = terminate.recv() => Ok(()),
+            done = tokio::signal::ctrl_c() => done,
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
 }

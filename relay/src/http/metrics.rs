@@ -102,6 +102,33 @@ fn describe() {
     metrics::counter!(OUTBOX_CLOSES).absolute(0);
 }
 
+/// Counts an event that came in.
+pub fn event(outcome: &'static str, reason: &'static str) {
+    metrics::counter!(EVENTS, "outcome" => outcome, "reason" => reason).increment(1);
+}
+
+/// Counts events that came in, all with the same outcome.
+pub fn events(outcome: &'static str, count: u64) {
+    metrics::counter!(EVENTS, "outcome" => outcome, "reason" => "").increment(count);
+}
+
+/// Counts a query and its time.
+pub fn query(kind: &'static str, took: std::time::Duration) {
+    metrics::counter!(QUERIES, "type" => kind).increment(1);
+    metrics::histogram!(QUERY_SECONDS, "type" => kind).record(took);
+}
+
+/// Counts events sent.
+pub fn sent(phase: &'static str, count: usize) {
+    metrics::counter!(EVENTS_SENT, "phase" => phase).increment(count as u64);
+}
+
+/// Counts a commit.
+pub fn commit(took: std::time::Duration, events: usize) {
+    metrics::histogram!(COMMIT_SECONDS).record(took);
+    metrics::histogram!(COMMIT_EVENTS).record(events as f64);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

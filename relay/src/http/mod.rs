@@ -5,3 +5,4 @@ pub mod health;
 pub mod landing;
 pub mod metrics;
 pub mod nip11;
+pub mod router;

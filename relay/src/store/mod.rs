@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 pub use pool::{Readers, Stopped};
 pub use row::{Body, Row, StoredTags, stored_tags};
+pub use writer::{Commits, Pace, Saving, WriterHandle, WriterThread};
 
 use crate::clock::Timestamp;
 use crate::event::Id;

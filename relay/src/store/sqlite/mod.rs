@@ -33,7 +33,7 @@ pub struct Sqlite {
     path: PathBuf,
     options: Options,
     hash: TagHash,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 /// What the backend needs of the configuration.
@@ -48,6 +48,19 @@ pub struct Options {
 }
 
 impl Sqlite {
+    /// Opens the database in the folder `data` for reading only, whether or not another process has it open.
+    pub fn open_beside(data: &Path, options: Options) -> Result<Self, StoreError> {
+        let path = data.join(FILE);
+        let db = connect(&path, &options.storage, options.storage.reader_cache_mb, true)?;
+        let found: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+        if found > known {
+            return Err(StoreError::Newer { found, known });
+        }
+        let key = db.query_row("SELECT value FROM meta WHERE name = 'hash_key'", [], |row| row.get(0))?;
+        Ok(Self { path, options, hash: TagHash::new(key), _lock: None })
+    }
+
     /// Opens or creates the database in the folder `data`, and brings its schema up to date.
     ///
     /// Fails with [`StoreError::Locked`] when another process has it open.
@@ -61,7 +74,7 @@ impl Sqlite {
         let mut db = connect(&path, &options.storage, options.storage.writer_cache_mb, false)?;
         migrate(&mut db)?;
         let key = db.query_row("SELECT value FROM meta WHERE name = 'hash_key'", [], |row| row.get(0))?;
-        Ok(Self { path, options, hash: TagHash::new(key), _lock: lock })
+        Ok(Self { path, options, hash: TagHash::new(key), _lock: Some(lock) })
     }
 }
 

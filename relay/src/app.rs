@@ -1,0 +1,273 @@
+//! The handles that everything shares, the threads behind them, and the order in which they start and end.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::guard::Viewer;
+use crate::http::client_addr;
+use crate::http::metrics::{CONNECTIONS, CONNECTIONS_TOTAL};
+use crate::ingest::{AfterCommit, Ingest, Path, RecentIds, Saves, VerifyThreads};
+use crate::policy;
+use crate::store::sqlite::{Options, Sqlite};
+use crate::store::{Backend, Pace, Readers, Slice, StoreError, WriterHandle, WriterThread};
+use crate::subscription::{self, Subscriptions};
+use crate::vanish::RelayUrls;
+
+/// Store, path in and live side: what works without a network.
+pub struct Core {
+    /// Queries.
+    pub readers: Readers,
+    /// Events in.
+    pub ingest: Ingest,
+    /// Events out, live.
+    pub subscriptions: Subscriptions,
+    /// Whether the database takes events.
+    pub saves: Arc<Saves>,
+    threads: Threads,
+}
+
+/// The threads of a [`Core`].
+pub struct Threads {
+    verify: VerifyThreads,
+    writer: WriterThread,
+    broadcast: JoinHandle<()>,
+}
+
+impl Core {
+    /// Opens the database in `config.server.data` and starts the threads.
+    pub fn start(config: &Config, urls: RelayUrls) -> Result<Self, StoreError> {
+        let options = Options { storage: config.storage.clone(), search: config.search.clone(), urls };
+        Self::on(config, &Sqlite::open(&config.server.data, options)?)
+    }
+
+    /// The same on any backend.
+    pub fn on(config: &Config, backend: &dyn Backend) -> Result<Self, StoreError> {
+        let (storage, limits) = (&config.storage, &config.limits);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let writer = backend.writer()?;
+        let subscriptions = Subscriptions::new(writer.last_seq(), limits.held_events_max);
+        let (broadcast, queue) = subscription::broadcast_queue(limits.broadcast_queue_max);
+        let recent = Arc::new(RecentIds::new(storage.recent_ids_max));
+        let after = AfterCommit { recent: Arc::clone(&recent), broadcast: broadcast.clone() };
+        let pace = Pace {
+            queue_max: storage.writer_queue_max,
+            batch_max: storage.writer_batch_max,
+            sweep: Duration::from_secs(storage.sweep_seconds.max(1)),
+        };
+        let (handle, writer) = WriterHandle::start(writer, Box::new(after), pace)?;
+        let saves = Arc::new(Saves::default());
+        let policies = policy::policies(config).into();
+        let path = Path { policies, writer: handle, broadcast, recent, saves: Arc::clone(&saves) };
+        let (ingest, verify) = Ingest::start(&path, cores, limits.verify_queue_max)?;
+        let readers = if storage.readers == 0 { cores.min(4) } else { storage.readers };
+        let slice = Slice {
+            rows: storage.slice_rows_max,
+            bytes: storage.slice_bytes_max,
+            examined: storage.slice_examined_max,
+        };
+        let readers = Readers::start(backend, readers, storage.reader_queue_max, slice)?;
+        let listeners = subscriptions.clone();
+        let broadcast = std::thread::Builder::new()
+            .name("broadcast".into())
+            .spawn(move || subscription::broadcast_all(&listeners, &queue))?;
+        Ok(Self { readers, ingest, subscriptions, saves, threads: Threads { verify, writer, broadcast } })
+    }
+
+    /// Lets everything that came in be written, and ends the threads. Blocks.
+    pub fn finish(self) {
+        let Self { readers, ingest, subscriptions, threads, .. } = self;
+        drop((readers, ingest, subscriptions));
+        threads.join();
+    }
+}
+
+impl Threads {
+    fn join(self) {
+        self.verify.join();
+        self.writer.join();
+        let _ = self.broadcast.join();
+    }
+}
+
+/// The relay as its connections see it.
+pub struct App {
+    /// The running configuration.
+    pub config: Config,
+    /// Where clients connect.
+    pub public_url: String,
+    /// All URLs that mean this relay.
+    pub urls: RelayUrls,
+    /// The relay's own public key, hex.
+    pub relay_key: String,
+    /// Queries.
+    pub readers: Readers,
+    /// Events in.
+    pub ingest: Ingest,
+    /// Events out, live.
+    pub subscriptions: Subscriptions,
+    /// Open negentropy sessions.
+    pub reconciliations: AtomicUsize,
+    /// Whether the database takes events.
+    pub saves: Arc<Saves>,
+    /// Told to stop.
+    pub stop: CancellationToken,
+    restricted: Arc<[u16]>,
+    connections: AtomicU64,
+    door: Arc<Door>,
+}
+
+impl App {
+    /// Puts the relay on a [`Core`]. The threads come back, to be waited for when all handles are gone.
+    pub fn new(config: Config, core: Core, listening: SocketAddr, relay_key: String) -> (Arc<Self>, Threads) {
+        let Core { readers, ingest, subscriptions, saves, threads } = core;
+        let door = Arc::new(Door {
+            max: config.limits.connections_max,
+            max_per_address: config.limits.connections_per_address_max,
+            open: Mutex::default(),
+            left: Notify::new(),
+        });
+        let app = Self {
+            public_url: config.server.url(listening),
+            urls: relay_urls(&config, listening),
+            relay_key,
+            readers,
+            ingest,
+            subscriptions,
+            saves,
+            reconciliations: AtomicUsize::new(0),
+            stop: CancellationToken::new(),
+            restricted: config.auth.restricted_kinds.clone().into(),
+            connections: AtomicU64::new(0),
+            door,
+            config,
+        };
+        (Arc::new(app), threads)
+    }
+
+    /// Somebody who has not said who they are.
+    pub fn stranger(&self) -> Viewer {
+        Viewer { restricted: Arc::clone(&self.restricted), ..Viewer::default() }
+    }
+
+    /// A number for a new connection.
+    pub fn next_connection(&self) -> u64 {
+        self.connections.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Lets a connection in, if there is room.
+    pub fn admit(&self, address: IpAddr) -> Result<Admission, Full> {
+        let admission = Door::enter(&self.door, client_addr::limit_key(address));
+        let outcome = match &admission {
+            Ok(_) => "accepted",
+            Err(Full::Relay) => "full",
+            Err(Full::Address) => "full_address",
+        };
+        metrics::counter!(CONNECTIONS_TOTAL, "outcome" => outcome).increment(1);
+        admission
+    }
+
+    /// Waits until the last connection is gone.
+    pub async fn all_left(&self) {
+        loop {
+            let left = self.door.left.notified();
+            tokio::pin!(left);
+            left.as_mut().enable();
+            if self.door.open.lock().total == 0 {
+                return;
+            }
+            left.await;
+        }
+    }
+}
+
+impl Threads {
+    /// Waits until everything that came in is written, `patience` at the most. False when that was too short.
+    pub async fn finish(self, patience: Duration) -> bool {
+        let joined = tokio::task::spawn_blocking(move || self.join());
+        tokio::time::timeout(patience, joined).await.is_ok()
+    }
+}
+
+/// The URLs that mean a relay that listens there: the configured one, or the ways in which a machine names itself.
+pub fn relay_urls(config: &Config, listening: SocketAddr) -> RelayUrls {
+    let port = listening.port();
+    let own = config.server.url(listening);
+    if config.server.public_url.is_empty() {
+        let local = ["localhost", "127.0.0.1", "[::1]"].map(|host| format!("ws://{host}:{port}"));
+        RelayUrls::new(local.iter().map(String::as_str).chain([own.as_str()]))
+    } else {
+        RelayUrls::new([own.as_str()])
+    }
+}
+
+/// Counts who is in.
+struct Door {
+    max: usize,
+    max_per_address: usize,
+    open: Mutex<Open>,
+    left: Notify,
+}
+
+#[derive(Default)]
+struct Open {
+    total: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// Why a connection is not let in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Full {
+    /// `limits.connections_max`.
+    Relay,
+    /// `limits.connections_per_address_max`.
+    Address,
+}
+
+/// A place of a connection; given back when dropped.
+pub struct Admission {
+    door: Arc<Door>,
+    address: IpAddr,
+}
+
+impl Door {
+    fn enter(door: &Arc<Self>, address: IpAddr) -> Result<Admission, Full> {
+        let mut open = door.open.lock();
+        if open.total >= door.max {
+            return Err(Full::Relay);
+        }
+        let here = open.by_address.entry(address).or_default();
+        if door.max_per_address > 0 && *here >= door.max_per_address {
+            return Err(Full::Address);
+        }
+        *here += 1;
+        open.total += 1;
+        metrics::gauge!(CONNECTIONS).increment(1.0);
+        Ok(Admission { door: Arc::clone(door), address })
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        let mut open = self.door.open.lock();
+        open.total -= 1;
+        if let Some(here) = open.by_address.get_mut(&self.address) {
+            *here -= 1;
+            if *here == 0 {
+                open.by_address.remove(&self.address);
+            }
+        }
+        metrics::gauge!(CONNECTIONS).decrement(1.0);
+        if open.total == 0 {
+            self.door.left.notify_waiters();
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The table of contents: which path is answered by what.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use super::metrics::Metrics;
+use super::{client_addr, health, landing, nip11};
+use crate::app::{App, Full};
+use crate::connection;
+
+/// What handlers share.
+#[derive(Clone)]
+pub struct Shared {
+    /// The relay.
+    pub app: Arc<App>,
+    /// Absent when another recorder was installed, or metrics are off.
+    pub metrics: Option<Metrics>,
+}
+
+/// Every path of the one port. Only `/` takes a nostr WebSocket (NIP-01: one endpoint).
+pub fn router(shared: Shared) -> Router {
+    Router::new()
+        .route("/", get(root).options(preflight))
+        .route("/health", get(async || health::health()))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .fallback(async || (StatusCode::NOT_FOUND, "not found\n"))
+        .with_state(shared)
+}
+
+/// `/`: a WebSocket, the information document (NIP-11), or the page for people.
+async fn root(
+    State(shared): State<Shared>,
+    ConnectInfo(socket): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    let app = shared.app;
+    match upgrade {
+        Ok(upgrade) => {
+            let address = address(&app, socket.ip(), &headers);
+            match app.admit(address) {
+                Ok(admission) => connection::upgrade(upgrade, app, admission),
+                Err(Full::Relay) => (StatusCode::SERVICE_UNAVAILABLE, "the relay is full\n").into_response(),
+                Err(Full::Address) => {
+                    (StatusCode::TOO_MANY_REQUESTS, "too many connections from your address\n").into_response()
+                }
+            }
+        }
+        Err(rejection) if headers.contains_key(header::UPGRADE) => rejection.into_response(),
+        Err(_) if accepts(&headers) => {
+            let document = nip11::document(&app.config, Some(&app.relay_key)).to_string();
+            (nip11::CORS_HEADERS, [(header::CONTENT_TYPE, "application/nostr+json")], document).into_response()
+        }
+        Err(_) => {
+            let page = landing::page(&app.config, &app.public_url, Some(&app.relay_key));
+            let headers = [
+                (header::CONTENT_TYPE, "text/html; charset=utf-8".to_owned()),
+                (header::CONTENT_SECURITY_POLICY, landing::content_security_policy(&app.config)),
+                (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+                (header::VARY, "accept, upgrade".to_owned()),
+            ];
+            (headers, page).into_response()
+        }
+    }
+}
+
+async fn preflight() -> Response {
+    (StatusCode::NO_CONTENT, nip11::CORS_HEADERS).into_response()
+}
+
+async fn ready(State(shared): State<Shared>) -> Response {
+    let state = match () {
+        () if shared.app.stop.is_cancelled() => health::State::Draining,
+        () if shared.app.saves.failed() => health::State::ReadOnly,
+        () => health::State::Serving,
+    };
+    health::ready(state).into_response()
+}
+
+async fn metrics(State(shared): State<Shared>) -> Response {
+    match shared.metrics.filter(|_| shared.app.config.server.metrics) {
+        Some(metrics) => {
+            metrics::gauge!(super::metrics::SUBSCRIPTIONS).set(shared.app.subscriptions.len() as f64);
+            if let Ok(Ok(events)) = shared.app.readers.run(|reader| reader.len_estimate()).await {
+                metrics::gauge!(super::metrics::STORE_EVENTS).set(events as f64);
+            }
+            let file = shared.app.config.server.data.join(crate::store::sqlite::FILE);
+            if let Ok(Ok(file)) = shared.app.readers.run(move |_| std::fs::metadata(file)).await {
+                metrics::gauge!(super::metrics::STORE_BYTES).set(file.len() as f64);
+            }
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render()).into_response()
+        }
+        None => (StatusCode::NOT_FOUND, "metrics are switched off\n").into_response(),
+    }
+}
+
+fn accepts(headers: &HeaderMap) -> bool {
+    headers.get_all(header::ACCEPT).iter().any(|value| value.to_str().is_ok_and(nip11::is_asked_for))
+}
+
+/// Whose connection this is.
+fn address(app: &App, socket: IpAddr, headers: &HeaderMap) -> IpAddr {
+    let forwarded = headers.get_all(client_addr::HEADER).iter().filter_map(|value| value.to_str().ok());
+    client_addr::client_addr(socket, forwarded, &app.config.server.trusted_proxies)
+}

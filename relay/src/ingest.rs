@@ -1,0 +1,278 @@
+//! The one door: verify, admit, save, broadcast. Clients, import, bridge and sync all enter here.
+//!
+//! A connection's events stay in order: each connection is served by one of the verifying threads, and the writer takes
+//! what they queue in order.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use hashbrown::HashSet;
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+
+use crate::clock::{self, Timestamp};
+use crate::event::{Class, Event, Id, PublicKey};
+use crate::policy::{Policy, Verdict};
+use crate::store::{Commits, Saved, Saving, Seq, StoreError, WriterHandle};
+use crate::subscription::Broadcast;
+use crate::verify::{self, Verified};
+
+/// Where events come from. Policies differ.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A client, with the keys it has authenticated.
+    Client(SmallVec<[PublicKey; 1]>),
+    /// The operator's own files: only what the NIPs demand of the store applies.
+    Import,
+}
+
+/// What became of an event.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// The store's answer.
+    Saved(Saved),
+    /// An ephemeral event, passed on.
+    Passed,
+    /// Refused, with the text of the OK, prefix included.
+    Refused(Cow<'static, str>),
+}
+
+/// Whom to tell. Called from several threads, for each event once.
+pub trait Answers: Send + Sync + 'static {
+    /// What became of some events.
+    fn answer(&self, outcomes: Vec<(Id, Outcome)>);
+}
+
+struct Job {
+    events: Vec<Event>,
+    source: Source,
+    answers: Arc<dyn Answers>,
+}
+
+/// Handle of the path in; clones share it.
+#[derive(Clone)]
+pub struct Ingest {
+    lanes: Arc<[Sender<Job>]>,
+}
+
+/// The verifying threads, to wait for at the end.
+pub struct VerifyThreads(Vec<JoinHandle<()>>);
+
+/// What a verifying thread needs.
+#[derive(Clone)]
+pub struct Path {
+    /// Asked in order.
+    pub policies: Arc<[Box<dyn Policy>]>,
+    /// Where what is admitted goes.
+    pub writer: WriterHandle,
+    /// Where ephemeral events go.
+    pub broadcast: Sender<Broadcast>,
+    /// Known duplicates.
+    pub recent: Arc<RecentIds>,
+    /// Learns whether the writer can write.
+    pub saves: Arc<Saves>,
+}
+
+/// Whether the last batch could be saved.
+#[derive(Default, Debug)]
+pub struct Saves {
+    failed: AtomicBool,
+}
+
+impl Saves {
+    /// True when it could not: disk full, database damaged.
+    pub fn failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+}
+
+impl Ingest {
+    /// Starts `threads` verifying threads, each with a queue of `queue_max` batches.
+    pub fn start(path: &Path, threads: usize, queue_max: usize) -> std::io::Result<(Self, VerifyThreads)> {
+        let mut lanes = Vec::new();
+        let mut handles = Vec::new();
+        for number in 0..threads.max(1) {
+            let (lane, jobs) = crossbeam_channel::bounded(queue_max.max(1));
+            let path = path.clone();
+            let thread = std::thread::Builder::new().name(format!("verify-{number}"));
+            handles.push(thread.spawn(move || path.work(&jobs))?);
+            lanes.push(lane);
+        }
+        Ok((Self { lanes: lanes.into() }, VerifyThreads(handles)))
+    }
+
+    /// Takes in events of one origin. `lane` tells origins apart: events of one lane stay in order. Waits politely while
+    /// the queue is full.
+    pub async fn submit(&self, lane: u64, events: Vec<Event>, source: Source, answers: Arc<dyn Answers>) {
+        let mut job = Job { events, source, answers };
+        loop {
+            match self.lane(lane).map(|lane| lane.try_send(job)) {
+                Some(Err(TrySendError::Full(back))) => {
+                    job = back;
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                Some(Err(TrySendError::Disconnected(job))) => return job.refuse("error: the relay is shutting down"),
+                Some(Ok(())) | None => return,
+            }
+        }
+    }
+
+    /// The same for threads that may wait.
+    pub fn submit_blocking(&self, lane: u64, events: Vec<Event>, source: Source, answers: Arc<dyn Answers>) {
+        if let Some(lane) = self.lane(lane)
+            && let Err(refused) = lane.send(Job { events, source, answers })
+        {
+            refused.into_inner().refuse("error: the relay is shutting down");
+        }
+    }
+
+    fn lane(&self, lane: u64) -> Option<&Sender<Job>> {
+        let lanes = u64::try_from(self.lanes.len()).ok()?;
+        self.lanes.get(usize::try_from(lane % lanes).ok()?)
+    }
+}
+
+impl VerifyThreads {
+    /// Waits until everything queued went to the writer. All [`Ingest`] handles must be gone.
+    pub fn join(self) {
+        for thread in self.0 {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Job {
+    fn refuse(self, why: &'static str) {
+        self.answers.answer(self.events.iter().map(|event| (event.id, Outcome::Refused(why.into()))).collect());
+    }
+}
+
+impl Path {
+    fn work(self, jobs: &Receiver<Job>) {
+        while let Ok(job) = jobs.recv() {
+            self.take(job, clock::now());
+        }
+    }
+
+    fn take(&self, job: Job, now: Timestamp) {
+        let Job { events, source, answers } = job;
+        let mut outcomes = Vec::new();
+        let mut to_save = Vec::with_capacity(events.len());
+        let mut to_pass = Vec::new();
+        for event in events {
+            let id = event.id;
+            match self.admit(event, &source, now) {
+                Err(outcome) => outcomes.push((id, outcome)),
+                Ok(event) if event.class() == Class::Ephemeral => {
+                    to_pass.push((event, None));
+                    outcomes.push((id, Outcome::Passed));
+                }
+                Ok(event) => to_save.push(event),
+            }
+        }
+        if !to_pass.is_empty() && self.broadcast.send(to_pass).is_err() {
+            tracing::debug!("the broadcaster is gone");
+        }
+        if !outcomes.is_empty() {
+            answers.answer(outcomes);
+        }
+        if !to_save.is_empty() {
+            let saves = Arc::clone(&self.saves);
+            let done = Box::new(move |events: Vec<Verified>, saved: Result<&[Saved], &StoreError>| {
+                saves.failed.store(saved.is_err(), Ordering::Relaxed);
+                tell(&*answers, &events, saved);
+            });
+            self.writer.save(Saving { events: to_save, done });
+        }
+    }
+
+    /// Duplicate, verify, policies: cheapest first.
+    fn admit(&self, event: Event, source: &Source, now: Timestamp) -> Result<Verified, Outcome> {
+        let refused = |error: verify::VerifyError| Outcome::Refused(format!("invalid: {error}").into());
+        let event = verify::id(event).map_err(refused)?;
+        if self.recent.contains(event.id()) {
+            return Err(Outcome::Saved(Saved::Duplicate));
+        }
+        let event = event.signature().map_err(refused)?;
+        for policy in self.policies.iter() {
+            if let Verdict::Reject(why) = policy.event(&event, source, now) {
+                return Err(Outcome::Refused(why));
+            }
+        }
+        if event.is_expired(now) {
+            return Err(Outcome::Saved(Saved::Expired));
+        }
+        Ok(event)
+    }
+}
+
+fn tell(answers: &dyn Answers, events: &[Verified], saved: Result<&[Saved], &StoreError>) {
+    let outcomes = match saved {
+        Ok(saved) => events.iter().zip(saved).map(|(event, saved)| (event.id, Outcome::Saved(*saved))).collect(),
+        Err(_) => {
+            let why = Outcome::Refused("error: could not save the event".into());
+            events.iter().map(|event| (event.id, why.clone())).collect()
+        }
+    };
+    answers.answer(outcomes);
+}
+
+/// Ids of events that were stored lately, so that a duplicate costs no signature check. Never says yes to an event that
+/// is not stored: the writer takes back what it removes.
+pub struct RecentIds {
+    max: usize,
+    /// The newer and the older half.
+    halves: Mutex<(HashSet<Id>, HashSet<Id>)>,
+}
+
+impl RecentIds {
+    /// Remembers between `max / 2` and `max` ids.
+    pub fn new(max: usize) -> Self {
+        Self { max, halves: Mutex::default() }
+    }
+
+    fn contains(&self, id: &Id) -> bool {
+        let halves = self.halves.lock();
+        halves.0.contains(id) || halves.1.contains(id)
+    }
+
+    fn update(&self, stored: impl Iterator<Item = Id>, removed: &[Id]) {
+        let mut halves = self.halves.lock();
+        for id in stored {
+            if halves.0.len() >= self.max / 2 {
+                let full = std::mem::take(&mut halves.0);
+                halves.1 = full;
+            }
+            halves.0.insert(id);
+        }
+        for id in removed {
+            halves.0.remove(id);
+            halves.1.remove(id);
+        }
+    }
+}
+
+/// What follows a commit: caches learn of it, then subscribers.
+pub struct AfterCommit {
+    /// Known duplicates.
+    pub recent: Arc<RecentIds>,
+    /// To the broadcasting thread.
+    pub broadcast: Sender<Broadcast>,
+}
+
+impl Commits for AfterCommit {
+    fn committed(&mut self, events: Vec<(Verified, Seq)>, removed: &[Id], took: Duration, batch_len: usize) {
+        self.recent.update(events.iter().map(|(event, _)| event.id), removed);
+        if batch_len > 0 {
+            crate::http::metrics::commit(took, batch_len);
+        }
+        let events: Broadcast = events.into_iter().map(|(event, seq)| (event, Some(seq))).collect();
+        if !events.is_empty() && self.broadcast.send(events).is_err() {
+            tracing::debug!("the broadcaster is gone");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! EVENT (NIP-01): always answered with OK, unless it has no id to answer to.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::reply;
+use crate::connection::Session;
+use crate::event::{Event, unhex};
+
+pub(crate) fn handle(session: &mut Session, json: &str) {
+    if session.app.config.auth.required && session.viewer.read().keys.is_empty() {
+        return answer(session, json, "auth-required: this relay takes events from known people only");
+    }
+    match Event::parse(json) {
+        Ok(event) => session.pending.push(event),
+        Err(why) => answer(session, json, &format!("invalid: {why}")),
+    }
+}
+
+fn answer(session: &Session, json: &str, why: &str) {
+    crate::http::metrics::event("invalid", "shape");
+    session.outbox.text(match claimed_id(json) {
+        Some(id) => reply::ok(&id, false, why),
+        None => reply::notice(why),
+    });
+}
+
+/// The id that a broken event claims, if it has one of the right shape.
+pub(crate) fn claimed_id(json: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Claim {
+        id: String,
+        #[serde(flatten)]
+        _rest: std::collections::HashMap<String, IgnoredAny>,
+    }
+    match serde_json::from_str::<Claim>(json) {
+        Ok(claim) => unhex::<32>(&claim.id.to_ascii_lowercase()).map(|_| claim.id),
+        Err(_) => claimed_id_in(json),
+    }
+}
+
+/// The same by sight, for what is no JSON or too large to be read.
+pub(crate) fn claimed_id_in(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once("\"id\"")?;
+    let value = rest.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
+    let id = value.get(..64)?;
+    (value.as_bytes().get(64) == Some(&b'"') && unhex::<32>(&id.to_ascii_lowercase()).is_some()).then(|| id.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_id_of_a_broken_event() {
+        let id = "ab".repeat(32);
+        for json in [
+            format!(r#"{{"id":"{id}"}}"#),
+            format!(r#"{{"kind":{{}},"id": "{id}","x":[1]}}"#),
+            format!(r#"{{"id":"{id}","id":"{id}"}}"#),
+            format!(r#"{{"id" : "{id}","#),
+        ] {
+            assert_eq!(claimed_id(&json), Some(id.clone()), "{json}");
+        }
+        assert_eq!(claimed_id(r#"{"id":"ab"}"#), None);
+        assert_eq!(claimed_id("1"), None);
+    }
+}

@@ -1,0 +1,107 @@
+//! REQ (NIP-01): stored events, EOSE (NIP-67), then live events.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::reply;
+use crate::app::App;
+use crate::clock;
+use crate::connection::{Open, Outbox, Session};
+use crate::filter::Filter;
+use crate::guard::Viewer;
+use crate::http::metrics;
+use crate::store::{Query, Scan, Step};
+
+pub(crate) fn handle(session: &mut Session, id: &str, filters: &[&str]) {
+    // A REQ replaces the subscription of its name, whether it is then refused or not.
+    session.end_subscription(id);
+    let filters = match read_filters(session, filters) {
+        Ok(filters) => filters,
+        Err(why) => return session.outbox.text(reply::closed(id, &why)),
+    };
+    if session.subscriptions.len() + session.reconciliations.len() >= session.app.config.limits.subscriptions_max {
+        return session.outbox.text(reply::closed(id, "rate-limited: too many open subscriptions"));
+    }
+    let id: Arc<str> = Arc::from(id);
+    let (app, outbox) = (Arc::clone(&session.app), Arc::clone(&session.outbox));
+    let (key, seq_max) =
+        app.subscriptions.open(Arc::clone(&id), Arc::clone(&filters), Arc::clone(&outbox), Arc::clone(&session.viewer));
+    let query = query(&app, filters, session.viewer.read().clone(), seq_max);
+    let name = Arc::clone(&id);
+    let scan = session.start(async move {
+        let started = Instant::now();
+        match send_stored(&app, &outbox, &name, Scan::new(query)).await {
+            Ok(eose) => app.subscriptions.go_live(key, eose),
+            Err(why) => {
+                app.subscriptions.close(key);
+                outbox.text(reply::closed(&name, &why));
+            }
+        }
+        metrics::query("REQ", started.elapsed());
+    });
+    session.subscriptions.insert(id, Open { key, scan });
+}
+
+/// Sends what is stored, a slice at a time and no faster than the client reads. The EOSE is left to the caller.
+async fn send_stored(app: &App, outbox: &Outbox, id: &Arc<str>, mut scan: Scan) -> Result<String, String> {
+    loop {
+        let (back, rows, step) = app.readers.slice(scan).await.map_err(|stopped| format!("error: {stopped}"))?;
+        scan = back;
+        metrics::sent("stored", rows.len());
+        outbox.events(id, rows.into_iter().map(|row| row.body), None);
+        match step {
+            Ok(Step::Again) => outbox.room().await,
+            Ok(Step::Done) => return Ok(reply::eose(id, scan.end())),
+            Err(error) => {
+                tracing::error!(%error, "a query failed");
+                return Err("error: the query failed".into());
+            }
+        }
+    }
+}
+
+/// What a client may ask at most.
+pub(crate) fn query(app: &App, filters: Arc<[Filter]>, viewer: Viewer, seq_max: u64) -> Query {
+    let limits = &app.config.limits;
+    Query {
+        filters,
+        viewer,
+        now: clock::now(),
+        seq_max,
+        limit_default: limits.limit_default,
+        limit_max: limits.limit_max,
+        bodies: true,
+    }
+}
+
+/// Reads and judges the filters of a REQ, COUNT or NEG-OPEN. The error is the text of the CLOSED.
+pub(crate) fn read_filters(session: &Session, filters: &[&str]) -> Result<Arc<[Filter]>, String> {
+    let (config, viewer) = (&session.app.config, session.viewer.read());
+    if config.auth.required && viewer.keys.is_empty() {
+        return Err("auth-required: this relay answers known people only".into());
+    }
+    if filters.len() > config.limits.filters_max {
+        return Err(format!("invalid: more than {} filters", config.limits.filters_max));
+    }
+    let filters: Result<Vec<Filter>, _> = filters.iter().map(|json| Filter::parse(json)).collect();
+    let filters = filters.map_err(|error| error.to_string())?;
+    for filter in &filters {
+        if filter.values_len() > config.limits.filter_values_max {
+            return Err(format!("invalid: more than {} values in a filter", config.limits.filter_values_max));
+        }
+        if filter.search.is_some() && !config.search.enabled {
+            return Err("unsupported: this relay has no search".into());
+        }
+    }
+    // Who asks for private events only, and is nobody, would wait for ever: tell them (NIP-42).
+    let private = |filter: &Filter| {
+        filter
+            .kinds
+            .as_ref()
+            .is_some_and(|kinds| !kinds.is_empty() && kinds.iter().all(|kind| viewer.is_restricted(*kind)))
+    };
+    if viewer.keys.is_empty() && filters.iter().all(private) {
+        return Err("auth-required: these events are for the people they name".into());
+    }
+    Ok(filters.into())
+}

@@ -1,0 +1,28 @@
+//! Size of an event.
+
+use super::{Policy, Verdict};
+use crate::clock::Timestamp;
+use crate::ingest::Source;
+use crate::verify::Verified;
+
+/// Limits of tags and content, as announced in NIP-11.
+pub(super) struct Size {
+    pub(super) tags_max: usize,
+    pub(super) content_chars_max: usize,
+}
+
+impl Policy for Size {
+    fn event(&self, event: &Verified, source: &Source, _: Timestamp) -> Verdict {
+        if matches!(source, Source::Import) {
+            return Verdict::Accept;
+        }
+        if event.tags.len() > self.tags_max {
+            return Verdict::Reject("blocked: too many tags".into());
+        }
+        let content = event.content();
+        if content.len() > self.content_chars_max && content.chars().count() > self.content_chars_max {
+            return Verdict::Reject("blocked: content is too long".into());
+        }
+        Verdict::Accept
+    }
+}
