@@ -14,7 +14,8 @@
 //! | `stored a b`, `gone a b` | asks for ids |
 //!
 //! `$a` and `$alice` stand for the id or key in hex. Answers end with `finish` or `more`; where exactly the limit was
-//! given it is `limit`, since a backend need not look further. Every question is asked in slices of every size, too.
+//! given it is `limit`, since a backend need not look further, and `any` with
+//! `search`. Every question is asked in slices of every size, too.
 
 mod bench;
 mod cases;
@@ -23,8 +24,8 @@ mod large;
 use std::sync::Arc;
 
 use self::bench::Bench;
-use super::Backend;
 use super::memory::Memory;
+use super::{Backend, testing};
 use crate::vanish::RelayUrls;
 
 /// Makes an empty backend.
@@ -36,6 +37,13 @@ pub(crate) fn run(make: Make<'_>) {
         Bench::new(make, name).run(script);
     }
     large::run(make);
+}
+
+/// Runs what is about NIP-50.
+pub(crate) fn run_search(make: Make<'_>) {
+    for (name, script) in cases::SEARCHING {
+        Bench::new(make, name).run(script);
+    }
 }
 
 /// Checks that numbers go on where they were when `open` opens the same data again.
@@ -58,8 +66,23 @@ pub(crate) fn run_persistent(open: Make<'_>) {
 #[test]
 fn memory_conforms() {
     run(&|urls| Arc::new(Memory::new(urls)));
+    run_search(&|urls| Arc::new(Memory::new(urls)));
     let memory = Memory::new(RelayUrls::new(["wss://relay.example"]));
     run_persistent(&|_| Arc::new(memory.clone()));
 }
 
-// Here goes the test of the sqlite backend: `sqlite_conforms`.
+#[test]
+fn sqlite_conforms() {
+    run(&testing::sqlite);
+}
+
+#[test]
+fn sqlite_conforms_in_search() {
+    run_search(&testing::sqlite);
+}
+
+#[test]
+fn sqlite_conforms_after_reopening() {
+    let folder = tempfile::tempdir().unwrap();
+    run_persistent(&|urls| testing::sqlite_in(folder.path(), urls));
+}

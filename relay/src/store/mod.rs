@@ -6,6 +6,8 @@
 
 #[cfg(test)]
 pub(crate) mod conformance;
+#[cfg(test)]
+mod differential;
 pub mod memory;
 mod pool;
 mod row;

@@ -426,7 +426,7 @@ pub(super) const DELETING: &[(&str, &str)] = &[
     "),
 ];
 
-/// What is answered, in which order, and to whom (NIP-01, NIP-17, NIP-50, NIP-67).
+/// What is answered, in which order, and to whom (NIP-01, NIP-17, NIP-67).
 pub(super) const READING: &[(&str, &str)] = &[
     ("an empty store answers nothing", "
         ask {} => finish
@@ -623,25 +623,30 @@ pub(super) const READING: &[(&str, &str)] = &[
         save v2 => new - v1
         ask {\"kinds\":[0]} => finish
     "),
-    ("words are found whole, in any case and order", "
+];
+
+/// What is found by words (NIP-50).
+pub(super) const SEARCHING: &[(&str, &str)] = &[(
+    "words are found whole, in any case and order",
+    "
         event a alice 1 @10 A nostr relay in Rust
         event b bob 1 @11 nostrich
         event c bob 7 @12 nostr
         event d alice 4 @13 nostr
         event e carol 1 @14 relays, not a relay!
         save a b c d e => new new new new new
-        ask {\"search\":\"NOSTR\"} => a finish
-        ask {\"search\":\"rust nostr\"} => a finish
-        ask {\"search\":\"relay nostrich\"} => finish
-        ask {\"search\":\"relay\",\"authors\":[\"$carol\"]} => e finish
-        ask {\"search\":\"relay language:en\",\"until\":13} => a finish
-        ask {\"search\":\"nostr\",\"kinds\":[7]} => finish
-        ask [{\"search\":\"rust\"},{\"since\":13}] => a e d finish
-        ask [{\"search\":\"rust\"},{\"kinds\":[1]}] => a e b finish
-        ask [{\"kinds\":[1],\"limit\":1},{\"search\":\"nostrich\"}] => b e more
+        ask {\"search\":\"NOSTR\"} => a any
+        ask {\"search\":\"rust nostr\"} => a any
+        ask {\"search\":\"relay nostrich\"} => any
+        ask {\"search\":\"relay\",\"authors\":[\"$carol\"]} => e any
+        ask {\"search\":\"relay language:en\",\"until\":13} => a any
+        ask {\"search\":\"nostr\",\"kinds\":[7]} => any
+        ask [{\"search\":\"rust\"},{\"since\":13}] => a e d any
+        ask [{\"search\":\"rust\"},{\"kinds\":[1]}] => a e b any
+        ask [{\"kinds\":[1],\"limit\":1},{\"search\":\"nostrich\"}] => b e any
         viewer nobody
-        ask {\"search\":\"nostr\"} => a finish
+        ask {\"search\":\"nostr\"} => a any
         seq_max 0
-        ask {\"search\":\"nostr\"} => finish
-    "),
-];
+        ask {\"search\":\"nostr\"} => any
+    ",
+)];

@@ -4,7 +4,7 @@ use super::Make;
 use super::bench::{ALL, Bench};
 use crate::event::Id;
 use crate::filter::Filter;
-use crate::store::testing::Draft;
+use crate::store::testing::{Draft, key};
 use crate::store::{End, Query, Saved, Scan, Slice, Step};
 use crate::vanish::RelayUrls;
 use crate::verify::Verified;
@@ -12,6 +12,7 @@ use crate::verify::Verified;
 pub(super) fn run(make: Make<'_>) {
     one_second(make);
     long_tags(make);
+    crowds(make);
     sweeping_in_parts(make);
     writing_between_slices(make);
 }
@@ -33,6 +34,45 @@ fn one_second(make: Make<'_>) {
             let (found, end) = bench.answer(&query, slice);
             assert_eq!(found, wanted, "one second: {slice:?}");
             assert_eq!(end == End::Finish, limit == usize::MAX, "one second: {end:?}");
+        }
+    }
+}
+
+/// Events of one second the ids of which begin alike: in 4, 8 or 31 bytes, with all bits set, with none.
+fn crowds(make: Make<'_>) {
+    for (byte, same) in [(7, 4), (7, 8), (7, 31), (0, 4), (0, 8), (255, 4), (255, 8)] {
+        for created_at in [0, 10, 1_000] {
+            // A fixed shuffle: later events have lower, higher and middle ids.
+            let id = |n: usize| {
+                let mut id = [byte; 32];
+                id[same] = u8::try_from(n * 37 % 101).unwrap();
+                Id(id)
+            };
+            let forge = |n: usize| {
+                Draft { author: 1, kind: 1, created_at, content: n.to_string(), ..Draft::default() }
+                    .forge(id(n), key(1))
+            };
+            let mut events: Vec<_> = (0..20).map(forge).collect();
+            // In the same second and those beside it, ids that begin otherwise.
+            events.extend((created_at.saturating_sub(1)..created_at + 2).map(|at| note(1, at, 50)));
+            let mut bench = Bench::new(make, &format!("crowd of {same} bytes {byte} at {created_at}"));
+            bench.save_events(&events[..10]);
+            bench.check_all(&events[..10]);
+            let request = |n: &[usize]| {
+                let tags = n.iter().map(|n| vec!["e".to_owned(), id(*n).to_hex()]).collect();
+                Draft { author: 1, kind: 5, created_at: 5_000, tags, content: String::new() }.sign()
+            };
+            let gone = [0, 3, 5, 6];
+            let first = request(&gone);
+            bench.save_events(std::slice::from_ref(&first));
+            for event in &events[10..] {
+                bench.save_events(std::slice::from_ref(event));
+                bench.check_order();
+            }
+            bench.save_events(&events);
+            let mut left: Vec<_> = events.iter().filter(|e| gone.iter().all(|n| id(*n) != e.id)).cloned().collect();
+            left.push(first);
+            bench.check_all(&left);
         }
     }
 }

@@ -60,6 +60,10 @@ impl Writer for Memory {
         Ok(false)
     }
 
+    fn tend_under_load(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn last_seq(&self) -> Seq {
         self.0.read().last_seq
     }

@@ -4,10 +4,14 @@
 pub(super) struct Words(Vec<Vec<String>>);
 
 impl Words {
-    /// Reads a query. `key:value` parts are extensions, and this relay knows none.
+    /// Reads a query. `key:value` parts, but not URLs, are extensions, and this relay knows none.
     pub(super) fn of_query(text: &str) -> Self {
-        let is_extension =
-            |part: &&str| part.split_once(':').is_some_and(|(key, value)| !key.is_empty() && !value.is_empty());
+        let is_extension = |part: &&str| {
+            part.split_once(':').is_some_and(|(key, value)| {
+                let is_key = !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase());
+                is_key && !value.is_empty() && !value.starts_with("//")
+            })
+        };
         Self(text.split_whitespace().filter(|part| !is_extension(part)).map(words).collect())
     }
 
@@ -32,8 +36,10 @@ mod tests {
         let occurs = |query: &str, text: &str| Words::of_query(query).occur_in(text);
         assert!(occurs("Nostr relay", "a relay, for NOSTR"));
         assert!(occurs("foo-bar lang:en", "x foo bar"));
+        assert!(occurs("https://x.y", "see https://x.y/z"));
         assert!(occurs("", "x"));
         assert!(!occurs("nost", "nostr"));
+        assert!(!occurs("https://x.y", "x.y"));
         assert!(!occurs("nostr bitcoin", "nostr"));
         assert!(!occurs("foo-bar", "foo x bar"));
     }
