@@ -4,10 +4,16 @@
 //! threads. Backends: [`sqlite`] is the real one, [`memory`] the plain one that tests compare it with. What must hold of
 //! any backend is written as code in [`conformance`].
 
+#[cfg(test)]
+pub(crate) mod conformance;
+#[cfg(test)]
+mod differential;
 pub mod memory;
 mod pool;
 mod row;
 pub mod sqlite;
+#[cfg(test)]
+pub(crate) mod testing;
 mod writer;
 
 use std::sync::Arc;

@@ -1,0 +1,88 @@
+//! What must hold of any backend, as scripts that are run on a fresh one each.
+//!
+//! A script is a line for each step:
+//!
+//! | step | meaning |
+//! |---|---|
+//! | `event a alice 1 @10 [["t","x"]] text` | makes an event and names it; tags and content may be missing |
+//! | `sort a b` | renames events so that their ids ascend |
+//! | `save a b => new deleted - c` | saves a batch: the outcome of each, then what was removed |
+//! | `ask {"kinds":[1]} => a b finish` | asks a filter, or an array of filters: the rows in order, then how it ended |
+//! | `orders a b c => a` | saves them in every order on fresh backends, singly and in one batch: what is stored then |
+//! | `now 100`, `viewer alice`, `seq_max 3`, `limits 5 10` | set the clock (it starts at 1000), who asks, `limit_default` and `limit_max` |
+//! | `sweep 10 => a b` | sweeps expired events |
+//! | `stored a b`, `gone a b` | asks for ids |
+//!
+//! `$a` and `$alice` stand for the id or key in hex. Answers end with `finish` or `more`; where exactly the limit was
+//! given it is `limit`, since a backend need not look further, and `any` with
+//! `search`. Every question is asked in slices of every size, too.
+
+mod bench;
+mod cases;
+mod large;
+
+use std::sync::Arc;
+
+use self::bench::Bench;
+use super::memory::Memory;
+use super::{Backend, testing};
+use crate::vanish::RelayUrls;
+
+/// Makes an empty backend.
+pub(crate) type Make<'m> = &'m dyn Fn(RelayUrls) -> Arc<dyn Backend>;
+
+/// Runs everything on the backends that `make` makes.
+pub(crate) fn run(make: Make<'_>) {
+    for (name, script) in cases::SAVING.iter().chain(cases::DELETING).chain(cases::READING) {
+        Bench::new(make, name).run(script);
+    }
+    large::run(make);
+}
+
+/// Runs what is about NIP-50.
+pub(crate) fn run_search(make: Make<'_>) {
+    for (name, script) in cases::SEARCHING {
+        Bench::new(make, name).run(script);
+    }
+}
+
+/// Checks that numbers go on where they were when `open` opens the same data again.
+pub(crate) fn run_persistent(open: Make<'_>) {
+    let script = "event a alice 1 @10\nevent b alice 5 @11 [[\"e\",\"$a\"]]\nevent c bob 1 @12\nevent v bob 62 @13 \
+        [[\"relay\",\"ALL_RELAYS\"]]\n";
+    let mut before = Bench::new(open, "before reopening");
+    before.run(&format!("{script}save a b c v => new new new new - a c"));
+    assert_eq!(before.last_seq(), 4);
+    drop(before);
+    let mut after = Bench::new(open, "after reopening");
+    assert_eq!(after.last_seq(), 4);
+    after.run(&format!(
+        "{script}event d bob 1 @14\nask {{}} => v b finish\nsave a b c v d => deleted dup vanished dup new"
+    ));
+    assert_eq!(after.last_seq(), 5);
+    after.run("seq_max 4\nask {} => v b finish");
+}
+
+#[test]
+fn memory_conforms() {
+    run(&|urls| Arc::new(Memory::new(urls)));
+    run_search(&|urls| Arc::new(Memory::new(urls)));
+    let memory = Memory::new(RelayUrls::new(["wss://relay.example"]));
+    run_persistent(&|_| Arc::new(memory.clone()));
+}
+
+#[test]
+fn sqlite_conforms() {
+    run(&testing::sqlite);
+}
+
+#[test]
+fn sqlite_conforms_in_search() {
+    run_search(&testing::sqlite);
+}
+
+#[test]
+fn sqlite_conforms_after_reopening() {
+    let folder = tempfile::tempdir().unwrap();
+    run_persistent(&|urls| testing::sqlite_in(folder.path(), urls));
+}

@@ -1,0 +1,183 @@
+//! Cases with more data than fits in a script.
+
+use super::Make;
+use super::bench::{ALL, Bench};
+use crate::event::Id;
+use crate::filter::Filter;
+use crate::store::testing::{Draft, key};
+use crate::store::{End, Query, Saved, Scan, Slice, Step};
+use crate::vanish::RelayUrls;
+use crate::verify::Verified;
+
+pub(super) fn run(make: Make<'_>) {
+    one_second(make);
+    long_tags(make);
+    crowds(make);
+    sweeping_in_parts(make);
+    writing_between_slices(make);
+}
+
+/// 3,000 events of one second: order by id, in slices that end within the second.
+fn one_second(make: Make<'_>) {
+    let mut events: Vec<_> = (0..3_000_u32).map(|n| note(1 + u8::try_from(n % 3).unwrap(), 10, n)).collect();
+    let mut bench = Bench::new(make, "one second");
+    for batch in events.chunks(500) {
+        assert!(bench.save_events(batch).saved.iter().all(|saved| matches!(saved, Saved::New(_))));
+    }
+    events.sort_by_key(|event| event.id);
+    for filter in ["{}", r#"{"kinds":[1]}"#, r##"{"#t":["0","1"]}"##, r#"{"since":10,"until":10,"limit":1700}"#] {
+        let filter = Filter::parse(filter).unwrap();
+        let limit = filter.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap());
+        let wanted: Vec<Id> = events.iter().filter(|e| filter.matches(e)).map(|e| e.id).take(limit).collect();
+        let query = Query::everything(vec![filter], 1000);
+        for slice in [ALL, Slice { rows: 7, ..ALL }, Slice { rows: 1000, ..ALL }, Slice { examined: 11, ..ALL }] {
+            let (found, end) = bench.answer(&query, slice);
+            assert_eq!(found, wanted, "one second: {slice:?}");
+            assert_eq!(end == End::Finish, limit == usize::MAX, "one second: {end:?}");
+        }
+    }
+}
+
+/// Events of one second the ids of which begin alike: in 4, 8 or 31 bytes, with all bits set, with none.
+fn crowds(make: Make<'_>) {
+    for (byte, same) in [(7, 4), (7, 8), (7, 31), (0, 4), (0, 8), (255, 4), (255, 8)] {
+        for created_at in [0, 10, 1_000] {
+            // A fixed shuffle: later events have lower, higher and middle ids.
+            let id = |n: usize| {
+                let mut id = [byte; 32];
+                id[same] = u8::try_from(n * 37 % 101).unwrap();
+                Id(id)
+            };
+            let forge = |n: usize| {
+                Draft { author: 1, kind: 1, created_at, content: n.to_string(), ..Draft::default() }
+                    .forge(id(n), key(1))
+            };
+            let mut events: Vec<_> = (0..20).map(forge).collect();
+            // In the same second and those beside it, ids that begin otherwise.
+            events.extend((created_at.saturating_sub(1)..created_at + 2).map(|at| note(1, at, 50)));
+            let mut bench = Bench::new(make, &format!("crowd of {same} bytes {byte} at {created_at}"));
+            bench.save_events(&events[..10]);
+            bench.check_all(&events[..10]);
+            let request = |n: &[usize]| {
+                let tags = n.iter().map(|n| vec!["e".to_owned(), id(*n).to_hex()]).collect();
+                Draft { author: 1, kind: 5, created_at: 5_000, tags, content: String::new() }.sign()
+            };
+            let gone = [0, 3, 5, 6];
+            let first = request(&gone);
+            bench.save_events(std::slice::from_ref(&first));
+            for event in &events[10..] {
+                bench.save_events(std::slice::from_ref(event));
+                bench.check_order();
+            }
+            bench.save_events(&events);
+            let mut left: Vec<_> = events.iter().filter(|e| gone.iter().all(|n| id(*n) != e.id)).cloned().collect();
+            left.push(first);
+            bench.check_all(&left);
+        }
+    }
+}
+
+/// Values that differ only far behind their beginning, or are very long.
+fn long_tags(make: Make<'_>) {
+    let long = "x".repeat(60_000);
+    let values = [long.clone(), format!("{long}y"), "x".repeat(255), "x".repeat(256), "ü".repeat(30_000)];
+    let tagged = |(n, value): (usize, &String)| {
+        let tags = vec![vec!["t".to_owned(), value.clone()], vec!["d".to_owned(), value.clone()]];
+        Draft { author: 1, kind: 30_023, created_at: n as u64, tags, content: String::new() }.sign()
+    };
+    let events: Vec<_> = values.iter().enumerate().map(tagged).collect();
+    let mut bench = Bench::new(make, "long tags");
+    let batch = bench.save_events(&events);
+    assert!(batch.removed.is_empty(), "long tags: d values are told apart");
+    for (event, value) in events.iter().zip(&values) {
+        for letter in ["#t", "#d"] {
+            let mut filter = serde_json::json!({ "kinds": [30_023] });
+            filter[letter] = serde_json::json!([value]);
+            let query = Query::everything(vec![Filter::parse(&filter.to_string()).unwrap()], 1000);
+            assert_eq!(bench.answer(&query, ALL), (vec![event.id], End::Finish), "long tags: {} bytes", value.len());
+        }
+    }
+}
+
+fn sweeping_in_parts(make: Make<'_>) {
+    let expiring = |n: u32| {
+        let tags = vec![vec!["expiration".to_owned(), (1_001 + n % 3).to_string()]];
+        Draft { author: 1, kind: 1, created_at: u64::from(n), tags, content: String::new() }.sign()
+    };
+    let events: Vec<_> = (0..30).map(expiring).collect();
+    let backend = make(RelayUrls::default());
+    let mut writer = backend.writer().unwrap();
+    writer.save(&events, 1_000).unwrap();
+    let mut swept = Vec::new();
+    for wanted in [7, 7, 6, 0] {
+        let part = writer.sweep_expired(1_002, 7).unwrap();
+        assert_eq!(part.len(), wanted, "a sweep takes what it may");
+        swept.extend(part);
+    }
+    let mut wanted: Vec<_> = events.iter().filter(|event| event.is_expired(1_002)).map(|event| event.id).collect();
+    swept.sort_unstable();
+    wanted.sort_unstable();
+    assert_eq!(swept, wanted);
+}
+
+/// What is saved or removed while a scan goes on does not move what it still has to give.
+fn writing_between_slices(make: Make<'_>) {
+    for rows in 1..12 {
+        let old: Vec<_> = (0..40).map(|n| note(1, 100 + u64::from(n / 4), n)).collect();
+        let backend = make(RelayUrls::default());
+        let (mut writer, mut reader) = (backend.writer().unwrap(), backend.reader().unwrap());
+        writer.save(&old, 1_000).unwrap();
+        for filter in ["{}", r##"{"kinds":[1],"#t":["0","1","2"]}"##, r#"{"authors":["KEY"],"kinds":[1]}"#] {
+            let filter = filter.replace("KEY", &old[0].pubkey.to_hex());
+            let mut query = Query::everything(vec![Filter::parse(&filter).unwrap()], 1_000);
+            query.seq_max = writer.last_seq();
+            let mut scan = Scan::new(query);
+            let mut found = Vec::new();
+            for turn in 0_u32.. {
+                let step = reader.scan(&mut scan, Slice { rows, ..ALL }, &mut found).unwrap();
+                // New events beside the place where the scan is.
+                let beside = found.last().map_or(100, |row| row.created_at);
+                writer.save(&[note(2, beside, 1_000 + turn), note(2, beside + 1, 2_000 + turn)], 1_000).unwrap();
+                if step == Step::Done {
+                    break;
+                }
+            }
+            let ids: Vec<_> = found.iter().map(|row| row.id).collect();
+            let mut wanted: Vec<_> = old.iter().map(|event| (u64::MAX - event.created_at, event.id)).collect();
+            wanted.sort_unstable();
+            let stored: Vec<_> = ids.iter().filter(|id| wanted.iter().any(|(_, old)| old == *id)).copied().collect();
+            assert_eq!(stored, wanted.iter().map(|(_, id)| *id).collect::<Vec<_>>(), "{filter} by {rows}");
+        }
+        removing_between_slices(rows, &old, writer.as_mut(), reader.as_mut());
+    }
+}
+
+fn removing_between_slices(
+    rows: usize,
+    old: &[Verified],
+    writer: &mut dyn crate::store::Writer,
+    reader: &mut dyn crate::store::Reader,
+) {
+    let filter = Filter::parse(&format!(r#"{{"authors":["{}"],"kinds":[1]}}"#, old[0].pubkey.to_hex())).unwrap();
+    let mut scan = Scan::new(Query::everything(vec![filter], 1_000));
+    let mut found = Vec::new();
+    reader.scan(&mut scan, Slice { rows, ..ALL }, &mut found).unwrap();
+    // The row where it stopped goes, and one that it has not reached.
+    let last = found.last().unwrap().id;
+    let ahead = old.iter().find(|event| event.created_at == 101).unwrap().id;
+    let tags = [last, ahead].map(|id| vec!["e".to_owned(), id.to_hex()]).to_vec();
+    let request = Draft { author: 1, kind: 5, created_at: 2_000, tags, content: String::new() }.sign();
+    writer.save(&[request], 1_000).unwrap();
+    while reader.scan(&mut scan, Slice { rows, ..ALL }, &mut found).unwrap() == Step::Again {}
+    let mut ids: Vec<_> = found.iter().map(|row| row.id).collect();
+    assert!(ids.is_sorted_by_key(|id| old.iter().find(|e| e.id == *id).map(|e| (u64::MAX - e.created_at, e.id))));
+    ids.sort_unstable();
+    let mut wanted: Vec<_> = old.iter().map(|event| event.id).filter(|id| *id != ahead).collect();
+    wanted.sort_unstable();
+    assert_eq!(ids, wanted, "removing between slices of {rows}");
+}
+
+fn note(author: u8, created_at: u64, n: u32) -> Verified {
+    let tags = vec![vec!["t".to_owned(), (n % 3).to_string()]];
+    Draft { author, kind: 1, created_at, tags, content: n.to_string() }.sign()
+}

@@ -1,0 +1,167 @@
+//! What is kept: the steps of [`Writer::save`](crate::store::Writer::save), one after the other.
+
+use std::cmp::Reverse;
+
+use crate::clock::Timestamp;
+use crate::event::{Address, Class, Event, Id, PublicKey};
+use crate::guard::GIFT_WRAP;
+use crate::store::{Saved, Seq};
+use crate::vanish::{RelayUrls, VANISH};
+use crate::verify::Verified;
+
+/// Kind of a deletion request (NIP-09).
+const DELETION: u16 = 5;
+
+/// Everything there is.
+#[derive(Debug)]
+pub(super) struct State {
+    /// Newest first, equal times by lowest id.
+    pub(super) events: Vec<Stored>,
+    /// Ids named by a deletion request, and by whom.
+    deleted_ids: Vec<(Id, PublicKey)>,
+    /// Addresses named by a deletion request of their author, and its time.
+    deleted_addresses: Vec<(Address, Timestamp)>,
+    /// Who asked to vanish, and up to when.
+    vanished: Vec<(PublicKey, Timestamp)>,
+    /// The last number given out.
+    pub(super) last_seq: Seq,
+    urls: RelayUrls,
+    /// The kinds that are searched.
+    pub(super) search_kinds: Vec<u16>,
+}
+
+/// An event and its number.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) event: Verified,
+    pub(super) seq: Seq,
+}
+
+/// Sorts events newest first, equal times by lowest id (NIP-01).
+pub(super) fn order(created_at: Timestamp, id: Id) -> (Reverse<Timestamp>, Id) {
+    (Reverse(created_at), id)
+}
+
+impl State {
+    pub(super) fn new(urls: RelayUrls, search_kinds: Vec<u16>) -> Self {
+        Self {
+            events: Vec::new(),
+            deleted_ids: Vec::new(),
+            deleted_addresses: Vec::new(),
+            vanished: Vec::new(),
+            last_seq: 0,
+            urls,
+            search_kinds,
+        }
+    }
+
+    pub(super) fn contains(&self, id: &Id) -> bool {
+        self.events.iter().any(|stored| stored.event.id == *id)
+    }
+
+    pub(super) fn save(&mut self, event: &Verified, now: Timestamp, removed: &mut Vec<Id>) -> Saved {
+        if self.contains(&event.id) {
+            return Saved::Duplicate;
+        }
+        if event.is_expired(now) {
+            return Saved::Expired;
+        }
+        if self.has_vanished(event) {
+            return Saved::Vanished;
+        }
+        if self.was_deleted(event) {
+            return Saved::Deleted;
+        }
+        if let Some(address) = address_of(event) {
+            let rank = order(event.created_at, event.id);
+            let same = |stored: &Event| address_of(stored).as_ref() == Some(&address);
+            if self
+                .events
+                .iter()
+                .any(|other| same(&other.event) && order(other.event.created_at, other.event.id) < rank)
+            {
+                return Saved::Superseded;
+            }
+            self.remove(removed, |_, stored| same(stored));
+        }
+        self.last_seq += 1;
+        self.events.push(Stored { event: event.clone(), seq: self.last_seq });
+        self.events.sort_by_key(|stored| order(stored.event.created_at, stored.event.id));
+        if event.kind == DELETION {
+            self.remember_deletion(event);
+            self.remove(removed, Self::was_deleted);
+        }
+        if self.urls.must_vanish(event) {
+            self.vanished.push((event.pubkey, event.created_at));
+            self.remove(removed, Self::has_vanished);
+        }
+        Saved::New(self.last_seq)
+    }
+
+    /// Removes at most `max` events that have expired, and says which.
+    pub(super) fn sweep_expired(&mut self, now: Timestamp, max: usize) -> Vec<Id> {
+        let expired = self.events.iter().filter(|stored| stored.event.is_expired(now));
+        let ids: Vec<Id> = expired.map(|stored| stored.event.id).take(max).collect();
+        self.events.retain(|stored| !ids.contains(&stored.event.id));
+        ids
+    }
+
+    fn remove(&mut self, removed: &mut Vec<Id>, goes: impl Fn(&Self, &Event) -> bool) {
+        let leaving: Vec<Id> =
+            self.events.iter().map(|stored| &stored.event).filter(|event| goes(self, event)).map(|e| e.id).collect();
+        self.events.retain(|stored| !leaving.contains(&stored.event.id));
+        removed.extend(leaving);
+    }
+
+    /// True when a request to vanish covers the event (NIP-62). Such requests themselves are kept.
+    fn has_vanished(&self, event: &Event) -> bool {
+        let owners = owners(event);
+        event.kind != VANISH
+            && self.vanished.iter().any(|(who, until)| owners.contains(who) && event.created_at <= *until)
+    }
+
+    /// True when a deletion request covers the event (NIP-09). It has no effect on deletion and vanish requests.
+    fn was_deleted(&self, event: &Event) -> bool {
+        if matches!(event.kind, DELETION | VANISH) {
+            return false;
+        }
+        let owners = owners(event);
+        let by_id = self.deleted_ids.iter().any(|(id, by)| *id == event.id && owners.contains(by));
+        let address = address_of(event);
+        by_id
+            || self
+                .deleted_addresses
+                .iter()
+                .any(|(deleted, until)| Some(deleted) == address.as_ref() && event.created_at <= *until)
+    }
+
+    fn remember_deletion(&mut self, request: &Event) {
+        for id in request.tags.values("e").filter_map(Id::from_hex) {
+            self.deleted_ids.push((id, request.pubkey));
+        }
+        for address in request.tags.values("a").filter_map(Address::parse) {
+            if address.pubkey == request.pubkey {
+                self.deleted_addresses.push((address, request.created_at));
+            }
+        }
+    }
+}
+
+/// Who may have an event removed: its author, and for a gift wrap also those it is for (NIP-59).
+fn owners(event: &Event) -> Vec<PublicKey> {
+    let mut owners = vec![event.pubkey];
+    if event.kind == GIFT_WRAP {
+        owners.extend(event.tags.values("p").filter_map(PublicKey::from_hex));
+    }
+    owners
+}
+
+/// Where a replaceable or addressable event lives.
+fn address_of(event: &Event) -> Option<Address> {
+    let d = match event.class() {
+        Class::Replaceable => "",
+        Class::Addressable => event.d(),
+        Class::Regular | Class::Ephemeral => return None,
+    };
+    Some(Address { kind: event.kind, pubkey: event.pubkey, d: d.to_owned() })
+}
