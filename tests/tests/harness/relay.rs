@@ -1,0 +1,234 @@
+//! The program as a process.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{OnceLock, mpsc};
+use std::thread;
+
+use tempfile::TempDir;
+
+use super::{Client, PATIENCE, Response, http};
+
+/// A running relay with its own data folder. Dropped, it is killed.
+pub(crate) struct Relay {
+    folder: TempDir,
+    process: Child,
+    /// The port it listens on.
+    pub(crate) port: u16,
+    /// `ws://127.0.0.1:PORT`.
+    pub(crate) url: String,
+}
+
+impl Relay {
+    /// With default options.
+    pub(crate) fn start() -> Self {
+        Self::with("")
+    }
+
+    /// With a config file of this text.
+    pub(crate) fn with(config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("picorelay.toml"), config).unwrap();
+        let (process, port) = spawn(folder.path());
+        Self { folder, process, port, url: format!("ws://127.0.0.1:{port}") }
+    }
+
+    /// A new connection.
+    pub(crate) async fn client(&self) -> Client {
+        Client::connect(&self.url).await
+    }
+
+    /// A request without body, such as `GET /health`.
+    pub(crate) fn http(&self, method_path: &str, headers: &[(&str, &str)]) -> Response {
+        http(self.port, method_path, headers)
+    }
+
+    /// Its data folder.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Its config file.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.folder.path().join("picorelay.toml")
+    }
+
+    /// The value of a metric, added up over its labels.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        self.http("GET /metrics", &[])
+            .body
+            .lines()
+            .filter(|line| line.split(['{', ' ']).next() == Some(name))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+
+    /// Asks it to stop (SIGTERM) and waits: it must exit with 0.
+    pub(crate) fn stop(&mut self) {
+        let status = self.terminate();
+        assert_eq!(status.code(), Some(0), "SIGTERM: {status}\n{}", self.log());
+    }
+
+    fn terminate(&mut self) -> ExitStatus {
+        let sent = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        let (done, waited) = mpsc::channel();
+        let pid = self.process.id();
+        thread::spawn(move || {
+            if waited.recv_timeout(PATIENCE).is_err() {
+                let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+            }
+        });
+        let status = self.process.wait().unwrap();
+        let _ = done.send(());
+        assert_ne!(status.signal(), Some(9), "it does not stop on SIGTERM\n{}", self.log());
+        status
+    }
+
+    /// Kills it at once (SIGKILL).
+    pub(crate) fn kill9(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Starts it again on the same data, stopping it first if it runs. The port is a new one.
+    pub(crate) fn restart(&mut self) {
+        if self.process.try_wait().unwrap().is_none() {
+            self.stop();
+        }
+        (self.process, self.port) = spawn(self.folder.path());
+        self.url = format!("ws://127.0.0.1:{}", self.port);
+    }
+
+    /// What it wrote to stderr.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Resident memory in bytes.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if thread::panicking() {
+            let log = self.log();
+            let tail: Vec<&str> = log.lines().rev().take(30).collect();
+            eprintln!("the relay's last log lines:");
+            tail.iter().rev().for_each(|line| eprintln!("  {line}"));
+        }
+    }
+}
+
+fn spawn(folder: &Path) -> (Child, u16) {
+    let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    let mut process = command(folder)
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .args(["--config".as_ref(), folder.join("picorelay.toml").as_os_str()])
+        .args(["--data".as_ref(), folder.join("data").as_os_str()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let stdout = process.stdout.take().unwrap();
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+    });
+    while let Ok(line) = lines.recv_timeout(PATIENCE) {
+        if let Some(port) = port_in(&line) {
+            return (process, port);
+        }
+    }
+    let _ = process.kill();
+    let status = process.wait();
+    let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+    panic!("the relay does not say where it listens; {status:?}\n{log}");
+}
+
+fn port_in(line: &str) -> Option<u16> {
+    let (_, rest) = line.split_once("ws://127.0.0.1:")?;
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}
+
+/// What a finished command left.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) success: bool,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs `picorelay` with arguments in an own folder until it ends.
+pub(crate) fn picorelay(folder: &Path, arguments: &[&str]) -> Output {
+    picorelay_with_input(folder, arguments, "")
+}
+
+/// The same with text on stdin.
+pub(crate) fn picorelay_with_input(folder: &Path, arguments: &[&str], input: &str) -> Output {
+    let mut process = command(folder)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = process.stdin.take().unwrap();
+    let input = input.to_owned();
+    let feeder = thread::spawn(move || {
+        // A command that does not read its input closes it early.
+        let _ = stdin.write_all(input.as_bytes());
+    });
+    let mut stderr = process.stderr.take().unwrap();
+    let errors = thread::spawn(move || {
+        let mut text = String::new();
+        stderr.read_to_string(&mut text).unwrap();
+        text
+    });
+    let mut stdout = String::new();
+    process.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+    feeder.join().unwrap();
+    Output { success: process.wait().unwrap().success(), stdout, stderr: errors.join().unwrap() }
+}
+
+/// The program, in a folder without a config file and an environment without options.
+fn command(folder: &Path) -> Command {
+    let mut command = Command::new(binary());
+    command.current_dir(folder).env_clear();
+    command
+}
+
+/// Builds the program once a run, with the profile of the tests.
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "-p", "picorelay", "--bin", "picorelay", "--message-format=json-render-diagnostics"]);
+        build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).stderr(Stdio::inherit());
+        if !cfg!(debug_assertions) {
+            build.arg("--release");
+        }
+        let output = build.output().unwrap();
+        assert!(output.status.success(), "picorelay does not build");
+        let messages = String::from_utf8(output.stdout).unwrap();
+        let executable = messages
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+            .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
+            .next_back();
+        executable.expect("cargo names the program")
+    })
+}

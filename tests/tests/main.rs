@@ -1,0 +1,38 @@
+//! Talks to the running relay over sockets, as strangers would: one file for each NIP and capability.
+
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    clippy::large_futures,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
+mod harness;
+
+mod bad_input;
+mod cli;
+mod crash;
+mod http;
+mod js;
+mod limits;
+mod nip01;
+mod nip01_events;
+mod nip01_live;
+mod nip09;
+mod nip11;
+mod nip13;
+mod nip17_59_04;
+mod nip22;
+mod nip40;
+mod nip42;
+mod nip45;
+mod nip50;
+mod nip62;
+mod nip65_66;
+mod nip67;
+mod nip70;
+mod nip77;
+mod nostr_sdk;
+mod slow_client;
