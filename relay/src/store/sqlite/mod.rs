@@ -1,1 +1,118 @@
-//! The real backend.
+//! The real backend: SQLite in WAL mode, one writing connection, a few reading ones.
+
+mod cursor;
+mod erase;
+mod key;
+mod plan;
+mod read;
+mod search;
+mod write;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::{Backend, Reader, StoreError, Writer};
+use crate::config::{Durability, Search, Storage};
+use crate::vanish::RelayUrls;
+use key::TagHash;
+
+/// The migrations, in order. A database has run the first `PRAGMA user_version` of them.
+const MIGRATIONS: &[&str] = &[include_str!("../../../../migrations/sqlite/0001_event.sql")];
+
+/// Name of the database in the data folder.
+pub const FILE: &str = "picorelay.db";
+
+/// How long one connection waits for another's lock. They never wait long: readers see snapshots.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// An open database. Holds a lock on its folder, so that no second process caches what the first one changes.
+pub struct Sqlite {
+    path: PathBuf,
+    options: Options,
+    hash: TagHash,
+    _lock: File,
+}
+
+/// What the backend needs of the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Cache sizes, durability.
+    pub storage: Storage,
+    /// Whether and what to index for NIP-50.
+    pub search: Search,
+    /// For NIP-62.
+    pub urls: RelayUrls,
+}
+
+impl Sqlite {
+    /// Opens or creates the database in the folder `data`, and brings its schema up to date.
+    ///
+    /// Fails with [`StoreError::Locked`] when another process has it open.
+    pub fn open(data: &Path, options: Options) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(data)?;
+        let lock = File::create(data.join("lock"))?;
+        if lock.try_lock().is_err() {
+            return Err(StoreError::Locked(data.display().to_string()));
+        }
+        let path = data.join(FILE);
+        let mut db = connect(&path, &options.storage, options.storage.writer_cache_mb, false)?;
+        migrate(&mut db)?;
+        let key = db.query_row("SELECT value FROM meta WHERE name = 'hash_key'", [], |row| row.get(0))?;
+        Ok(Self { path, options, hash: TagHash::new(key), _lock: lock })
+    }
+}
+
+impl Backend for Sqlite {
+    fn writer(&self) -> Result<Box<dyn Writer>, StoreError> {
+        let db = connect(&self.path, &self.options.storage, self.options.storage.writer_cache_mb, false)?;
+        Ok(Box::new(write::SqliteWriter::new(db, self.hash, self.options.clone())?))
+    }
+
+    fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
+        let db = connect(&self.path, &self.options.storage, self.options.storage.reader_cache_mb, true)?;
+        Ok(Box::new(read::SqliteReader::new(db, self.hash, &self.options)))
+    }
+}
+
+fn connect(path: &Path, storage: &Storage, cache_mb: usize, read_only: bool) -> Result<Connection, StoreError> {
+    let access = if read_only {
+        OpenFlags::SQLITE_OPEN_READ_ONLY
+    } else {
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE
+    };
+    let db = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    db.busy_timeout(BUSY)?;
+    db.set_prepared_statement_cache_capacity(64);
+    if !read_only {
+        db.pragma_update(None, "page_size", 8192)?;
+        db.pragma_update(None, "journal_mode", "wal")?;
+        let synchronous = match storage.durability {
+            Durability::Full => "full",
+            Durability::Normal => "normal",
+        };
+        db.pragma_update(None, "synchronous", synchronous)?;
+        // The writer checkpoints itself, between commits: see `SqliteWriter::tend`.
+        db.pragma_update(None, "wal_autocheckpoint", 0)?;
+    }
+    db.pragma_update(None, "cache_size", -i64::try_from(cache_mb * 1024).unwrap_or(16_384))?;
+    db.pragma_update(None, "temp_store", "memory")?;
+    Ok(db)
+}
+
+fn migrate(db: &mut Connection) -> Result<(), StoreError> {
+    let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    if version > known {
+        return Err(StoreError::Newer { found: version, known });
+    }
+    for (number, sql) in (1..).zip(MIGRATIONS).filter(|(number, _)| *number > version) {
+        let step = db.transaction()?;
+        step.execute_batch(sql)?;
+        step.pragma_update(None, "user_version", number)?;
+        step.commit()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! Which index answers a filter. Chosen here, never by SQLite's planner: given many authors that have no events it would
+//! scan all of time.
+
+use rusqlite::{Connection, params};
+
+use super::cursor::{Along, Cursor, Source, Span};
+use super::erase;
+use super::key::{self, TagHash};
+use crate::event::Class;
+use crate::filter::{Filter, TagFilter};
+use crate::store::StoreError;
+
+/// Entries of an index that are looked at to guess how many there are.
+const PROBE: i64 = 64;
+
+/// Author and kind pairs above which only the authors are walked.
+const PAIRS_MAX: usize = 20_000;
+
+/// Where the positions that can match `filter` come from, all below `before`.
+pub(super) fn source(
+    db: &Connection,
+    hash: TagHash,
+    filter: &Filter,
+    left: u64,
+    before: Option<i64>,
+    examined: &mut usize,
+) -> Result<Source, StoreError> {
+    let span = Span {
+        low: filter.since.map_or(i64::MIN, key::lowest),
+        high: filter
+            .until
+            .map_or(i64::MAX, |until| key::highest(until).saturating_add(1))
+            .min(before.unwrap_or(i64::MAX)),
+    };
+    if let Some(ids) = &filter.ids {
+        let mut list = Vec::with_capacity(ids.len());
+        for id in ids {
+            *examined += 1;
+            list.extend(erase::find(db, id)?.filter(|pos| *pos < span.high));
+        }
+        list.sort_unstable();
+        return Ok(Source::List(list));
+    }
+    if let Some(list) = addresses(db, hash, filter, span, examined)? {
+        return Ok(Source::List(list));
+    }
+    let limit = i64::try_from(left.saturating_add(1)).unwrap_or(i64::MAX);
+    let chunk = |cursors: usize| {
+        let share = limit.saturating_mul(2) / i64::try_from(cursors.max(1)).unwrap_or(i64::MAX);
+        if cursors == 1 { limit } else { share.saturating_add(2) }
+    };
+    let tags = filter.tags.iter().min_by_key(|tag| tag.values.len()).map(|tag| by_tag(hash, tag, span, chunk));
+    let authors = by_author(filter, span, chunk);
+    Ok(match (tags, authors) {
+        (Some(tags), Some(authors)) => smaller(db, tags, authors, examined)?,
+        (Some(cursors), None) | (None, Some(cursors)) => Source::walks(cursors),
+        (None, None) => match &filter.kinds {
+            Some(kinds) => {
+                let chunk = chunk(kinds.len());
+                Source::walks(kinds.iter().map(|kind| Cursor::new(Along::Kind(*kind), span, chunk)).collect())
+            }
+            None => Source::walks(vec![Cursor::new(Along::Time, span, chunk(1))]),
+        },
+    })
+}
+
+fn by_tag(hash: TagHash, tag: &TagFilter, span: Span, chunk: impl Fn(usize) -> i64) -> Vec<Cursor> {
+    let chunk = chunk(tag.values.len());
+    tag.values.iter().map(|value| Cursor::new(Along::Tag(hash.of(tag.letter, value)), span, chunk)).collect()
+}
+
+fn by_author(filter: &Filter, span: Span, chunk: impl Fn(usize) -> i64) -> Option<Vec<Cursor>> {
+    let authors = filter.authors.as_deref()?;
+    let mut keys: Vec<i64> = authors.iter().map(|author| author.prefix()).collect();
+    keys.dedup();
+    Some(match filter.kinds.as_deref() {
+        Some(kinds) if keys.len().saturating_mul(kinds.len()) <= PAIRS_MAX => {
+            let chunk = chunk(keys.len() * kinds.len());
+            let pairs = keys.iter().flat_map(|author| kinds.iter().map(move |kind| (*author, *kind)));
+            pairs.map(|(author, kind)| Cursor::new(Along::AuthorKind(author, kind), span, chunk)).collect()
+        }
+        _ => {
+            let chunk = chunk(keys.len());
+            keys.iter().map(|author| Cursor::new(Along::Author(*author), span, chunk)).collect()
+        }
+    })
+}
+
+/// Of two ways to the same events the one that seems shorter: the first that ends within its first chunks, else tags.
+fn smaller(
+    db: &Connection,
+    tags: Vec<Cursor>,
+    authors: Vec<Cursor>,
+    examined: &mut usize,
+) -> Result<Source, StoreError> {
+    let mut is_short = |way: &[Cursor]| -> Result<bool, StoreError> {
+        if i64::try_from(way.len()).unwrap_or(i64::MAX) > PROBE {
+            return Ok(false);
+        }
+        for cursor in way {
+            if !cursor.probe(PROBE).is_short(db, examined)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    };
+    if is_short(&tags)? {
+        return Ok(Source::walks(tags));
+    }
+    if is_short(&authors)? {
+        return Ok(Source::walks(authors));
+    }
+    Ok(Source::walks(if tags.len() <= authors.len().saturating_mul(4) { tags } else { authors }))
+}
+
+/// The positions of `authors` x addressable `kinds` x `#d`, each of which is one event at most.
+fn addresses(
+    db: &Connection,
+    hash: TagHash,
+    filter: &Filter,
+    span: Span,
+    examined: &mut usize,
+) -> Result<Option<Vec<i64>>, StoreError> {
+    let (Some(authors), Some(kinds)) = (&filter.authors, &filter.kinds) else { return Ok(None) };
+    let Some(d) = filter.tags.iter().find(|tag| tag.letter == b'd') else { return Ok(None) };
+    let lookups = authors.len().saturating_mul(kinds.len()).saturating_mul(d.values.len());
+    if lookups > PAIRS_MAX || kinds.iter().any(|kind| Class::of(*kind) != Class::Addressable) {
+        return Ok(None);
+    }
+    *examined += lookups;
+    let mut list = Vec::new();
+    let mut find = db.prepare_cached("SELECT pos FROM event_address WHERE author = ?1 AND kind = ?2 AND d = ?3")?;
+    for author in authors {
+        for kind in kinds {
+            for value in &d.values {
+                let mut rows = find.query(params![author.prefix(), kind, hash.of(b'd', value)])?;
+                while let Some(row) = rows.next()? {
+                    let pos = row.get(0)?;
+                    if span.low <= pos && pos < span.high {
+                        list.push(pos);
+                    }
+                }
+            }
+        }
+    }
+    list.sort_unstable();
+    list.dedup();
+    Ok(Some(list))
+}

@@ -1,0 +1,81 @@
+//! Full-text search (NIP-50) on FTS5, indexed behind the write path.
+
+use rusqlite::{Connection, TransactionBehavior, params};
+
+use crate::config::Search;
+use crate::event::Event;
+use crate::store::StoreError;
+
+/// Events that one step of indexing takes.
+const STEP: i64 = 200;
+
+/// Indexes some events after `done`, and says up to where it came.
+pub(super) fn index_some(db: &mut Connection, search: &Search, done: i64, last: i64) -> Result<i64, StoreError> {
+    let step = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let reached;
+    {
+        let mut bodies = step.prepare_cached("SELECT seq, json FROM body WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
+        let mut insert = step.prepare_cached("INSERT INTO search (rowid, content) VALUES (?1, ?2)")?;
+        let mut rows = bodies.query(params![done, STEP])?;
+        let mut seen = 0;
+        let mut at = done;
+        while let Some(row) = rows.next()? {
+            seen += 1;
+            at = row.get(0)?;
+            let Ok(event) = Event::parse(&super::read::json_text(row.get_ref(1)?)?) else { continue };
+            if search.kinds.contains(&event.kind) {
+                insert.execute(params![at, words_of(&event)])?;
+            }
+        }
+        reached = if seen < STEP { last } else { at };
+        step.prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'search_seq'")?.execute([reached])?;
+    }
+    step.commit()?;
+    Ok(reached)
+}
+
+/// What is searched in an event: its content and, where an event has them, title, summary and hashtags.
+fn words_of(event: &Event) -> String {
+    let mut text = event.content().into_owned();
+    for tag in event.tags.iter() {
+        if matches!(tag.name(), "title" | "summary" | "subject" | "t") {
+            text.push('\n');
+            text.push_str(tag.value().unwrap_or_default());
+        }
+    }
+    text
+}
+
+/// Turns what a person typed into an FTS5 query: all words must occur. `key:value` words are extensions that this relay
+/// does not know, and are ignored as NIP-50 asks. `None` when nothing is left.
+pub(super) fn query(typed: &str) -> Option<String> {
+    let words: Vec<String> = typed
+        .split_whitespace()
+        .filter(|word| !is_extension(word))
+        .filter(|word| word.chars().any(char::is_alphanumeric))
+        .map(|word| format!("\"{}\"", word.replace('"', " ")))
+        .collect();
+    (!words.is_empty()).then(|| words.join(" "))
+}
+
+/// `key:value` with a plain key, but not a URL.
+fn is_extension(word: &str) -> bool {
+    word.split_once(':').is_some_and(|(key, value)| {
+        !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase()) && !value.is_empty() && !value.starts_with("//")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_what_people_type() {
+        assert_eq!(query("best nostr apps").as_deref(), Some(r#""best" "nostr" "apps""#));
+        assert_eq!(
+            query(r#"a"b OR* (c language:en https://x.y"#).as_deref(),
+            Some(r#""a b" "OR*" "(c" "https://x.y""#)
+        );
+        assert_eq!(query("language:en  !! "), None);
+    }
+}
