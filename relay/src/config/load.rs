@@ -18,6 +18,9 @@ pub const FILE_VARIABLE: &str = "PICORELAY_CONFIG";
 /// Environment variables with this prefix are options.
 pub const PREFIX: &str = "PICORELAY_";
 
+/// Kubernetes gives these to every pod beside a service called picorelay. They are not meant for us.
+const SERVICE_LINKS: [&str; 2] = ["PICORELAY_SERVICE_", "PICORELAY_PORT"];
+
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -55,7 +58,8 @@ impl Config {
             layers.file(path);
         }
         for (name, value) in env {
-            if name.starts_with(PREFIX) && name != FILE_VARIABLE {
+            let is_link = SERVICE_LINKS.iter().any(|link| name.starts_with(link));
+            if name.starts_with(PREFIX) && name != FILE_VARIABLE && !is_link {
                 layers.variable(&name, &value);
             }
         }
@@ -378,7 +382,12 @@ search = { a = 1 }
 
     #[test]
     fn other_variables_are_none_of_our_business() {
-        let env = [("PATH", "/bin"), ("PICORELAYS", "1"), (FILE_VARIABLE, "x.toml")];
+        let env = [
+            ("PATH", "/bin"),
+            ("PICORELAYS", "1"),
+            (FILE_VARIABLE, "x.toml"),
+            ("PICORELAY_PORT", "tcp://10.0.0.1:7420"),
+        ];
         let env = env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(Config::load(None, env).unwrap(), Config::default());
     }

@@ -2,10 +2,21 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use axum::http::HeaderMap;
 use ipnet::IpNet;
 
 /// The header in which proxies tell the addresses they got a request from.
 pub const HEADER: &str = "x-forwarded-for";
+
+/// The address of the client who sent a request with these headers.
+///
+/// Headers are read as bytes: were a value with strange bytes left out, the one before it, which the client wrote, would
+/// be believed.
+pub fn of_request(socket: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    let values: Vec<_> =
+        headers.get_all(HEADER).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    client_addr(socket, values.iter().map(AsRef::as_ref), trusted)
+}
 
 /// The address of the client. `forwarded`: the values of all `X-Forwarded-For` headers, in order.
 ///
@@ -87,6 +98,16 @@ mod tests {
         }
         let socket = "127.0.0.1".parse().unwrap();
         assert_eq!(client_addr(socket, ["203.0.113.7"].into_iter(), &[]), socket);
+    }
+
+    #[test]
+    fn strange_bytes_do_not_hide_an_entry() {
+        let mut headers = HeaderMap::new();
+        headers.append(HEADER, "6.6.6.6".parse().unwrap());
+        headers.append(HEADER, axum::http::HeaderValue::from_bytes(b"\xff, 203.0.113.7").unwrap());
+        let trusted = ["127.0.0.1/32".parse().unwrap()];
+        let found = of_request("127.0.0.1".parse().unwrap(), &headers, &trusted);
+        assert_eq!(found, "203.0.113.7".parse::<IpAddr>().unwrap());
     }
 
     #[test]

