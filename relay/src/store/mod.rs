@@ -177,6 +177,8 @@ pub struct Scan {
     pub streams: Vec<Stream>,
     /// The last row given, after which the next slice goes on.
     pub after: Option<After>,
+    /// What filters with `search` gave, ahead of the others, which do not give it again.
+    pub searched: Vec<Id>,
 }
 
 /// Where a slice ended: an event, and the backend's own key of it.
@@ -221,7 +223,7 @@ impl Scan {
                 end: filter.is_never().then_some(End::Finish),
             })
             .collect();
-        Self { query, streams, after: None }
+        Self { query, streams, after: None, searched: Vec::new() }
     }
 
     /// How the whole answer ended: `finish` only if all filters did, `more` if any has more (NIP-67).

@@ -76,7 +76,7 @@ fn search(scan: &mut Scan, found: &[Found<'_>], budget: &mut Budget, rows: &mut 
 }
 
 fn walk(state: &State, scan: &mut Scan, found: &[Found<'_>], budget: &mut Budget, rows: &mut Vec<Row>) -> Step {
-    let Scan { query, streams, after } = scan;
+    let Scan { query, streams, after, .. } = scan;
     let start = *after;
     let is_new = |stored: &Stored| {
         start.is_none_or(|a| order(stored.event.created_at, stored.event.id) > order(a.created_at, a.id))

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::key::TagHash;
+use super::key::{self, TagHash};
 use crate::event::{Class, Event, Id};
 use crate::store::StoreError;
 use crate::verify::Verified;
@@ -111,5 +111,25 @@ pub(super) fn erase(db: &Connection, hash: TagHash, held: &Held, search_seq: i64
     if held.seq <= search_seq {
         db.prepare_cached("DELETE FROM search WHERE rowid = ?1")?.execute([held.seq])?;
     }
+    close_gap(db, hash, held.pos)
+}
+
+/// Moves up the events that were pushed down past `gap`: with it open, a later one could come to lie before them.
+fn close_gap(db: &Connection, hash: TagHash, mut gap: i64) -> Result<(), StoreError> {
+    while let Some(mut next) = occupant(db, gap - 1)? {
+        if key::home(next.event.created_at, &next.event.id) < gap {
+            break;
+        }
+        unindex(db, hash, &next)?;
+        next.pos = gap;
+        index(db, hash, &next)?;
+        gap -= 1;
+    }
     Ok(())
+}
+
+/// The event at a position, when mostly there is none.
+pub(super) fn occupant(db: &Connection, pos: i64) -> Result<Option<Held>, StoreError> {
+    let taken = db.prepare_cached("SELECT 1 FROM event WHERE pos = ?1")?.query_row([pos], |_| Ok(())).optional()?;
+    if taken.is_none() { Ok(None) } else { at(db, pos) }
 }

@@ -32,7 +32,7 @@ impl SqliteReader {
 impl Reader for SqliteReader {
     fn scan(&mut self, scan: &mut Scan, slice: Slice, rows: &mut Vec<Row>) -> Result<Step, StoreError> {
         let snapshot = self.db.unchecked_transaction()?;
-        let searched = rows.len();
+        let before = rows.len();
         if scan.after.is_none() {
             for (number, filter) in scan.query.filters.iter().enumerate() {
                 let Some(words) = &filter.search else { continue };
@@ -44,8 +44,8 @@ impl Reader for SqliteReader {
                 stream.end = Some(End::Unknown);
             }
         }
-        let searched: Vec<Id> = rows.get(searched..).unwrap_or_default().iter().map(|row| row.id).collect();
-        let step = Merge::open(&snapshot, self.hash, scan)?.run(scan, slice, &searched, rows)?;
+        scan.searched.extend(rows.get(before..).unwrap_or_default().iter().map(|row| row.id));
+        let step = Merge::open(&snapshot, self.hash, scan)?.run(scan, slice, rows)?;
         snapshot.finish()?;
         Ok(step)
     }
@@ -85,7 +85,7 @@ impl<'a> Merge<'a> {
         Ok(merge)
     }
 
-    fn run(mut self, scan: &mut Scan, slice: Slice, searched: &[Id], rows: &mut Vec<Row>) -> Result<Step, StoreError> {
+    fn run(mut self, scan: &mut Scan, slice: Slice, rows: &mut Vec<Row>) -> Result<Step, StoreError> {
         let (mut given, mut bytes) = (0, 0);
         // However small the slice, each goes past one event at least.
         let mut moved = false;
@@ -108,7 +108,7 @@ impl<'a> Merge<'a> {
             }
             if self.offer(pos, found.as_ref(), scan)?
                 && let Some(found) = found
-                && !searched.contains(&found.row.id)
+                && !scan.searched.contains(&found.row.id)
             {
                 given += 1;
                 bytes += found.row.body.as_str().len();
@@ -256,8 +256,12 @@ fn seen(
 
 /// The time in a position. An event that was pushed down by others of its second can lie in the second before.
 fn time_of(pos: i64, id: &Id) -> Timestamp {
-    let second = (pos >> key::ID_BITS).cast_unsigned();
-    if (0..key::CROWD).contains(&(key::home(second, id) - pos)) { second } else { second + 1 }
+    let second = u64::try_from(pos >> key::ID_BITS);
+    match second {
+        Ok(second) if (0..key::CROWD).contains(&(key::home(second, id) - pos)) => second,
+        Ok(second) => second.saturating_add(1),
+        Err(_) => 0,
+    }
 }
 
 /// `created_at` in canonical JSON, which has it at a fixed place.

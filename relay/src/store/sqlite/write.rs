@@ -244,7 +244,7 @@ impl Change<'_> {
         let mut moving = Held { pos: key::home(event.created_at, &event.id), seq, event: event.clone() };
         // Two events of one second can share the 29 bits that a position has of their ids. The lower id stays, the other
         // moves down, and may push the next: positions keep the exact order.
-        while let Some(mut other) = self.occupant(moving.pos)? {
+        while let Some(mut other) = erase::occupant(self.db, moving.pos)? {
             let before = (other.event.created_at, std::cmp::Reverse(other.event.id))
                 > (moving.event.created_at, std::cmp::Reverse(moving.event.id));
             if !before {
@@ -256,12 +256,6 @@ impl Change<'_> {
         }
         erase::index(self.db, self.hash, &moving)?;
         Ok(seq)
-    }
-
-    fn occupant(&self, pos: i64) -> Result<Option<Held>, StoreError> {
-        let taken =
-            self.db.prepare_cached("SELECT 1 FROM event WHERE pos = ?1")?.query_row([pos], |_| Ok(())).optional()?;
-        if taken.is_none() { Ok(None) } else { erase::at(self.db, pos) }
     }
 
     fn erase(&mut self, held: &Held) -> Result<(), StoreError> {
@@ -312,20 +306,20 @@ impl Change<'_> {
             )?
             .execute(params![request.pubkey.0, until])?;
         self.erase_along(
-            "SELECT pos FROM event_author WHERE author = ?1 AND pos <= ?2 ORDER BY pos DESC LIMIT ?3",
+            "SELECT pos FROM event_author WHERE author = ?1 AND pos > ?2 AND pos <= ?3 ORDER BY pos LIMIT ?4",
             request.pubkey.prefix(),
             request.created_at,
             |event| event.kind != VANISH && event.pubkey == request.pubkey,
         )?;
         self.erase_along(
-            "SELECT pos FROM event_tag WHERE tag = ?1 AND pos <= ?2 ORDER BY pos DESC LIMIT ?3",
+            "SELECT pos FROM event_tag WHERE tag = ?1 AND pos > ?2 AND pos <= ?3 ORDER BY pos LIMIT ?4",
             self.hash.of(b'p', &request.pubkey.to_hex()),
             request.created_at,
             |event| event.kind == GIFT_WRAP && Self::owners(event).any(|owner| owner == request.pubkey),
         )
     }
 
-    /// Removes what `goes` says, along one index, newest first, up to and with `until`.
+    /// Removes what `goes` says, along one index, up to and with `until`. Oldest first: what a removal moves has been seen.
     fn erase_along(
         &mut self,
         sql: &str,
@@ -333,15 +327,15 @@ impl Change<'_> {
         until: Timestamp,
         goes: impl Fn(&Event) -> bool,
     ) -> Result<(), StoreError> {
-        let mut from = key::highest(until);
+        let mut after = i64::MIN;
         loop {
             let step: Vec<i64> = self
                 .db
                 .prepare_cached(sql)?
-                .query_map(params![key, from, VANISH_STEP], |row| row.get(0))?
+                .query_map(params![key, after, key::highest(until), VANISH_STEP], |row| row.get(0))?
                 .collect::<Result<_, _>>()?;
             let Some(last) = step.last() else { return Ok(()) };
-            from = last - 1;
+            after = *last;
             for pos in step {
                 if let Some(held) = erase::at(self.db, pos)?
                     && held.event.created_at <= until
