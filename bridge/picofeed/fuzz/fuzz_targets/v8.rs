@@ -1,0 +1,6 @@
+//! The decoder of v8 feeds.
+#![no_main]
+
+mod check;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| check::check(picofeed::Format::V8, bytes));
