@@ -8,10 +8,44 @@ use crate::{Defect, Id, Key, Limits, Misuse, block::Layout, pop02, read::Reader,
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Format {
     /// picofeed 8 and 9, used by picostack 2. Ed25519; every block names its author.
+<<<<<<< HEAD
     V8,
     /// picofeed 3.4, used by picostack 1. Ed25519; keys stand between the blocks.
     V3,
     /// The POP-02 draft, written by picofeed 4. BIP-340 over secp256k1.
+=======
+    ///
+    /// ```text
+    /// feed   = [ "PIC0" ] block*           zeros may follow
+    /// block  = signature[64] size data     signed: size, data
+    /// size   = varint, length of data
+    /// data   = header* body                body begins at the first byte that is not zero
+    /// header = 00 01 author[32] / 00 02 parent[64]
+    /// ```
+    V8,
+    /// picofeed 3.4, used by picostack 1. Ed25519; keys stand between the blocks.
+    ///
+    /// ```text
+    /// feed  = ( key / block )*
+    /// key   = "K0." public key[32]
+    /// block = signature[64] parent[64] size[u32, big endian] body     signed: parent, size, body
+    /// ```
+    ///
+    /// The parent of a genesis block is 64 zeros. A block is by the latest of the keys before it that verifies it.
+    V3,
+    /// The POP-02 draft, written by picofeed 4. BIP-340 over secp256k1.
+    ///
+    /// ```text
+    /// feed  = [ "PIC0" ] ( key / block )*                           zeros may follow
+    /// key   = b0 public key[32]
+    /// block = flags signature[64] [ parent[64] ] size body          signed: parent, size, body
+    /// flags = 1011 end? wide? child? 1                              size is u32 if wide, else u16; big endian
+    /// ```
+    ///
+    /// The flags are not signed. A stranger can change where a feed ends. Turning a genesis block into a child, or the
+    /// other way round, takes a block that happens to have its own length in the right place: rare, but an author can
+    /// arrange it. So a chain of this format proves a little less than one of the others.
+>>>>>>> picofeed
     Pop02,
 }
 
