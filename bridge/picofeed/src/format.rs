@@ -8,12 +8,6 @@ use crate::{Defect, Id, Key, Limits, Misuse, block::Layout, pop02, read::Reader,
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Format {
     /// picofeed 8 and 9, used by picostack 2. Ed25519; every block names its author.
-<<<<<<< HEAD
-    V8,
-    /// picofeed 3.4, used by picostack 1. Ed25519; keys stand between the blocks.
-    V3,
-    /// The POP-02 draft, written by picofeed 4. BIP-340 over secp256k1.
-=======
     ///
     /// ```text
     /// feed   = [ "PIC0" ] block*           zeros may follow
@@ -45,7 +39,6 @@ pub enum Format {
     /// The flags are not signed. A stranger can change where a feed ends. Turning a genesis block into a child, or the
     /// other way round, takes a block that happens to have its own length in the right place: rare, but an author can
     /// arrange it. So a chain of this format proves a little less than one of the others.
->>>>>>> picofeed
     Pop02,
 }
 

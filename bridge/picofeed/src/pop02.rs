@@ -1,27 +1,10 @@
-<<<<<<< HEAD
-//! The POP-02 draft, as picofeed 4.1 wrote it: BIP-340, a byte of flags before each segment.
-//!
-//! ```text
-//! feed  = [ "PIC0" ] ( key / block )*                           zeros may follow
-//! key   = b0 public key[32]
-//! block = flags signature[64] [ parent[64] ] size body          signed: parent, size, body
-//! flags = 1011 end? wide? child? 1                              size is u32 if wide, else u16; big endian
-//! ```
-=======
 //! The POP-02 draft, as picofeed 4.1 wrote it: BIP-340, flags before each block. For the layout see `Format::Pop02`.
->>>>>>> picofeed
 //!
 //! What BIP-340 signs is a blake3 output of 256 bytes, not the usual 32. The printed samples of the specification verify
 //! that way and no other, and genesis blocks have no parent field, whatever its text says; they are in
 //! `tests/vectors/pop02.json`.
 //!
-<<<<<<< HEAD
-//! The flags are not signed. A stranger can change where a feed ends. Turning a genesis block into a child, or the other
-//! way round, takes a block whose bytes happen to have the right length at the right place: possible, so a chain of this
-//! format proves a little less than one of the others. `wide` cannot be turned: it is only read with sizes that need it.
-=======
 //! That `wide` is not signed does no harm: it is only read with sizes that need it.
->>>>>>> picofeed
 
 use crate::{
     Defect, Id, Key, Limits, Misuse,

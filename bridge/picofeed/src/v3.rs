@@ -1,17 +1,5 @@
-<<<<<<< HEAD
-//! picofeed 3.4, used by picostack 1: Ed25519, keys beside the blocks.
-//!
-//! ```text
-//! feed  = ( key / block )*
-//! key   = "K0." public key[32]
-//! block = signature[64] parent[64] size[u32, big endian] body     signed: parent, size, body
-//! ```
-//!
-//! The parent of a genesis block is 64 zeros. A block was written by the latest of the keys before it that verifies it.
-=======
 //! picofeed 3.4, used by picostack 1: Ed25519, keys beside the blocks. For the layout see `Format::V3`.
 //!
->>>>>>> picofeed
 //! Keys may be repeated: picostack sends stored feeds with the key before every block. Any three bytes `K0.` where a
 //! segment may begin are a key. A signature that begins with them, once in 2²⁴ blocks, makes a block that nobody can read
 //! in a feed; such blocks are refused also when they come alone, and are not written.

@@ -1,16 +1,4 @@
-<<<<<<< HEAD
-//! picofeed 8 and 9: Ed25519, headers, sizes as varints.
-//!
-//! ```text
-//! feed   = [ "PIC0" ] block*           zeros may follow
-//! block  = signature[64] size data     signed: size, data
-//! size   = varint, length of data
-//! data   = header* body                body begins at the first byte that is not zero
-//! header = 00 01 author[32] / 00 02 parent[64]
-//! ```
-=======
 //! picofeed 8 and 9: Ed25519, headers, sizes as varints. For the layout see `Format::V8`.
->>>>>>> picofeed
 //!
 //! The JavaScript reader also takes blocks without author or body, repeated and cut headers, padded sizes, and up to 65
 //! stray bytes. Its writer makes none of these, some of them make other nodes hang, and all are refused here. The cases

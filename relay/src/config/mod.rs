@@ -296,7 +296,7 @@ impl Default for Limits {
 
 impl Default for Auth {
     fn default() -> Self {
-        Self { required: false, restricted_kinds: vec![4, 1059], max_age_seconds: 600, keys_max: 32 }
+        Self { required: false, restricted_kinds: vec![4, 1059, 21059], max_age_seconds: 600, keys_max: 32 }
     }
 }
 
