@@ -39,12 +39,48 @@ async fn messages_that_are_no_messages() {
     let relay = RELAY.relay();
     let mut client = relay.client().await;
     for text in [
-        "", " ", "x", "null", "1", "\"REQ\"", "{}", "[]", "[[]]", "[1]", "[null]", "[{}]", "[\"\"]", "[\"HELLO\"]",
-        "[\"req\",\"a\",{}]", "[\"EVENT\"]", "[\"EVENT\",1]", "[\"EVENT\",null]", "[\"EVENT\",[]]", "[\"EVENT\",{}]",
-        "[\"EVENT\",{\"id\":1}]", "[\"EVENT\",{\"id\":\"x\"}]", "[\"REQ\"]", "[\"CLOSE\"]", "[\"CLOSE\",1]", "[\"AUTH\"]",
-        "[\"AUTH\",1]", "[\"AUTH\",{}]", "[\"COUNT\"]", "[\"NEG-OPEN\"]", "[\"NEG-MSG\"]", "[\"NEG-CLOSE\"]",
-        "[\"REQ\",\"a\"", "[\"REQ\",\"a\",{}", "[\"REQ\",\"a\",{}]]", "[\"REQ\",\"a\",{}] x", "['REQ','a',{}]",
-        "[\"REQ\",\"a\",{},]", "[\"REQ\",\"a\u{1}\",{}]", "[\"REQ\",\"\\ud800\",{}]", "\u{feff}[\"REQ\",\"a\",{}]", "\u{0}",
+        "",
+        " ",
+        "x",
+        "null",
+        "1",
+        "\"REQ\"",
+        "{}",
+        "[]",
+        "[[]]",
+        "[1]",
+        "[null]",
+        "[{}]",
+        "[\"\"]",
+        "[\"HELLO\"]",
+        "[\"req\",\"a\",{}]",
+        "[\"EVENT\"]",
+        "[\"EVENT\",1]",
+        "[\"EVENT\",null]",
+        "[\"EVENT\",[]]",
+        "[\"EVENT\",{}]",
+        "[\"EVENT\",{\"id\":1}]",
+        "[\"EVENT\",{\"id\":\"x\"}]",
+        "[\"REQ\"]",
+        "[\"CLOSE\"]",
+        "[\"CLOSE\",1]",
+        "[\"AUTH\"]",
+        "[\"AUTH\",1]",
+        "[\"AUTH\",{}]",
+        "[\"COUNT\"]",
+        "[\"NEG-OPEN\"]",
+        "[\"NEG-MSG\"]",
+        "[\"NEG-CLOSE\"]",
+        "[\"REQ\",\"a\"",
+        "[\"REQ\",\"a\",{}",
+        "[\"REQ\",\"a\",{}]]",
+        "[\"REQ\",\"a\",{}] x",
+        "['REQ','a',{}]",
+        "[\"REQ\",\"a\",{},]",
+        "[\"REQ\",\"a\u{1}\",{}]",
+        "[\"REQ\",\"\\ud800\",{}]",
+        "\u{feff}[\"REQ\",\"a\",{}]",
+        "\u{0}",
         "[\"\\u0052EQ\"]",
     ] {
         client.send(text).await;
@@ -164,7 +200,7 @@ async fn deep_and_huge_json() {
 async fn oversize_frames() {
     let relay = RELAY.relay();
     let mut client = relay.client().await;
-    let too_long = format!(r#"["REQ","a",{{"#t":["{}"]}}]"#, "x".repeat(600 * 1024));
+    let too_long = format!(r##"["REQ","a",{{"#t":["{}"]}}]"##, "x".repeat(600 * 1024));
     client.send(&too_long).await;
     answered(&mut client, "600 KiB", &Answer::Notice).await;
     client.fence().await;
@@ -239,7 +275,9 @@ async fn filters_with_thousands_of_values() {
     let mut authors = hexes(4000);
     authors.push(key.public());
     assert_eq!(client.query(json!({"authors": authors, "kinds": [1]})).await, [event]);
-    for filter in [json!({"#t": values(5001)}), json!({"ids": hexes(5001)}), json!({"kinds": [1], "authors": hexes(5000)})] {
+    for filter in
+        [json!({"#t": values(5001)}), json!({"ids": hexes(5001)}), json!({"kinds": [1], "authors": hexes(5000)})]
+    {
         for verb in ["REQ", "COUNT"] {
             let reason = client.closed(verb, filter.clone()).await;
             assert!(reason.contains(": "), "{reason}");
@@ -293,6 +331,7 @@ async fn much_bad_input_costs_little() {
         client.recv().await;
     }
     client.fence().await;
+    assert_eq!(relay.metric("picorelay_events_total", "invalid"), 50.0, "bad events are counted");
     let before = relay.memory_bytes();
     for _ in 0..500 {
         client.send(&junk).await;

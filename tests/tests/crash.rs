@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::harness::{Event, Key, Relay, now};
 
@@ -117,15 +117,9 @@ fn integrity(relay: &Relay) -> String {
         if verdict != "ok" {
             return format!("{path:?}: {verdict}");
         }
-        let orphans: Vec<Value> = Vec::from_iter(
-            database
-                .prepare("PRAGMA foreign_key_check")
-                .unwrap()
-                .query_map([], |row| row.get::<_, String>(0))
-                .unwrap()
-                .map(|row| json!(row.unwrap())),
-        );
-        assert_eq!(orphans, [], "{path:?}");
+        let orphans: i64 =
+            database.query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(orphans, 0, "{path:?}");
     }
     verdict
 }

@@ -104,7 +104,9 @@ async fn only_the_root_upgrades() {
 fn what_is_no_http() {
     use std::io::{Read, Write};
     let relay = RELAY.relay();
-    for bytes in [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"[..], b"[\"REQ\",\"a\",{}]\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"] {
+    for bytes in
+        [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"[..], b"[\"REQ\",\"a\",{}]\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"]
+    {
         let mut socket = std::net::TcpStream::connect(("127.0.0.1", relay.port)).unwrap();
         socket.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
         socket.write_all(bytes).unwrap();

@@ -32,10 +32,7 @@ async fn speaks_as_the_nip_says() {
     client.check(r#"["EVENT",<old>]"#, &[r#"["OK","<old.id>",true,".."]"#]).await;
     client.check(r#"["EVENT",<newest>]"#, &[r#"["OK","<newest.id>",true,".."]"#]).await;
     client
-        .check(
-            r#"["REQ","a",{"authors":["<key>"],"limit":1}]"#,
-            &[r#"["EVENT","a",<newest>]"#, r#"["EOSE","a"]"#],
-        )
+        .check(r#"["REQ","a",{"authors":["<key>"],"limit":1}]"#, &[r#"["EVENT","a",<newest>]"#, r#"["EOSE","a"]"#])
         .await;
     client
         .check(

@@ -267,9 +267,8 @@ async fn of_versions_of_one_second_the_lowest_id_wins() {
     for kind in [0, 3, 10000, 30000] {
         for lowest_first in [true, false] {
             let key = Key::new();
-            let mut events: Vec<Event> = (0..4)
-                .map(|n| key.event(json!({"kind": kind, "created_at": at, "content": format!("{n}")})))
-                .collect();
+            let mut events: Vec<Event> =
+                (0..4).map(|n| key.event(json!({"kind": kind, "created_at": at, "content": format!("{n}")}))).collect();
             events.sort_by(|a, b| a.id().cmp(b.id()));
             let lowest = events[0].clone();
             if lowest_first {

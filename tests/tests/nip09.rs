@@ -23,7 +23,10 @@ async fn by_id() {
     // Also when the request claims to be older than its target.
     let request = deletion(&key, at - 10, json!([["e", mine.id()], ["e", theirs.id()], ["k", "1"]]));
     client.publish(&[&request]).await;
-    assert_eq!(client.ids(json!({"ids": [mine.id(), kept.id(), theirs.id()], "authors": [key.public()]})).await, [kept.id()]);
+    assert_eq!(
+        client.ids(json!({"ids": [mine.id(), kept.id(), theirs.id()], "authors": [key.public()]})).await,
+        [kept.id()]
+    );
     assert_eq!(client.ids(json!({"ids": [theirs.id()]})).await, [theirs.id()], "the event of another author");
     assert_eq!(client.ids(json!({"authors": [key.public()], "kinds": [5]})).await, [request.id()], "kept for ever");
     client.refused(&mine, "").await;
@@ -125,8 +128,20 @@ async fn values_that_name_nothing_are_passed_by() {
     let note = key.event(json!({"created_at": now() - 5}));
     client.publish(&[&note]).await;
     let tags = json!([
-        ["e"], ["e", ""], ["e", "zz"], ["e", "ab"], ["a"], ["a", ""], ["a", ":"], ["a", "1:2"], ["a", "x:y:z"],
-        ["a", format!("70000:{key}:")], ["a", format!("1:{key}:")], ["k"], ["p", key.public()], ["x", note.id()]
+        ["e"],
+        ["e", ""],
+        ["e", "zz"],
+        ["e", "ab"],
+        ["a"],
+        ["a", ""],
+        ["a", ":"],
+        ["a", "1:2"],
+        ["a", "x:y:z"],
+        ["a", format!("70000:{key}:")],
+        ["a", format!("1:{key}:")],
+        ["k"],
+        ["p", key.public()],
+        ["x", note.id()]
     ]);
     client.publish(&[&deletion(&key, now(), tags)]).await;
     assert_eq!(client.ids(json!({"ids": [note.id()]})).await, [note.id()]);

@@ -39,7 +39,7 @@ fn says_what_it_supports() {
     let relay = RELAY.relay();
     let document = document(&relay);
     let nips: Vec<u64> = document["supported_nips"].as_array().unwrap().iter().filter_map(Value::as_u64).collect();
-    for nip in [1, 9, 11, 13, 17, 22, 40, 42, 45, 50, 59, 62, 67, 70, 77] {
+    for nip in [1, 4, 9, 11, 13, 17, 40, 42, 45, 50, 59, 62, 65, 66, 67, 70, 77] {
         assert!(nips.contains(&nip), "{nip} is missing in {nips:?}");
     }
     assert!(nips.is_sorted());

@@ -24,7 +24,8 @@ async fn mail(relay: &Relay) -> Mail {
     let wrap = Key::new().event(
         json!({"kind": 1059, "created_at": now() - 2 * 86_400, "tags": tags, "content": format!("wrapped {word}")}),
     );
-    let direct = sender.event(json!({"kind": 4, "created_at": now() - 10, "tags": tags, "content": format!("direct {word}")}));
+    let direct =
+        sender.event(json!({"kind": 4, "created_at": now() - 10, "tags": tags, "content": format!("direct {word}")}));
     let mut client = relay.client().await;
     client.publish(&[&wrap, &direct]).await;
     Mail { sender, recipient, wrap, direct, word }
@@ -128,7 +129,8 @@ async fn live_after_a_later_auth() {
     let mut client = relay.client().await;
     client.subscribe("live", json!({"#t": [tag]})).await;
     let wrap = |n: u64| {
-        Key::new().event(json!({"kind": 1059, "content": n.to_string(), "tags": [["p", recipient.public()], ["t", tag]]}))
+        Key::new()
+            .event(json!({"kind": 1059, "content": n.to_string(), "tags": [["p", recipient.public()], ["t", tag]]}))
     };
     let (before, after) = (wrap(1), wrap(2));
     client.publish(&[&before]).await;
@@ -188,13 +190,15 @@ async fn search_tells_nothing() {
 
 #[tokio::test]
 async fn restricted_kinds_are_configured() {
-    let relay = Relay::with("[auth]\nrestricted_kinds = [1059, 14, 30078]");
+    let relay = Relay::with("[auth]\nrestricted_kinds = [4, 1059, 30078]");
     let (key, other) = (Key::new(), Key::new());
     let mine = key.event(json!({"kind": 30078, "tags": [["d", "settings"]]}));
-    let direct = key.event(json!({"kind": 4, "tags": [["p", other.public()]]}));
+    let note = key.event(json!({}));
     let mut client = relay.client().await;
-    client.publish(&[&mine, &direct]).await;
-    assert_eq!(client.ids(json!({"authors": [key.public()]})).await, [direct.id()]);
+    client.publish(&[&mine, &note]).await;
+    assert_eq!(client.ids(json!({"authors": [key.public()]})).await, [note.id()]);
+    client.auth(&other).await;
+    assert_eq!(client.ids(json!({"authors": [key.public()]})).await, [note.id()]);
     client.auth(&key).await;
     assert_eq!(client.query(json!({"authors": [key.public()]})).await.len(), 2);
 }

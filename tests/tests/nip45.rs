@@ -14,7 +14,9 @@ async fn counts_what_a_req_would_find() {
     let at = now() - 1000;
     for n in 0..12 {
         let key = if n % 3 == 0 { &ann } else { &bob };
-        client.publish(&[&key.event(json!({"created_at": at + n, "kind": n % 2 + 1, "tags": [["t", n.to_string()]]}))]).await;
+        client
+            .publish(&[&key.event(json!({"created_at": at + n, "kind": n % 2 + 1, "tags": [["t", n.to_string()]]}))])
+            .await;
     }
     let (a, b) = (ann.public(), bob.public());
     for (filters, wanted) in [
@@ -101,7 +103,9 @@ async fn registers_are_those_of_the_nip() {
         // The same key twice changes nothing.
         let again = Key::new();
         for n in 0..2 {
-            let extra = again.event(json!({"kind": kind, "content": n.to_string(), "created_at": now() - n, "tags": [[letter, value]]}));
+            let extra = again.event(
+                json!({"kind": kind, "content": n.to_string(), "created_at": now() - n, "tags": [[letter, value]]}),
+            );
             if kind != 3 || n == 0 {
                 events.push(extra);
             }

@@ -72,7 +72,8 @@ async fn the_limit_comes_after_the_ranking() {
     client.publish(&[&best]).await;
     let mut last = best.clone();
     for n in 1..20 {
-        last = key.event(json!({"created_at": at + n, "content": format!("{w} {}", "and many other words ".repeat(20))}));
+        last =
+            key.event(json!({"created_at": at + n, "content": format!("{w} {}", "and many other words ".repeat(20))}));
         client.publish(&[&last]).await;
     }
     until_found(&mut client, json!({"search": w}), last.id()).await;
@@ -84,7 +85,28 @@ async fn the_limit_comes_after_the_ranking() {
 async fn odd_queries_are_answered() {
     let relay = RELAY.relay();
     let mut client = relay.client().await;
-    for text in ["", " ", "\"", "\"\"", "a\"b", "*", "NEAR(a b)", "a AND", "OR", "NOT x", "(", "x:", ":", "-", "^a", "{col}: x", "\u{0}", "😂", "日本", "a:b:c"] {
+    for text in [
+        "",
+        " ",
+        "\"",
+        "\"\"",
+        "a\"b",
+        "*",
+        "NEAR(a b)",
+        "a AND",
+        "OR",
+        "NOT x",
+        "(",
+        "x:",
+        ":",
+        "-",
+        "^a",
+        "{col}: x",
+        "\u{0}",
+        "😂",
+        "日本",
+        "a:b:c",
+    ] {
         for filter in [json!({"search": text, "limit": 3}), json!({"search": text, "kinds": [1], "limit": 3})] {
             client.query(filter).await;
         }

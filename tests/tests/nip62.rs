@@ -18,7 +18,10 @@ async fn everything_up_to_its_time_goes() {
     for tags in [
         json!([["relay", "ALL_RELAYS"]]),
         json!([["relay", relay.url]]),
-        json!([["relay", "wss://other.example"], ["relay", format!("{}/", relay.url.to_uppercase().replace("WS://", "ws://"))]]),
+        json!([
+            ["relay", "wss://other.example"],
+            ["relay", format!("{}/", relay.url.to_uppercase().replace("WS://", "ws://"))]
+        ]),
     ] {
         let (key, other) = (Key::new(), Key::new());
         let note = key.event(json!({"created_at": at}));
@@ -76,7 +79,9 @@ async fn a_deletion_request_cannot_take_it_back() {
     let note = key.event(json!({"created_at": at}));
     let request = vanish(&key, at + 1, json!([["relay", "ALL_RELAYS"]]));
     client.publish(&[&note, &request]).await;
-    client.publish(&[&key.event(json!({"kind": 5, "created_at": at + 2, "tags": [["e", request.id()], ["k", "62"]]}))]).await;
+    client
+        .publish(&[&key.event(json!({"kind": 5, "created_at": at + 2, "tags": [["e", request.id()], ["k", "62"]]}))])
+        .await;
     client.refused(&note, "").await;
 }
 

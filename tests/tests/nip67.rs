@@ -85,7 +85,8 @@ async fn what_the_client_may_not_see_is_not_more() {
     let relay = RELAY.relay();
     let mut client = relay.client().await;
     let someone = Key::new();
-    let wrap = |n: u64| Key::new().event(json!({"kind": 1059, "created_at": now() - n, "tags": [["p", someone.public()]]}));
+    let wrap =
+        |n: u64| Key::new().event(json!({"kind": 1059, "created_at": now() - n, "tags": [["p", someone.public()]]}));
     let note = Key::new().event(json!({"tags": [["p", someone.public()]]}));
     client.publish(&[&wrap(5), &wrap(6), &note]).await;
     let (count, hint) = hint(&mut client, json!({"#p": [someone.public()], "limit": 1})).await;

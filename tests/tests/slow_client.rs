@@ -8,7 +8,7 @@ use crate::harness::{Key, PATIENCE, Relay};
 
 #[tokio::test]
 async fn one_who_never_reads_is_closed_and_told() {
-    let relay = Relay::with("[limits]\noutbox_bytes_max = 200000\nmessages_per_minute = 0");
+    let relay = Relay::with("[limits]\nmessage_bytes_max = 150000\noutbox_bytes_max = 200000\nmessages_per_minute = 0");
     let key = Key::new();
     let (mut slow, mut other, mut publisher) = (relay.client().await, relay.client().await, relay.client().await);
     slow.subscribe("s", json!({"authors": [key.public()], "limit": 0})).await;
@@ -29,6 +29,7 @@ async fn one_who_never_reads_is_closed_and_told() {
     let notice = messages.last().filter(|last| last[0] == "NOTICE" || last[0] == "CLOSED");
     let told = close.is_some_and(|close| !close.reason.is_empty()) || notice.is_some();
     assert!(told, "closed without a reason after {} messages", messages.len());
+    assert_eq!(relay.metric("picorelay_outbox_closes_total", ""), 1.0);
     other.fence().await;
     publisher.fence().await;
 }
@@ -36,7 +37,7 @@ async fn one_who_never_reads_is_closed_and_told() {
 /// One who is slow with stored events is not punished: the scan waits for it.
 #[tokio::test]
 async fn stored_events_wait_for_a_slow_reader() {
-    let relay = Relay::with("[limits]\noutbox_bytes_max = 200000\nmessages_per_minute = 0");
+    let relay = Relay::with("[limits]\nmessage_bytes_max = 150000\noutbox_bytes_max = 200000\nmessages_per_minute = 0");
     let key = Key::new();
     let mut publisher = relay.client().await;
     let filler = "x".repeat(100_000);

@@ -32,11 +32,6 @@ impl Key {
         HEXLOWER.encode(&key.serialize())
     }
 
-    /// The secret key in hex, for the tools of others.
-    pub(crate) fn secret(&self) -> String {
-        HEXLOWER.encode(&self.0.secret_bytes())
-    }
-
     /// Signs an event; what `draft` leaves out is kind 1, now, no tags, no content.
     pub(crate) fn event(&self, draft: Value) -> Event {
         let draft = self.complete(draft);
@@ -51,14 +46,15 @@ impl Key {
         event["id"] = HEXLOWER.encode(&id).into();
         let mut digest = [0; 32];
         digest.copy_from_slice(&id);
-        event["sig"] = HEXLOWER.encode(&SECP256K1.sign_schnorr_no_aux_rand(&digest, &self.0).serialize()).into();
+        event["sig"] = HEXLOWER.encode(&SECP256K1.sign_schnorr_no_aux_rand(&digest, &self.0).to_byte_array()).into();
         Event(event)
     }
 
     fn complete(&self, mut draft: Value) -> Value {
         let members = draft.as_object_mut().expect("a draft is an object");
         members.insert("pubkey".into(), self.public().into());
-        for (name, value) in [("created_at", json!(now())), ("kind", json!(1)), ("tags", json!([])), ("content", json!(""))]
+        for (name, value) in
+            [("created_at", json!(now())), ("kind", json!(1)), ("tags", json!([])), ("content", json!(""))]
         {
             members.entry(name).or_insert(value);
         }

@@ -53,7 +53,9 @@ impl Names {
 pub(crate) fn matches(wanted: &Value, got: &Value) -> bool {
     match (wanted, got) {
         (Value::String(text), _) if text == "<any>" => true,
-        (Value::String(text), Value::String(got)) if text.ends_with("..") => got.starts_with(text.trim_end_matches("..")),
+        (Value::String(text), Value::String(got)) if text.ends_with("..") => {
+            got.starts_with(text.trim_end_matches(".."))
+        }
         (Value::Array(wanted), Value::Array(got)) => {
             let open = wanted.first().is_some_and(|head| head == "EOSE");
             (wanted.len() == got.len() || (open && wanted.len() < got.len()))
@@ -71,7 +73,10 @@ fn fills_and_matches() {
     let mut names = Names::default();
     names.bind("e", r#"{"id":"ab","kind":1}"#);
     names.bind("me", "cd");
-    assert_eq!(names.fill(r#"[<e>,"<e.id>",<e.kind>,"<me>","<any>","a<b"]"#), r#"[{"id":"ab","kind":1},"ab",1,"cd","<any>","a<b"]"#);
+    assert_eq!(
+        names.fill(r#"[<e>,"<e.id>",<e.kind>,"<me>","<any>","a<b"]"#),
+        r#"[{"id":"ab","kind":1},"ab",1,"cd","<any>","a<b"]"#
+    );
     for (wanted, got, same) in [
         (r#"["OK","x",false,"invalid: .."]"#, r#"["OK","x",false,"invalid: bad"]"#, true),
         (r#"["OK","x",false,"invalid: .."]"#, r#"["OK","x",false,"blocked: bad"]"#, false),

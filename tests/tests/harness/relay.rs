@@ -51,17 +51,12 @@ impl Relay {
         self.folder.path().join("data")
     }
 
-    /// Its config file.
-    pub(crate) fn config(&self) -> PathBuf {
-        self.folder.path().join("picorelay.toml")
-    }
-
-    /// The value of a metric, added up over its labels.
-    pub(crate) fn metric(&self, name: &str) -> f64 {
+    /// The sum of the metrics that have this name, and `label` among their labels.
+    pub(crate) fn metric(&self, name: &str, label: &str) -> f64 {
         self.http("GET /metrics", &[])
             .body
             .lines()
-            .filter(|line| line.split(['{', ' ']).next() == Some(name))
+            .filter(|line| line.split(['{', ' ']).next() == Some(name) && line.contains(label))
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()
     }
@@ -216,7 +211,15 @@ fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "-p", "picorelay", "--bin", "picorelay", "--message-format=json-render-diagnostics"]);
+        build.args([
+            "build",
+            "--quiet",
+            "-p",
+            "picorelay",
+            "--bin",
+            "picorelay",
+            "--message-format=json-render-diagnostics",
+        ]);
         build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).stderr(Stdio::inherit());
         if !cfg!(debug_assertions) {
             build.arg("--release");

@@ -1,0 +1,49 @@
+//! Runs the tests in `js/`: nostr-tools as a client.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::harness::Relay;
+
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/js");
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "CI is no option of the relay")]
+fn nostr_tools() {
+    if !has("node") || !has("npm") {
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "CI needs node and npm");
+        eprintln!("skipped: node and npm are not on the PATH");
+        return;
+    }
+    install();
+    let relay = Relay::start();
+    let status = Command::new("node")
+        .args(["--test", "--test-reporter=spec"])
+        .current_dir(FOLDER)
+        .env("RELAY_URL", &relay.url)
+        .status()
+        .unwrap();
+    assert!(status.success(), "node --test: {status}");
+}
+
+fn has(program: &str) -> bool {
+    let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    found.is_ok_and(|status| status.success())
+}
+
+/// `npm ci`, unless what is installed is what the lock file says.
+fn install() {
+    let folder = Path::new(FOLDER);
+    let lock = std::fs::read(folder.join("package-lock.json")).unwrap();
+    let mark = folder.join("node_modules/.installed");
+    if std::fs::read(&mark).is_ok_and(|installed| installed == lock) {
+        return;
+    }
+    let status = Command::new("npm")
+        .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"])
+        .current_dir(folder)
+        .status()
+        .unwrap();
+    assert!(status.success(), "npm ci: {status}");
+    std::fs::write(mark, lock).unwrap();
+}
