@@ -8,7 +8,7 @@ use crate::event::Id;
 use crate::filter::Filter;
 use crate::guard::Viewer;
 use crate::store::testing::{Draft, key};
-use crate::store::{Backend, Batch, End, Query, Reader, Saved, Scan, Seq, Slice, Step, Writer};
+use crate::store::{Backend, Batch, End, Query, Reader, Row, Saved, Scan, Seq, Slice, Step, Writer};
 use crate::vanish::RelayUrls;
 use crate::verify::Verified;
 
@@ -168,6 +168,10 @@ impl<'m> Bench<'m> {
         }
     }
 
+    pub(super) fn slice(&mut self, scan: &mut Scan, slice: Slice, rows: &mut Vec<Row>) -> Step {
+        self.reader.scan(scan, slice, rows).unwrap()
+    }
+
     /// Checks that all events come newest first, equal times by lowest id.
     pub(super) fn check_order(&mut self) {
         let mut rows = Vec::new();
@@ -223,7 +227,7 @@ impl<'m> Bench<'m> {
         (ids, scan.end())
     }
 
-    fn check_row(&self, row: &crate::store::Row, bodies: bool) {
+    fn check_row(&self, row: &Row, bodies: bool) {
         if !bodies {
             assert_eq!(row.body.as_str(), "", "{}", self.case);
         }

@@ -626,9 +626,10 @@ pub(super) const READING: &[(&str, &str)] = &[
 ];
 
 /// What is found by words (NIP-50).
-pub(super) const SEARCHING: &[(&str, &str)] = &[(
-    "words are found whole, in any case and order",
-    "
+pub(super) const SEARCHING: &[(&str, &str)] = &[
+    (
+        "words are found whole, in any case and order",
+        "
         event a alice 1 @10 A nostr relay in Rust
         event b bob 1 @11 nostrich
         event c bob 7 @12 nostr
@@ -649,4 +650,18 @@ pub(super) const SEARCHING: &[(&str, &str)] = &[(
         seq_max 0
         ask {\"search\":\"nostr\"} => any
     ",
-)];
+    ),
+    (
+        "any text can be searched for",
+        "
+        event a alice 1 @10 nostr relay
+        save a => new
+        ask {\"search\":\"nostr\\u0000relay\"} => a any
+        ask {\"search\":\"\\\"nostr\"} => a any
+        ask {\"search\":\"nostr* ^relay (nostr) -relay NEAR nostr+relay\"} => any
+        ask {\"search\":\"AND OR NOT\"} => any
+        ask {\"search\":\"content: {content}:nostr\"} => any
+        ask {\"search\":\"\u{1F980} \u{e4}\u{308} \u{bd}\"} => any
+    ",
+    ),
+];

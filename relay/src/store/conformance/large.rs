@@ -1,8 +1,10 @@
 //! Cases with more data than fits in a script.
 
+use std::collections::BTreeSet;
+
 use super::Make;
 use super::bench::{ALL, Bench};
-use crate::event::Id;
+use crate::event::{CREATED_AT_MAX, Id, PublicKey};
 use crate::filter::Filter;
 use crate::store::testing::{Draft, key};
 use crate::store::{End, Query, Saved, Scan, Slice, Step};
@@ -12,7 +14,6 @@ use crate::verify::Verified;
 pub(super) fn run(make: Make<'_>) {
     one_second(make);
     long_tags(make);
-    crowds(make);
     sweeping_in_parts(make);
     writing_between_slices(make);
 }
@@ -39,9 +40,9 @@ fn one_second(make: Make<'_>) {
 }
 
 /// Events of one second the ids of which begin alike: in 4, 8 or 31 bytes, with all bits set, with none.
-fn crowds(make: Make<'_>) {
+pub(super) fn crowds(make: Make<'_>) {
     for (byte, same) in [(7, 4), (7, 8), (7, 31), (0, 4), (0, 8), (255, 4), (255, 8)] {
-        for created_at in [0, 10, 1_000] {
+        for created_at in [10, 0, CREATED_AT_MAX] {
             // A fixed shuffle: later events have lower, higher and middle ids.
             let id = |n: usize| {
                 let mut id = [byte; 32];
@@ -54,7 +55,8 @@ fn crowds(make: Make<'_>) {
             };
             let mut events: Vec<_> = (0..20).map(forge).collect();
             // In the same second and those beside it, ids that begin otherwise.
-            events.extend((created_at.saturating_sub(1)..created_at + 2).map(|at| note(1, at, 50)));
+            let beside = created_at.saturating_sub(1)..=(created_at + 1).min(CREATED_AT_MAX);
+            events.extend(beside.map(|at| note(1, at, 50)));
             let mut bench = Bench::new(make, &format!("crowd of {same} bytes {byte} at {created_at}"));
             bench.save_events(&events[..10]);
             bench.check_all(&events[..10]);
@@ -77,6 +79,34 @@ fn crowds(make: Make<'_>) {
     }
 }
 
+/// An event that comes between two that were given already does not make the scan give one of them again.
+pub(super) fn crowd_between_slices(make: Make<'_>) {
+    for rows in 1..6 {
+        let forge = |n: u8| {
+            let mut id = [7; 32];
+            id[8] = n;
+            Draft { author: 1, kind: 1, created_at: 10, content: n.to_string(), ..Draft::default() }
+                .forge(Id(id), key(1))
+        };
+        let old: Vec<_> = (0..8).map(|n| forge(10 + n * 10)).collect();
+        let backend = make(RelayUrls::default());
+        let (mut writer, mut reader) = (backend.writer().unwrap(), backend.reader().unwrap());
+        writer.save(&old, 1_000).unwrap();
+        let mut query = Query::everything(vec![Filter::default()], 1_000);
+        query.seq_max = writer.last_seq();
+        let (mut scan, mut found) = (Scan::new(query), Vec::new());
+        for n in 1.. {
+            let step = reader.scan(&mut scan, Slice { rows, ..ALL }, &mut found).unwrap();
+            if step == Step::Done {
+                break;
+            }
+            writer.save(&[forge(n), forge(100 - n)], 1_000).unwrap();
+        }
+        let found: Vec<_> = found.iter().map(|row| row.id).collect();
+        assert_eq!(found, old.iter().map(|event| event.id).collect::<Vec<_>>(), "by {rows}");
+    }
+}
+
 /// Values that differ only far behind their beginning, or are very long.
 fn long_tags(make: Make<'_>) {
     let long = "x".repeat(60_000);
@@ -96,6 +126,29 @@ fn long_tags(make: Make<'_>) {
             let query = Query::everything(vec![Filter::parse(&filter.to_string()).unwrap()], 1000);
             assert_eq!(bench.answer(&query, ALL), (vec![event.id], End::Finish), "long tags: {} bytes", value.len());
         }
+    }
+}
+
+/// However many values a filter lists, a slice gives more than a row or two: else long lists cost their square.
+pub(super) fn long_lists(make: Make<'_>) {
+    let events: Vec<_> = (0..200).map(|n| note(1, u64::from(n), n)).collect();
+    let mut bench = Bench::new(make, "long lists");
+    bench.save_events(&events);
+    let stranger = |n: u8| PublicKey([n; 32]);
+    let authors = |count: u8| (0..count).map(stranger).chain([key(1)]).collect::<BTreeSet<_>>().into_iter().collect();
+    let ids = events.iter().map(|event| event.id).collect::<BTreeSet<_>>().into_iter().collect();
+    for filter in [
+        Filter { authors: Some(authors(50)), ..Filter::default() },
+        Filter { authors: Some(authors(5)), kinds: Some((1..20).collect()), ..Filter::default() },
+        Filter { ids: Some(ids), ..Filter::default() },
+    ] {
+        let query = Query::everything(vec![filter], 1_000);
+        let (mut scan, mut rows, mut slices) = (Scan::new(query), Vec::new(), 1);
+        while bench.slice(&mut scan, Slice { examined: 40, ..ALL }, &mut rows) == Step::Again {
+            slices += 1;
+        }
+        assert_eq!(rows.len(), events.len());
+        assert!(slices <= 50, "{slices} slices for {} rows", rows.len());
     }
 }
 
