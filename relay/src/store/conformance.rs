@@ -26,6 +26,7 @@ use std::sync::Arc;
 use self::bench::Bench;
 use super::memory::Memory;
 use super::{Backend, testing};
+use crate::event::CREATED_AT_MAX;
 use crate::vanish::RelayUrls;
 
 /// Makes an empty backend.
@@ -53,8 +54,18 @@ pub(crate) fn run_long_lists(make: Make<'_>) {
 
 /// Runs what is about ids that share their first bytes.
 pub(crate) fn run_crowds(make: Make<'_>) {
+    large::crowds(make, &[0, 10]);
+}
+
+/// Runs what is about the last second that there is.
+pub(crate) fn run_last_second(make: Make<'_>) {
+    large::crowds(make, &[CREATED_AT_MAX]);
+}
+
+/// Runs what is about such ids that come and go while a scan goes on.
+pub(crate) fn run_moving_crowds(make: Make<'_>) {
+    large::crowd_leaves_between_slices(make);
     large::crowd_between_slices(make);
-    large::crowds(make);
 }
 
 /// Checks that numbers go on where they were when `open` opens the same data again.
@@ -79,6 +90,8 @@ fn memory_conforms() {
     run(&|urls| Arc::new(Memory::new(urls)));
     run_search(&|urls| Arc::new(Memory::new(urls)));
     run_crowds(&|urls| Arc::new(Memory::new(urls)));
+    run_last_second(&|urls| Arc::new(Memory::new(urls)));
+    run_moving_crowds(&|urls| Arc::new(Memory::new(urls)));
     run_long_lists(&|urls| Arc::new(Memory::new(urls)));
     let memory = Memory::new(RelayUrls::new(["wss://relay.example"]));
     run_persistent(&|_| Arc::new(memory.clone()));
@@ -90,15 +103,26 @@ fn sqlite_conforms() {
 }
 
 #[test]
-#[ignore = "what a search gave is given again by other filters in later slices; a NUL in the query is an error"]
+#[ignore = "a NUL in the query is an error of the database"]
 fn sqlite_conforms_in_search() {
     run_search(&testing::sqlite);
 }
 
 #[test]
-#[ignore = "the order is wrong above a hole, an event that is pushed down is given twice, and time_of(-1) overflows"]
 fn sqlite_conforms_in_crowds() {
     run_crowds(&testing::sqlite);
+}
+
+#[test]
+#[ignore = "the highest position is i64::MAX, before which no walk begins"]
+fn sqlite_conforms_in_the_last_second() {
+    run_last_second(&testing::sqlite);
+}
+
+#[test]
+#[ignore = "a scan goes on at a position: an event that was moved across it is given twice, or left out"]
+fn sqlite_conforms_in_moving_crowds() {
+    run_moving_crowds(&testing::sqlite);
 }
 
 #[test]

@@ -32,13 +32,11 @@ fn sqlite_agrees_with_memory() {
 }
 
 #[test]
-#[ignore = "as sqlite_conforms_in_search"]
 fn sqlite_agrees_with_memory_in_search() {
     compare(&memory, &testing::sqlite, Theme { searches: true, ..Theme::default() });
 }
 
 #[test]
-#[ignore = "as sqlite_conforms_in_crowds"]
 fn sqlite_agrees_with_memory_in_crowds() {
     compare(&memory, &testing::sqlite, Theme { crowds: true, ..Theme::default() });
 }

@@ -40,9 +40,9 @@ fn one_second(make: Make<'_>) {
 }
 
 /// Events of one second the ids of which begin alike: in 4, 8 or 31 bytes, with all bits set, with none.
-pub(super) fn crowds(make: Make<'_>) {
+pub(super) fn crowds(make: Make<'_>, seconds: &[u64]) {
     for (byte, same) in [(7, 4), (7, 8), (7, 31), (0, 4), (0, 8), (255, 4), (255, 8)] {
-        for created_at in [10, 0, CREATED_AT_MAX] {
+        for &created_at in seconds {
             // A fixed shuffle: later events have lower, higher and middle ids.
             let id = |n: usize| {
                 let mut id = [byte; 32];
@@ -82,13 +82,7 @@ pub(super) fn crowds(make: Make<'_>) {
 /// An event that comes between two that were given already does not make the scan give one of them again.
 pub(super) fn crowd_between_slices(make: Make<'_>) {
     for rows in 1..6 {
-        let forge = |n: u8| {
-            let mut id = [7; 32];
-            id[8] = n;
-            Draft { author: 1, kind: 1, created_at: 10, content: n.to_string(), ..Draft::default() }
-                .forge(Id(id), key(1))
-        };
-        let old: Vec<_> = (0..8).map(|n| forge(10 + n * 10)).collect();
+        let old: Vec<_> = (0..8).map(|n| crowded(10 + n * 10)).collect();
         let backend = make(RelayUrls::default());
         let (mut writer, mut reader) = (backend.writer().unwrap(), backend.reader().unwrap());
         writer.save(&old, 1_000).unwrap();
@@ -100,11 +94,37 @@ pub(super) fn crowd_between_slices(make: Make<'_>) {
             if step == Step::Done {
                 break;
             }
-            writer.save(&[forge(n), forge(100 - n)], 1_000).unwrap();
+            writer.save(&[crowded(n), crowded(100 - n)], 1_000).unwrap();
         }
         let found: Vec<_> = found.iter().map(|row| row.id).collect();
         assert_eq!(found, old.iter().map(|event| event.id).collect::<Vec<_>>(), "by {rows}");
     }
+}
+
+/// An event that goes, and was given already, does not make the scan pass over another.
+pub(super) fn crowd_leaves_between_slices(make: Make<'_>) {
+    for rows in 1..6 {
+        let old: Vec<_> = (0..8).map(|n| crowded(10 + n * 10)).collect();
+        let backend = make(RelayUrls::default());
+        let (mut writer, mut reader) = (backend.writer().unwrap(), backend.reader().unwrap());
+        writer.save(&old, 1_000).unwrap();
+        let query = Query::everything(vec![Filter { kinds: Some([1].into()), ..Filter::default() }], 1_000);
+        let (mut scan, mut found) = (Scan::new(query), Vec::new());
+        while reader.scan(&mut scan, Slice { rows, ..ALL }, &mut found).unwrap() == Step::Again {
+            let tags = found.iter().map(|row| vec!["e".to_owned(), row.id.to_hex()]).collect();
+            let request = Draft { author: 1, kind: 5, created_at: 20, tags, content: String::new() }.sign();
+            writer.save(&[request], 1_000).unwrap();
+        }
+        let found: Vec<_> = found.iter().map(|row| row.id).collect();
+        assert_eq!(found, old.iter().map(|event| event.id).collect::<Vec<_>>(), "by {rows}");
+    }
+}
+
+/// One of the events of a second the ids of which share eight bytes.
+fn crowded(n: u8) -> Verified {
+    let mut id = [7; 32];
+    id[8] = n;
+    Draft { author: 1, kind: 1, created_at: 10, content: n.to_string(), ..Draft::default() }.forge(Id(id), key(1))
 }
 
 /// Values that differ only far behind their beginning, or are very long.
