@@ -120,6 +120,31 @@ pub(super) fn crowd_leaves_between_slices(make: Make<'_>) {
     }
 }
 
+/// A sweep takes what has expired, and nothing that lies beside it.
+pub(super) fn crowd_expires(make: Make<'_>) {
+    // Which of eight expire, and whether the first or the last of them do so first.
+    for (expiring, rising) in (0_u8..=255).flat_map(|bits| [(bits, true), (bits, false)]) {
+        let event = |n: u8| {
+            let mut id = [7; 32];
+            id[8] = n;
+            let at = 1_001 + u64::from(if rising { n } else { 8 - n });
+            let is_expiring = expiring & (1 << n) != 0;
+            let tags = is_expiring.then(|| vec!["expiration".to_owned(), at.to_string()]).into_iter().collect();
+            let draft = Draft { author: 1, kind: 1, created_at: 10, tags, content: n.to_string() };
+            draft.forge(Id(id), key(1))
+        };
+        let events: Vec<_> = (0..8).map(event).collect();
+        let backend = make(RelayUrls::default());
+        let (mut writer, mut reader) = (backend.writer().unwrap(), backend.reader().unwrap());
+        writer.save(&events, 1_000).unwrap();
+        while !writer.sweep_expired(2_000, 3).unwrap().is_empty() {}
+        for event in &events {
+            let stays = !event.is_expired(2_000);
+            assert_eq!(reader.contains(&event.id).unwrap(), stays, "{expiring:08b}, rising: {rising}: {event}");
+        }
+    }
+}
+
 /// One of the events of a second the ids of which share eight bytes.
 fn crowded(n: u8) -> Verified {
     let mut id = [7; 32];
