@@ -104,6 +104,8 @@ pub struct App {
     pub config: Config,
     /// Where clients connect.
     pub public_url: String,
+    /// The address it listens on.
+    pub listening: SocketAddr,
     /// All URLs that mean this relay.
     pub urls: RelayUrls,
     /// The relay's own public key, hex.
@@ -137,6 +139,7 @@ impl App {
         });
         let app = Self {
             public_url: config.server.url(listening),
+            listening,
             urls: relay_urls(&config, listening),
             relay_key,
             readers,

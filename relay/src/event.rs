@@ -14,8 +14,9 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
 
-/// The largest `created_at` that can be stored: the year 2514. It leaves 29 bits beside it in a 63 bit sort key.
-pub const CREATED_AT_MAX: Timestamp = (1 << 34) - 1;
+/// The largest `created_at` that can be stored: in the year 2514. It leaves 29 bits beside it in a 63 bit sort key, and
+/// the last key unused.
+pub const CREATED_AT_MAX: Timestamp = (1 << 34) - 2;
 
 macro_rules! bytes32 {
     ($(#[$doc:meta])* $name:ident) => {
@@ -192,7 +193,7 @@ impl Event {
 
     /// The value of the first `d` tag, `""` when there is none (NIP-01, addressable events).
     pub fn d(&self) -> &str {
-        self.tags.value("d").unwrap_or_default()
+        self.tags.iter().find(|tag| tag.name() == "d").and_then(|tag| tag.value()).unwrap_or_default()
     }
 
     /// When it expires (NIP-40). A value that is no number is no expiration.
@@ -551,7 +552,7 @@ mod tests {
             ("\"kind\":1", "\"kind\":\"1\""),
             ("\"kind\":1", "\"kind\":1,\"kind\":1"),
             ("\"created_at\":1", "\"created_at\":1e10"),
-            ("\"created_at\":1", "\"created_at\":17179869184"),
+            ("\"created_at\":1", "\"created_at\":17179869183"),
             ("{\"id\":\"ab", "{\"id\":\"AB"),
             ("\"content\":\"\",", ""),
         ] {

@@ -1,6 +1,6 @@
 //! The table of contents: which path is answered by what.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -46,7 +46,7 @@ async fn root(
     let app = shared.app;
     match upgrade {
         Ok(upgrade) => {
-            let address = address(&app, socket.ip(), &headers);
+            let address = client_addr::of_request(socket.ip(), &headers, &app.config.server.trusted_proxies);
             match app.admit(address) {
                 Ok(admission) => connection::upgrade(upgrade, app, admission),
                 Err(Full::Relay) => (StatusCode::SERVICE_UNAVAILABLE, "the relay is full\n").into_response(),
@@ -61,7 +61,9 @@ async fn root(
             (nip11::CORS_HEADERS, [(header::CONTENT_TYPE, "application/nostr+json")], document).into_response()
         }
         Err(_) => {
-            let page = landing::page(&app.config, &app.public_url, Some(&app.relay_key));
+            let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+            let url = landing::url(&app.config.server, app.listening, host);
+            let page = landing::page(&app.config, &url, Some(&app.relay_key));
             let headers = [
                 (header::CONTENT_TYPE, "text/html; charset=utf-8".to_owned()),
                 (header::CONTENT_SECURITY_POLICY, landing::content_security_policy(&app.config)),
@@ -105,10 +107,4 @@ async fn metrics(State(shared): State<Shared>) -> Response {
 
 fn accepts(headers: &HeaderMap) -> bool {
     headers.get_all(header::ACCEPT).iter().any(|value| value.to_str().is_ok_and(nip11::is_asked_for))
-}
-
-/// Whose connection this is.
-fn address(app: &App, socket: IpAddr, headers: &HeaderMap) -> IpAddr {
-    let forwarded = headers.get_all(client_addr::HEADER).iter().filter_map(|value| value.to_str().ok());
-    client_addr::client_addr(socket, forwarded, &app.config.server.trusted_proxies)
 }

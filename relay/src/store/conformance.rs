@@ -109,7 +109,6 @@ fn sqlite_conforms() {
 }
 
 #[test]
-#[ignore = "a NUL in the query is an error of the database"]
 fn sqlite_conforms_in_search() {
     run_search(&testing::sqlite);
 }
@@ -120,25 +119,21 @@ fn sqlite_conforms_in_crowds() {
 }
 
 #[test]
-#[ignore = "the highest position is i64::MAX, before which no walk begins"]
 fn sqlite_conforms_in_the_last_second() {
     run_last_second(&testing::sqlite);
 }
 
 #[test]
-#[ignore = "a sweep removes by position, and takes what another removal has moved there"]
 fn sqlite_conforms_in_expiring_crowds() {
     run_expiring_crowds(&testing::sqlite);
 }
 
 #[test]
-#[ignore = "a scan goes on at a position: an event that was moved across it is given twice, or left out"]
 fn sqlite_conforms_in_moving_crowds() {
     run_moving_crowds(&testing::sqlite);
 }
 
 #[test]
-#[ignore = "opening as many cursors as a slice may look at leaves one row for each slice"]
 fn sqlite_conforms_in_long_lists() {
     run_long_lists(&testing::sqlite);
 }

@@ -124,7 +124,8 @@ pub trait Writer: Send {
 /// Reads a consistent state for each call.
 pub trait Reader: Send {
     /// Goes on with `scan` for one slice, and appends what it found to `rows`: newest first, equal times by lowest id,
-    /// each event once even if several filters match. Filters with `search` come first, by relevance.
+    /// each event once even if several filters match. Filters with `search` come first, by relevance, all in the first
+    /// slice and whatever its size; how they ended is [`End::Unknown`]. A `search` without a word is no condition.
     fn scan(&mut self, scan: &mut Scan, slice: Slice, rows: &mut Vec<Row>) -> Result<Step, StoreError>;
 
     /// True when an event with this id is stored.
@@ -175,21 +176,28 @@ pub struct Scan {
     pub query: Query,
     /// One for each filter.
     pub streams: Vec<Stream>,
-    /// The last row given, after which the next slice goes on.
+    /// The last event looked at, after which the next slice goes on.
     pub after: Option<After>,
     /// What filters with `search` gave, ahead of the others, which do not give it again.
     pub searched: Vec<Id>,
 }
 
-/// Where a slice ended: an event, and the backend's own key of it.
+/// A place in the order of answers: that of an event.
 #[derive(Clone, Copy, Debug)]
 pub struct After {
-    /// `created_at` of the last row that was looked at.
+    /// `created_at` of the last event that was looked at.
     pub created_at: Timestamp,
     /// Its id.
     pub id: Id,
-    /// The backend's sort key of it, 0 if it has none.
+    /// Of the backend's own choice.
     pub key: i64,
+}
+
+impl After {
+    /// True when this place comes later in an answer than `other`: older, or at the same second of higher id.
+    pub fn follows(&self, other: &Self) -> bool {
+        (std::cmp::Reverse(self.created_at), self.id) > (std::cmp::Reverse(other.created_at), other.id)
+    }
 }
 
 /// How far one filter is.

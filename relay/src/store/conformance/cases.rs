@@ -141,13 +141,13 @@ pub(super) const SAVING: &[(&str, &str)] = &[
         "times reach from 0 to the largest",
         "
         event zero alice 1 @0
-        event last alice 1 @17179869183
+        event last alice 1 @17179869182
         event replaced alice 0 @0
-        event replacing alice 0 @17179869183
+        event replacing alice 0 @17179869182
         save zero last replaced replacing => new new new new - replaced
         sort last replacing
         ask {} => last replacing zero finish
-        ask {\"since\":17179869183} => last replacing finish
+        ask {\"since\":17179869182} => last replacing finish
         ask {\"until\":0} => zero finish
         ask {\"since\":17179869184} => finish
         ask {\"until\":17179869184} => last replacing zero finish

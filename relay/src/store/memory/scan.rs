@@ -30,7 +30,9 @@ struct Found<'s> {
 /// For each filter with `search` what it gives, nothing for the others.
 fn found<'s>(state: &'s State, query: &Query) -> Vec<Found<'s>> {
     let find = |filter: &Filter| {
-        let Some(text) = &filter.search else { return Found { events: Vec::new(), end: End::Finish } };
+        let Some(text) = filter.search.as_deref().filter(|_| is_search(filter)) else {
+            return Found { events: Vec::new(), end: End::Finish };
+        };
         let words = Words::of_query(text);
         let mut events: Vec<_> = visible(state, query)
             .filter(|stored| filter.matches(&stored.event))
@@ -117,7 +119,7 @@ fn walk(state: &State, scan: &mut Scan, found: &[Found<'_>], budget: &mut Budget
 }
 
 fn is_search(filter: &Filter) -> bool {
-    filter.search.is_some()
+    filter.search.as_deref().is_some_and(|text| !Words::of_query(text).is_empty())
 }
 
 fn visible<'s>(state: &'s State, query: &Query) -> impl Iterator<Item = &'s Stored> {

@@ -15,6 +15,11 @@ impl Words {
         Self(text.split_whitespace().filter(|part| !is_extension(part)).map(words).collect())
     }
 
+    /// True when the query says nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(Vec::is_empty)
+    }
+
     /// True when the words of every part occur in `text`, whole and next to each other.
     pub(super) fn occur_in(&self, text: &str) -> bool {
         let text = words(text);

@@ -35,11 +35,11 @@ impl Reader for SqliteReader {
         let before = rows.len();
         if scan.after.is_none() {
             for (number, filter) in scan.query.filters.iter().enumerate() {
-                let Some(words) = &filter.search else { continue };
+                let Some(words) = filter.search.as_deref().and_then(search::query) else { continue };
                 let Some(stream) = scan.streams.get_mut(number) else { continue };
                 if stream.end.is_none() && stream.left > 0 && self.search_enabled {
                     let limit = usize::try_from(stream.left).unwrap_or(usize::MAX);
-                    find_words(&snapshot, &scan.query, filter, words, limit, self.search_candidates_max, rows)?;
+                    find_words(&snapshot, &scan.query, filter, &words, limit, self.search_candidates_max, rows)?;
                 }
                 stream.end = Some(End::Unknown);
             }
@@ -72,7 +72,8 @@ struct Merge<'a> {
 impl<'a> Merge<'a> {
     fn open(db: &'a Connection, hash: TagHash, scan: &mut Scan) -> Result<Self, StoreError> {
         let mut merge = Self { db, open: Vec::with_capacity(scan.streams.len()), examined: 0 };
-        let before = scan.after.map(|after| after.key);
+        // Others can push an event down from its home between two slices, never up past it.
+        let before = scan.after.map(|after| key::home(after.created_at, &after.id).saturating_add(1));
         for (number, (stream, filter)) in scan.streams.iter_mut().zip(scan.query.filters.iter()).enumerate() {
             if stream.end.is_none() && stream.left == 0 && scan.after.is_none() {
                 stream.end = Some(End::Unknown);
@@ -91,21 +92,23 @@ impl<'a> Merge<'a> {
         let mut moved = false;
         loop {
             let Some(pos) = self.newest(scan)? else { return Ok(Step::Done) };
-            let spent = given >= slice.rows || bytes >= slice.bytes || self.examined >= slice.examined;
-            if spent && moved {
+            if !moved {
+                // Opening long lists is not charged to the slice: it would never get further.
+                self.examined = 0;
+            } else if given >= slice.rows || bytes >= slice.bytes || self.examined >= slice.examined {
                 return Ok(Step::Again);
             }
-            moved = true;
-            let found = load(self.db, pos, &scan.query)?;
-            if let Some(found) = &found {
-                scan.after = Some(After { created_at: found.row.created_at, id: found.row.id, key: pos });
-            } else {
-                scan.after = scan.after.map(|after| After { key: pos, ..after }).or(Some(After {
-                    created_at: 0,
-                    id: Id([0; 32]),
-                    key: pos,
-                }));
+            let Some((place, found)) = load(self.db, pos, &scan.query)? else {
+                tracing::error!(pos, "an index names an event that is not there");
+                self.offer(pos, None, scan)?;
+                continue;
+            };
+            if scan.after.is_some_and(|after| !place.follows(&after)) {
+                self.skip(pos)?;
+                continue;
             }
+            moved = true;
+            scan.after = Some(place);
             if self.offer(pos, found.as_ref(), scan)?
                 && let Some(found) = found
                 && !scan.searched.contains(&found.row.id)
@@ -115,6 +118,16 @@ impl<'a> Merge<'a> {
                 rows.push(found.row);
             }
         }
+    }
+
+    /// Goes past an event that an earlier slice has looked at.
+    fn skip(&mut self, pos: i64) -> Result<(), StoreError> {
+        for (_, source, _) in &mut self.open {
+            if source.peek(self.db, &mut self.examined)? == Some(pos) {
+                source.pass(pos, self.db, &mut self.examined)?;
+            }
+        }
+        Ok(())
     }
 
     /// The newest position that a stream is at. Closes streams that have run dry.
@@ -195,26 +208,15 @@ impl Found {
     }
 }
 
-/// The event at `pos`, unless the query may not see it.
-fn load(db: &Connection, pos: i64, query: &Query) -> Result<Option<Found>, StoreError> {
-    let wants_body = query.bodies || query.filters.iter().any(|filter| !filter.tags.is_empty());
-    if wants_body {
-        let mut statement = db.prepare_cached(
-            "SELECT head, kind, expires_at, event.seq, json FROM event JOIN body ON body.seq = event.seq WHERE pos = ?1",
-        )?;
-        statement
-            .query_row([pos], |row| seen(db, row, pos, query, true))
-            .optional()
-            .map(Option::flatten)
-            .map_err(Into::into)
+/// The event at `pos`: where it stands in the order, and itself unless the query may not see it.
+fn load(db: &Connection, pos: i64, query: &Query) -> Result<Option<(After, Option<Found>)>, StoreError> {
+    let wants_json = query.bodies || query.filters.iter().any(|filter| !filter.tags.is_empty());
+    let mut statement = db.prepare_cached(if wants_json {
+        "SELECT head, kind, expires_at, event.seq, json FROM event JOIN body ON body.seq = event.seq WHERE pos = ?1"
     } else {
-        let mut statement = db.prepare_cached("SELECT head, kind, expires_at, seq FROM event WHERE pos = ?1")?;
-        statement
-            .query_row([pos], |row| seen(db, row, pos, query, false))
-            .optional()
-            .map(Option::flatten)
-            .map_err(Into::into)
-    }
+        "SELECT head, kind, expires_at, seq FROM event WHERE pos = ?1"
+    })?;
+    Ok(statement.query_row([pos], |row| seen(db, row, pos, query, wants_json)).optional()?)
 }
 
 fn seen(
@@ -223,17 +225,19 @@ fn seen(
     pos: i64,
     query: &Query,
     has_json: bool,
-) -> rusqlite::Result<Option<Found>> {
+) -> rusqlite::Result<(After, Option<Found>)> {
     let head = row.get_ref(0)?.as_blob().map_err(|_| rusqlite::Error::InvalidQuery)?;
     let (Some(id), Some(pubkey)) = (head.first_chunk::<32>(), head.last_chunk::<32>()) else {
         return Err(rusqlite::Error::InvalidQuery);
     };
     let (id, pubkey) = (Id(*id), PublicKey(*pubkey));
+    let created_at = time_of(pos, &id);
+    let place = After { created_at, id, key: 0 };
     let kind: u16 = row.get(1)?;
     let expires_at: Option<i64> = row.get(2)?;
     let seq: i64 = row.get(3)?;
     if seq.cast_unsigned() > query.seq_max || expires_at.is_some_and(|at| at.cast_unsigned() <= query.now) {
-        return Ok(None);
+        return Ok((place, None));
     }
     let restricted = query.viewer.is_restricted(kind);
     let json = if has_json {
@@ -246,12 +250,11 @@ fn seen(
         None
     };
     if restricted && !json.as_ref().is_some_and(|json| query.viewer.is_party(kind, &pubkey, stored_tags(json))) {
-        return Ok(None);
+        return Ok((place, None));
     }
-    let created_at = json.as_deref().and_then(created_at).unwrap_or_else(|| time_of(pos, &id));
     let body = if query.bodies { json.clone() } else { None };
     let body = Body::Json(body.unwrap_or_else(|| Arc::from("")));
-    Ok(Some(Found { row: Row { id, pubkey, created_at, kind, body }, json }))
+    Ok((place, Some(Found { row: Row { id, pubkey, created_at, kind, body }, json })))
 }
 
 /// The time in a position. An event that was pushed down by others of its second can lie in the second before.
@@ -263,16 +266,6 @@ fn time_of(pos: i64, id: &Id) -> Timestamp {
         Err(_) => 0,
     }
 }
-
-/// `created_at` in canonical JSON, which has it at a fixed place.
-fn created_at(json: &str) -> Option<Timestamp> {
-    let rest = json.get(CREATED_AT_OFFSET..)?;
-    let digits = rest.find(',')?;
-    rest.get(..digits)?.parse().ok()
-}
-
-/// Length of `{"id":"<64>","pubkey":"<64>","created_at":`.
-const CREATED_AT_OFFSET: usize = 7 + 64 + 12 + 64 + 15;
 
 /// The JSON in a column of `body`.
 pub(super) fn json_text(value: ValueRef<'_>) -> rusqlite::Result<Arc<str>> {
@@ -294,7 +287,6 @@ fn find_words(
     candidates_max: usize,
     rows: &mut Vec<Row>,
 ) -> Result<(), StoreError> {
-    let Some(words) = search::query(words) else { return Ok(()) };
     let mut find =
         db.prepare_cached("SELECT rowid FROM search WHERE search MATCH ?1 ORDER BY rank, rowid DESC LIMIT ?2")?;
     let mut ranked = find.query(params![words, i64::try_from(candidates_max).unwrap_or(i64::MAX)])?;
@@ -302,7 +294,7 @@ fn find_words(
     while let Some(hit) = ranked.next()? {
         let seq: i64 = hit.get(0)?;
         let Some(pos) = place(db, seq)? else { continue };
-        let Some(found) = load(db, pos, query)? else { continue };
+        let Some((_, Some(found))) = load(db, pos, query)? else { continue };
         if found.matches(filter) && rows.iter().all(|row| row.id != found.row.id) {
             rows.push(found.row);
         }

@@ -53,7 +53,7 @@ pub(super) fn query(typed: &str) -> Option<String> {
         .split_whitespace()
         .filter(|word| !is_extension(word))
         .filter(|word| word.chars().any(char::is_alphanumeric))
-        .map(|word| format!("\"{}\"", word.replace('"', " ")))
+        .map(|word| format!("\"{}\"", word.replace(['"', '\0'], " ")))
         .collect();
     (!words.is_empty()).then(|| words.join(" "))
 }

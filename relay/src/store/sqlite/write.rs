@@ -81,16 +81,20 @@ impl Writer for SqliteWriter {
 
     fn sweep_expired(&mut self, now: Timestamp, max: usize) -> Result<Vec<Id>, StoreError> {
         let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let due: Vec<i64> = step
+        let mut due: Vec<i64> = step
             .prepare_cached("SELECT pos FROM event WHERE expires_at <= ?1 LIMIT ?2")?
             .query_map(
                 params![i64::try_from(now).unwrap_or(i64::MAX), i64::try_from(max).unwrap_or(i64::MAX)],
                 |row| row.get(0),
             )?
             .collect::<Result<_, _>>()?;
+        // Oldest first: closing a gap moves only what lies below it, which has been seen.
+        due.sort_unstable();
         let mut removed = Vec::with_capacity(due.len());
         for pos in due {
-            if let Some(held) = erase::at(&step, pos)? {
+            if let Some(held) = erase::at(&step, pos)?
+                && held.event.is_expired(now)
+            {
                 erase::erase(&step, self.hash, &held, self.search_seq)?;
                 removed.push(held.event.id);
             }
