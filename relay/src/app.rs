@@ -57,7 +57,11 @@ impl Core {
         let subscriptions = Subscriptions::new(writer.last_seq(), limits.held_events_max);
         let (broadcast, queue) = subscription::broadcast_queue(limits.broadcast_queue_max);
         let recent = Arc::new(RecentIds::new(storage.recent_ids_max));
-        let after = AfterCommit { recent: Arc::clone(&recent), broadcast: broadcast.clone() };
+        let after = AfterCommit {
+            recent: Arc::clone(&recent),
+            subscriptions: subscriptions.clone(),
+            broadcast: broadcast.clone(),
+        };
         let pace = Pace {
             queue_max: storage.writer_queue_max,
             batch_max: storage.writer_batch_max,
