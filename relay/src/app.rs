@@ -40,13 +40,18 @@ pub struct Threads {
     verify: VerifyThreads,
     writer: WriterThread,
     broadcast: JoinHandle<()>,
+    /// Holds the lock on the data folder until the others have ended.
+    backend: Option<Box<dyn Backend>>,
 }
 
 impl Core {
     /// Opens the database in `config.server.data` and starts the threads.
     pub fn start(config: &Config, urls: RelayUrls) -> Result<Self, StoreError> {
         let options = Options { storage: config.storage.clone(), search: config.search.clone(), urls };
-        Self::on(config, &Sqlite::open(&config.server.data, options)?)
+        let backend = Sqlite::open(&config.server.data, options)?;
+        let mut core = Self::on(config, &backend)?;
+        core.threads.backend = Some(Box::new(backend));
+        Ok(core)
     }
 
     /// The same on any backend.
@@ -57,7 +62,11 @@ impl Core {
         let subscriptions = Subscriptions::new(writer.last_seq(), limits.held_events_max);
         let (broadcast, queue) = subscription::broadcast_queue(limits.broadcast_queue_max);
         let recent = Arc::new(RecentIds::new(storage.recent_ids_max));
-        let after = AfterCommit { recent: Arc::clone(&recent), broadcast: broadcast.clone() };
+        let after = AfterCommit {
+            recent: Arc::clone(&recent),
+            subscriptions: subscriptions.clone(),
+            broadcast: broadcast.clone(),
+        };
         let pace = Pace {
             queue_max: storage.writer_queue_max,
             batch_max: storage.writer_batch_max,
@@ -79,7 +88,13 @@ impl Core {
         let broadcast = std::thread::Builder::new()
             .name("broadcast".into())
             .spawn(move || subscription::broadcast_all(&listeners, &queue))?;
-        Ok(Self { readers, ingest, subscriptions, saves, threads: Threads { verify, writer, broadcast } })
+        Ok(Self {
+            readers,
+            ingest,
+            subscriptions,
+            saves,
+            threads: Threads { verify, writer, broadcast, backend: None },
+        })
     }
 
     /// Lets everything that came in be written, and ends the threads. Blocks.
@@ -95,6 +110,7 @@ impl Threads {
         self.verify.join();
         self.writer.join();
         let _ = self.broadcast.join();
+        drop(self.backend);
     }
 }
 

@@ -18,7 +18,7 @@ use crate::clock::{self, Timestamp};
 use crate::event::{Class, Event, Id, PublicKey};
 use crate::policy::{Policy, Verdict};
 use crate::store::{Commits, Saved, Saving, Seq, StoreError, WriterHandle};
-use crate::subscription::Broadcast;
+use crate::subscription::{Broadcast, Subscriptions};
 use crate::verify::{self, Verified};
 
 /// Where events come from. Policies differ.
@@ -260,12 +260,17 @@ impl RecentIds {
 pub struct AfterCommit {
     /// Known duplicates.
     pub recent: Arc<RecentIds>,
+    /// Learn what the store has.
+    pub subscriptions: Subscriptions,
     /// To the broadcasting thread.
     pub broadcast: Sender<Broadcast>,
 }
 
 impl Commits for AfterCommit {
     fn committed(&mut self, events: Vec<(Verified, Seq)>, removed: &[Id], took: Duration, batch_len: usize) {
+        if let Some((_, seq)) = events.last() {
+            self.subscriptions.committed(*seq);
+        }
         self.recent.update(events.iter().map(|(event, _)| event.id), removed);
         if batch_len > 0 {
             crate::http::metrics::commit(took, batch_len);

@@ -165,7 +165,7 @@ impl Connection {
         stream: &mut (impl StreamExt<Item = Result<Message, axum::Error>> + Unpin),
     ) -> bool {
         let mut frame = first;
-        for _ in 0..READ_BURST {
+        for left in (0..READ_BURST).rev() {
             match frame {
                 Some(Ok(Message::Text(text))) => self.session.text(&text).await,
                 Some(Ok(Message::Binary(_))) => {
@@ -182,7 +182,8 @@ impl Connection {
                     return false;
                 }
             }
-            if !self.session.may_read() {
+            // A frame that is taken from the socket must be read in the next turn, so there must be one.
+            if left == 0 || !self.session.may_read() {
                 break;
             }
             match stream.next().now_or_never() {

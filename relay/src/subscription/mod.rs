@@ -1,12 +1,14 @@
 //! Who hears what: live subscriptions, and the broadcast of new events to them.
 //!
 //! Nothing falls between stored and live, and nothing is doubled: a subscription is registered, *holding*, before its
-//! stored events are read, and learns in the same moment the number of the last event that was broadcast. The store is
-//! asked up to that number; what comes later is live, and held back until the stored events are sent.
+//! stored events are read, and learns in the same moment the number of the last event that was committed. The store is
+//! asked up to that number, and what comes later is live, held back until the stored events are sent. Commits are told
+//! before their OKs, so whoever got an OK finds the event, even if it was not broadcast yet.
 
 mod index;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Mutex, RwLock};
@@ -22,20 +24,18 @@ use index::Index;
 /// All live subscriptions. Clones share them.
 #[derive(Clone)]
 pub struct Subscriptions {
-    state: Arc<Mutex<State>>,
+    index: Arc<Mutex<Index<Subscription>>>,
+    /// The last event that was committed.
+    committed: Arc<AtomicU64>,
     held_max: usize,
-}
-
-struct State {
-    index: Index<Subscription>,
-    /// The last event that was broadcast.
-    last: Seq,
 }
 
 struct Subscription {
     id: Arc<str>,
     outbox: Arc<Outbox>,
     viewer: Arc<RwLock<Viewer>>,
+    /// Events up to this number are for the store to give.
+    since: Seq,
     /// Live events that wait for the stored ones. `None` once those are sent.
     held: Option<Vec<Verified>>,
 }
@@ -46,7 +46,7 @@ pub type Key = index::Key;
 impl Subscriptions {
     /// `last` is the number of the last event in the store. `held_max`: events held for one subscription.
     pub fn new(last: Seq, held_max: usize) -> Self {
-        Self { state: Arc::new(Mutex::new(State { index: Index::default(), last })), held_max }
+        Self { index: Arc::default(), committed: Arc::new(AtomicU64::new(last)), held_max }
     }
 
     /// Registers a subscription, holding. The store is to be asked for events up to the number that comes back.
@@ -57,15 +57,21 @@ impl Subscriptions {
         outbox: Arc<Outbox>,
         viewer: Arc<RwLock<Viewer>>,
     ) -> (Key, Seq) {
-        let mut state = self.state.lock();
-        let key = state.index.insert(filters, Subscription { id, outbox, viewer, held: Some(Vec::new()) });
-        (key, state.last)
+        let mut index = self.index.lock();
+        let since = self.committed.load(Ordering::Acquire);
+        let key = index.insert(filters, Subscription { id, outbox, viewer, since, held: Some(Vec::new()) });
+        (key, since)
+    }
+
+    /// The store has events up to this number. To be told before they are acknowledged and before they are broadcast.
+    pub fn committed(&self, seq: Seq) {
+        self.committed.fetch_max(seq, Ordering::AcqRel);
     }
 
     /// The stored events are sent: `eose` goes out, then what was held, and from now on events as they come.
     pub fn go_live(&self, key: Key, eose: String) {
-        let mut state = self.state.lock();
-        let Some(subscription) = state.index.get_mut(key) else { return };
+        let mut index = self.index.lock();
+        let Some(subscription) = index.get_mut(key) else { return };
         subscription.outbox.text(eose);
         for event in subscription.held.take().unwrap_or_default() {
             subscription.outbox.live(&subscription.id, Body::Event(event));
@@ -74,12 +80,12 @@ impl Subscriptions {
 
     /// Ends a subscription. Nothing is sent for it any more.
     pub fn close(&self, key: Key) {
-        self.state.lock().index.remove(key);
+        self.index.lock().remove(key);
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.state.lock().index.len()
+        self.index.lock().len()
     }
 
     /// True when there are none.
@@ -88,14 +94,13 @@ impl Subscriptions {
     }
 
     /// Sends an event to all who asked for it and may see it. `seq` is its number in the store, `None` for ephemeral
-    /// ones. Events with a number must come in order.
+    /// ones.
     pub fn broadcast(&self, event: &Verified, seq: Option<Seq>) {
-        let mut state = self.state.lock();
-        if let Some(seq) = seq {
-            state.last = seq;
-        }
         let held_max = self.held_max;
-        state.index.matching(event, |subscription| {
+        self.index.lock().matching(event, |subscription| {
+            if seq.is_some_and(|seq| seq <= subscription.since) {
+                return;
+            }
             if !subscription.viewer.read().may_see(event) {
                 return;
             }

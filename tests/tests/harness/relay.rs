@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{OnceLock, mpsc};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -70,15 +71,7 @@ impl Relay {
     fn terminate(&mut self) -> ExitStatus {
         let sent = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status().unwrap();
         assert!(sent.success());
-        let (done, waited) = mpsc::channel();
-        let pid = self.process.id();
-        thread::spawn(move || {
-            if waited.recv_timeout(PATIENCE).is_err() {
-                let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
-            }
-        });
-        let status = self.process.wait().unwrap();
-        let _ = done.send(());
+        let status = wait(&mut self.process);
         assert_ne!(status.signal(), Some(9), "it does not stop on SIGTERM\n{}", self.log());
         status
     }
@@ -159,6 +152,20 @@ fn port_in(line: &str) -> Option<u16> {
     digits.parse().ok()
 }
 
+/// Waits until it ends; when that takes too long it is killed.
+fn wait(process: &mut Child) -> ExitStatus {
+    let started = Instant::now();
+    loop {
+        if let Some(status) = process.try_wait().unwrap() {
+            return status;
+        }
+        if started.elapsed() > PATIENCE {
+            process.kill().unwrap();
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// What a finished command left.
 #[derive(Debug)]
 pub(crate) struct Output {
@@ -193,10 +200,15 @@ pub(crate) fn picorelay_with_input(folder: &Path, arguments: &[&str], input: &st
         stderr.read_to_string(&mut text).unwrap();
         text
     });
-    let mut stdout = String::new();
-    process.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+    let mut out = process.stdout.take().unwrap();
+    let output = thread::spawn(move || {
+        let mut text = String::new();
+        out.read_to_string(&mut text).unwrap();
+        text
+    });
+    let success = wait(&mut process).success();
     feeder.join().unwrap();
-    Output { success: process.wait().unwrap().success(), stdout, stderr: errors.join().unwrap() }
+    Output { success, stdout: output.join().unwrap(), stderr: errors.join().unwrap() }
 }
 
 /// The program, in a folder without a config file and an environment without options.
