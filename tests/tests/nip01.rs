@@ -142,7 +142,10 @@ async fn conditions_and_values() {
     ] {
         let wanted: Vec<&str> = wanted.iter().map(|n| events[*n as usize].id()).collect();
         assert_eq!(client.ids(filters.clone()).await, wanted, "{filters}");
-        assert_eq!(client.count(filters.clone()).await["count"].as_u64(), Some(wanted.len() as u64), "{filters}");
+        // A limit says how many events to send; a count sends none.
+        if !filters.to_string().contains("limit") {
+            assert_eq!(client.count(filters.clone()).await["count"], wanted.len(), "{filters}");
+        }
     }
 }
 
