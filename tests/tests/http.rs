@@ -80,7 +80,7 @@ fn cors() {
     assert!((200..300).contains(&response.status), "{response:?}");
     assert_eq!(response.header("access-control-allow-origin"), "*");
     let allowed = response.header("access-control-allow-headers").to_ascii_lowercase();
-    assert!(allowed == "*" || allowed.contains("accept"), "{allowed}");
+    assert!(allowed.contains('*') || allowed.contains("accept"), "{allowed}");
     assert!(allowed.contains("authorization"), "`*` does not cover Authorization: {allowed}");
     assert!(response.header("access-control-allow-methods").contains("GET"));
 }
