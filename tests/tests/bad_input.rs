@@ -202,7 +202,16 @@ async fn oversize_frames() {
     let mut client = relay.client().await;
     let too_long = format!(r##"["REQ","a",{{"#t":["{}"]}}]"##, "x".repeat(600 * 1024));
     client.send(&too_long).await;
-    answered(&mut client, "600 KiB", &Answer::Notice).await;
+    answered(&mut client, "600 KiB", &Answer::Closed("a", "invalid: ")).await;
+    client.fence().await;
+    client.send("x".repeat(600 * 1024)).await;
+    answered(&mut client, "600 KiB of nothing", &Answer::Notice).await;
+    client.fence().await;
+    // Nobody reads megabytes to be polite: the connection ends, and says why (RFC 6455, 7.4.1).
+    let mut absurd = relay.client().await;
+    absurd.try_send("x".repeat(8 << 20)).await;
+    let (_, close) = absurd.until_closed().await;
+    assert!(close.is_none_or(|close| u16::from(close.code) == 1009));
     client.fence().await;
     // An event as large as allowed passes, and one a little larger does not.
     let key = Key::new();

@@ -6,7 +6,6 @@ use serde_json::json;
 
 use crate::harness::{Event, Key, Relay, now};
 
-const ROUNDS: u64 = 6;
 const WRITERS: u64 = 3;
 
 /// Publishes without waiting until the relay dies. Gives what was acknowledged.
@@ -37,9 +36,21 @@ async fn write_until_dead(mut client: crate::harness::Client, round: u64, writer
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_acknowledged_event_survives() {
+    survive(6).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes; run it with --ignored"]
+async fn every_acknowledged_event_survives_many_times() {
+    for _ in 0..20 {
+        survive(10).await;
+    }
+}
+
+async fn survive(rounds: u64) {
     let mut relay = Relay::with("[limits]\nmessages_per_minute = 0\nqueries_per_minute = 0");
     let mut survivors: HashSet<String> = HashSet::new();
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         let mut writers = Vec::new();
         for writer in 0..WRITERS {
             writers.push(tokio::spawn(write_until_dead(relay.client().await, round, writer)));

@@ -80,7 +80,7 @@ fn cors() {
     assert!((200..300).contains(&response.status), "{response:?}");
     assert_eq!(response.header("access-control-allow-origin"), "*");
     let allowed = response.header("access-control-allow-headers").to_ascii_lowercase();
-    assert!(allowed == "*" || allowed.contains("accept"), "{allowed}");
+    assert!(allowed.contains('*') || allowed.contains("accept"), "{allowed}");
     assert!(allowed.contains("authorization"), "`*` does not cover Authorization: {allowed}");
     assert!(response.header("access-control-allow-methods").contains("GET"));
 }
@@ -88,8 +88,10 @@ fn cors() {
 #[tokio::test]
 async fn only_the_root_upgrades() {
     let relay = RELAY.relay();
-    for path in ["/x", "/nostr", "/health", "/metrics", "//", "/a/../"] {
+    for path in ["/x", "/nostr", "//", "/a/../", "/health", "/metrics"] {
         match Client::connect_with(&format!("{}{path}", relay.url), &[]).await {
+            // What else is there answers as it always does.
+            Err(Error::Http(response)) if ["/health", "/metrics"].contains(&path) => assert_eq!(response.status(), 200),
             Err(Error::Http(response)) => assert_eq!(response.status(), 404, "{path}"),
             Err(error) => panic!("{path}: {error}"),
             Ok(_) => panic!("{path} upgrades"),

@@ -114,12 +114,12 @@ async fn subscriptions_filters_and_values() {
     for sub in ["a", "b", "c"] {
         client.subscribe(sub, json!({"kinds": [7]})).await;
     }
-    client.check(r#"["REQ","d",{"kinds":[7]}]"#, &[r#"["CLOSED","d","blocked: .."]"#]).await;
+    client.check(r#"["REQ","d",{"kinds":[7]}]"#, &[r#"["CLOSED","d","rate-limited: .."]"#]).await;
     // Replacing one is no more than before.
     client.subscribe("a", json!({"kinds": [6]})).await;
     // Negentropy sessions count too.
     let refusal = crate::nip77::missing(&mut client, json!({"kinds": [7]}), &[]).await.unwrap_err();
-    assert!(refusal.starts_with("blocked: "), "{refusal}");
+    assert!(refusal.starts_with("rate-limited: "), "{refusal}");
     // COUNT opens nothing.
     client.count(json!({"kinds": [7]})).await;
     client.send(json!(["CLOSE", "a"])).await;
@@ -170,8 +170,7 @@ async fn events() {
         assert!(yes || ["invalid: ", "blocked: "].iter().any(|prefix| text.starts_with(prefix)), "{draft}: {text}");
     }
     let large = key.event(json!({"tags": [["t", "x".repeat(2000)]]}));
-    client.send(format!(r#"["EVENT",{large}]"#)).await;
-    assert_eq!(client.recv().await[0], "NOTICE");
+    client.refused(&large, "invalid: ").await;
     client.fence().await;
 }
 

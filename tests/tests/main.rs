@@ -2,6 +2,7 @@
 
 #![allow(
     clippy::cast_possible_truncation,
+    clippy::cloned_ref_to_slice_refs,
     clippy::indexing_slicing,
     clippy::large_futures,
     clippy::panic,

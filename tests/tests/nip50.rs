@@ -31,7 +31,7 @@ async fn words_and_other_conditions() {
     let (ann, bob, w) = (Key::new(), Key::new(), word());
     let at = now() - 1000;
     let e = |key: &Key, n: u64, kind: u64, text: &str| {
-        key.event(json!({"kind": kind, "created_at": at + n, "content": text, "tags": [["t", w]]}))
+        key.event(json!({"kind": kind, "created_at": at + n, "content": text}))
     };
     let first = e(&ann, 0, 1, &format!("the {w} orange falls"));
     let second = e(&bob, 1, 1, &format!("a {w} Apple, an ORANGE!"));

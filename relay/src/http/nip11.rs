@@ -15,7 +15,8 @@ pub const SUBSCRIPTION_ID_CHARS_MAX: usize = 64;
 /// The headers that the NIP demands with the document, and in the answer to OPTIONS.
 pub const CORS_HEADERS: [(&str, &str); 3] = [
     ("access-control-allow-origin", "*"),
-    ("access-control-allow-headers", "*"),
+    // The wildcard does not cover Authorization (Fetch, CORS protocol).
+    ("access-control-allow-headers", "*, authorization"),
     ("access-control-allow-methods", "GET, OPTIONS"),
 ];
 

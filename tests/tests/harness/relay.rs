@@ -147,7 +147,7 @@ fn spawn(folder: &Path) -> (Child, u16) {
 }
 
 fn port_in(line: &str) -> Option<u16> {
-    let (_, rest) = line.split_once("ws://127.0.0.1:")?;
+    let (_, rest) = line.split_once("://127.0.0.1:")?;
     let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
     digits.parse().ok()
 }
