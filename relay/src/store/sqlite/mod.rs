@@ -3,6 +3,7 @@
 mod cursor;
 mod erase;
 mod key;
+mod pico_read;
 mod plan;
 mod read;
 mod search;

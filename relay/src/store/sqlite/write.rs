@@ -8,7 +8,7 @@ use super::{Options, search};
 use crate::clock::Timestamp;
 use crate::event::{Address, Class, Event, Id, PublicKey};
 use crate::guard::GIFT_WRAP;
-use crate::store::{Batch, Saved, Seq, StoreError, Writer};
+use crate::store::{Batch, Saved, Seq, StoreError, Writer, repo};
 use crate::vanish::VANISH;
 use crate::verify::Verified;
 
@@ -55,7 +55,7 @@ impl SqliteWriter {
 }
 
 impl Writer for SqliteWriter {
-    fn save(&mut self, batch: &[Verified], now: Timestamp) -> Result<Batch, StoreError> {
+    fn commit(&mut self, batch: &[Verified], _changes: &[repo::Change], now: Timestamp) -> Result<Batch, StoreError> {
         let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut change = Change {
             db: &step,
@@ -76,7 +76,7 @@ impl Writer for SqliteWriter {
         step.commit()?;
         self.last_seq = last_seq;
         self.wal_dirty = true;
-        Ok(Batch { saved, removed })
+        Ok(Batch { saved, removed, changed: Vec::new() })
     }
 
     fn sweep_expired(&mut self, now: Timestamp, max: usize) -> Result<Vec<Id>, StoreError> {
