@@ -168,3 +168,6 @@ impl From<ChangeError> for RepoError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -248,6 +248,13 @@ pub struct Candidate {
     pub changed: u64,
 }
 
+impl From<&Chain> for Candidate {
+    fn from(chain: &Chain) -> Self {
+        let Chain { format, owner, bytes, foreign, changed, .. } = *chain;
+        Self { format, owner, bytes, foreign, changed }
+    }
+}
+
 /// Chooses chains for `bytes_max` bytes: in turns the one changed last and the one most written on by others (of equal
 /// ones that changed last), skipping what does not fit any more. Whole chains, ordered by format and owner.
 pub fn pick(candidates: &[Candidate], bytes_max: u64) -> Vec<(Format, Key)> {

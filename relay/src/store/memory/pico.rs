@@ -257,16 +257,7 @@ impl Rooms {
 
     pub(super) fn pick(&self, room: &RoomName, bytes_max: u64) -> Vec<(Format, Key)> {
         let lines = self.0.get(room).into_iter().flat_map(|room| &room.lines);
-        let candidates: Vec<Candidate> = lines
-            .map(Line::chain)
-            .map(|Chain { format, owner, bytes, foreign, changed, .. }| Candidate {
-                format,
-                owner,
-                bytes,
-                foreign,
-                changed,
-            })
-            .collect();
+        let candidates: Vec<Candidate> = lines.map(|line| Candidate::from(&line.chain())).collect();
         pick(&candidates, bytes_max)
     }
 }
