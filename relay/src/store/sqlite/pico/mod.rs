@@ -3,6 +3,8 @@
 mod merge;
 mod read;
 mod remove;
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
 use picofeed::{Block, Format, Id, Key, Limits};
