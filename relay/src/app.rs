@@ -16,6 +16,7 @@ use crate::guard::Viewer;
 use crate::http::client_addr;
 use crate::http::metrics::{CONNECTIONS, CONNECTIONS_TOTAL};
 use crate::ingest::{AfterCommit, Ingest, Path, RecentIds, Saves, VerifyThreads};
+use crate::pico::repo::Repo;
 use crate::policy;
 use crate::store::sqlite::{Options, Sqlite};
 use crate::store::{Backend, Pace, Readers, Slice, StoreError, WriterHandle, WriterThread};
@@ -28,6 +29,8 @@ pub struct Core {
     pub readers: Readers,
     /// Events in.
     pub ingest: Ingest,
+    /// Blocks of pico rooms.
+    pub repo: Repo,
     /// Events out, live.
     pub subscriptions: Subscriptions,
     /// Whether the database takes events.
@@ -75,7 +78,7 @@ impl Core {
         let (handle, writer) = WriterHandle::start(writer, Box::new(after), pace)?;
         let saves = Arc::new(Saves::default());
         let policies = policy::policies(config).into();
-        let path = Path { policies, writer: handle, broadcast, recent, saves: Arc::clone(&saves) };
+        let path = Path { policies, writer: handle.clone(), broadcast, recent, saves: Arc::clone(&saves) };
         let (ingest, verify) = Ingest::start(&path, cores, limits.verify_queue_max)?;
         let readers = if storage.readers == 0 { cores.min(4) } else { storage.readers };
         let slice = Slice {
@@ -84,6 +87,7 @@ impl Core {
             examined: storage.slice_examined_max,
         };
         let readers = Readers::start(backend, readers, storage.reader_queue_max, slice)?;
+        let repo = Repo::new(handle, readers.clone());
         let listeners = subscriptions.clone();
         let broadcast = std::thread::Builder::new()
             .name("broadcast".into())
@@ -91,6 +95,7 @@ impl Core {
         Ok(Self {
             readers,
             ingest,
+            repo,
             subscriptions,
             saves,
             threads: Threads { verify, writer, broadcast, backend: None },
@@ -99,8 +104,8 @@ impl Core {
 
     /// Lets everything that came in be written, and ends the threads. Blocks.
     pub fn finish(self) {
-        let Self { readers, ingest, subscriptions, threads, .. } = self;
-        drop((readers, ingest, subscriptions));
+        let Self { readers, ingest, repo, subscriptions, threads, .. } = self;
+        drop((readers, ingest, repo, subscriptions));
         threads.join();
     }
 }
@@ -130,6 +135,8 @@ pub struct App {
     pub readers: Readers,
     /// Events in.
     pub ingest: Ingest,
+    /// Blocks of pico rooms.
+    pub repo: Repo,
     /// Events out, live.
     pub subscriptions: Subscriptions,
     /// Open negentropy sessions.
@@ -146,7 +153,7 @@ pub struct App {
 impl App {
     /// Puts the relay on a [`Core`]. The threads come back, to be waited for when all handles are gone.
     pub fn new(config: Config, core: Core, listening: SocketAddr, relay_key: String) -> (Arc<Self>, Threads) {
-        let Core { readers, ingest, subscriptions, saves, threads } = core;
+        let Core { readers, ingest, repo, subscriptions, saves, threads } = core;
         let door = Arc::new(Door {
             max: config.limits.connections_max,
             max_per_address: config.limits.connections_per_address_max,
@@ -160,6 +167,7 @@ impl App {
             relay_key,
             readers,
             ingest,
+            repo,
             subscriptions,
             saves,
             reconciliations: AtomicUsize::new(0),

@@ -16,6 +16,7 @@ pub mod ingest;
 pub mod keys;
 pub mod message;
 pub mod nips;
+pub mod pico;
 pub mod policy;
 pub mod store;
 pub mod subscription;

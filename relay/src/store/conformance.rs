@@ -20,6 +20,7 @@
 mod bench;
 mod cases;
 mod large;
+mod rooms;
 
 use std::sync::Arc;
 
@@ -38,6 +39,7 @@ pub(crate) fn run(make: Make<'_>) {
         Bench::new(make, name).run(script);
     }
     large::run(make);
+    rooms::run(make);
 }
 
 /// Runs what is about NIP-50.

@@ -10,6 +10,7 @@ pub(crate) mod conformance;
 mod differential;
 pub mod memory;
 mod pool;
+pub mod repo;
 mod row;
 pub mod sqlite;
 #[cfg(test)]
@@ -20,8 +21,9 @@ use std::sync::Arc;
 
 pub use pool::{Readers, Stopped};
 pub use row::{Body, Row, StoredTags, stored_tags};
-pub use writer::{Commits, Pace, Saving, WriterHandle, WriterThread};
+pub use writer::{ChangeError, Commits, Pace, Saving, WriterHandle, WriterThread};
 
+use self::repo::{Change, Changed, RepoReader};
 use crate::clock::Timestamp;
 use crate::event::Id;
 use crate::filter::Filter;
@@ -55,6 +57,8 @@ pub struct Batch {
     pub saved: Vec<Saved>,
     /// What was removed by replacement, deletion or vanishing, so that caches can forget it.
     pub removed: Vec<Id>,
+    /// One for each change of a room, in order.
+    pub changed: Vec<Changed>,
 }
 
 /// A backend could not do what it must always be able to do. Nothing of the batch at hand was kept.
@@ -69,6 +73,9 @@ pub enum StoreError {
     /// The data folder is in use by another process.
     #[error("the data folder {0} is in use by another picorelay")]
     Locked(String),
+    /// What is stored is not what was written.
+    #[error("the database is damaged: {0}")]
+    Damaged(&'static str),
     /// The database was written by a newer version of this program.
     #[error("the database has schema version {found}, this program knows up to {known}")]
     Newer {
@@ -89,7 +96,8 @@ pub trait Backend: Send + Sync + 'static {
 
 /// The only one who writes.
 pub trait Writer: Send {
-    /// Saves events in order, in one transaction, durable on return.
+    /// Saves events and changes rooms, each in order, in one transaction, durable on return. What changes of rooms do
+    /// is said at [`Change`].
     ///
     /// For each event, as if the others of the batch before it were already stored:
     /// 1. its id is stored: [`Saved::Duplicate`];
@@ -105,7 +113,12 @@ pub trait Writer: Send {
     ///    `created_at` goes, deletion requests included, but no kind 62 (NIP-62).
     ///
     /// Ephemeral kinds are never given to it.
-    fn save(&mut self, batch: &[Verified], now: Timestamp) -> Result<Batch, StoreError>;
+    fn commit(&mut self, events: &[Verified], changes: &[Change], now: Timestamp) -> Result<Batch, StoreError>;
+
+    /// [`Writer::commit`] of events alone.
+    fn save(&mut self, events: &[Verified], now: Timestamp) -> Result<Batch, StoreError> {
+        self.commit(events, &[], now)
+    }
 
     /// Removes at most `max` events that have expired at `now`, and says which.
     fn sweep_expired(&mut self, now: Timestamp, max: usize) -> Result<Vec<Id>, StoreError>;
@@ -122,7 +135,7 @@ pub trait Writer: Send {
 }
 
 /// Reads a consistent state for each call.
-pub trait Reader: Send {
+pub trait Reader: RepoReader + Send {
     /// Goes on with `scan` for one slice, and appends what it found to `rows`: newest first, equal times by lowest id,
     /// each event once even if several filters match. Filters with `search` come first, by relevance, all in the first
     /// slice and whatever its size; how they ended is [`End::Unknown`]. A `search` without a word is no condition.

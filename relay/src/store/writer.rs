@@ -6,9 +6,11 @@
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
+use tokio::sync::oneshot;
 
-use super::{Saved, Seq, StoreError, Writer};
+use super::repo::{Change, Changed};
+use super::{Batch, Saved, Seq, StoreError, Writer};
 use crate::clock;
 use crate::event::Id;
 use crate::verify::Verified;
@@ -21,6 +23,23 @@ pub struct Saving {
     pub done: Box<dyn FnOnce(Vec<Verified>, Result<&[Saved], &StoreError>) + Send>,
 }
 
+/// A change of a pico room, and who wants to know.
+struct Changing {
+    /// What to do.
+    change: Change,
+    /// Called on the writer's thread after the commit, with the outcome, or with what went wrong.
+    done: Done,
+}
+
+type Done = Box<dyn FnOnce(Result<Changed, &StoreError>) + Send>;
+
+/// What waits for the writer.
+enum Job {
+    Events(Saving),
+    /// Boxed, so that the queue is no wider than events need.
+    Room(Box<Changing>),
+}
+
 /// Told of every commit, on the writer's thread, before the savers are.
 pub trait Commits: Send {
     /// `events` are new, each with its number, in order; `removed` are gone.
@@ -30,9 +49,9 @@ pub trait Commits: Send {
 /// How the writer works.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// Savings that may wait.
+    /// Savings and changes that may wait.
     pub queue_max: usize,
-    /// Events in one transaction.
+    /// Events in one transaction, changes of rooms counted by [`Change::weight`].
     pub batch_max: usize,
     /// Between two looks for expired events.
     pub sweep: Duration,
@@ -41,7 +60,7 @@ pub struct Pace {
 /// Handle of the writer; clones share it. The thread finishes its queue and ends when the last handle is dropped.
 #[derive(Clone)]
 pub struct WriterHandle {
-    queue: Sender<Saving>,
+    queue: Sender<Job>,
 }
 
 /// The thread, to wait for at the end.
@@ -54,17 +73,64 @@ impl WriterHandle {
         commits: Box<dyn Commits>,
         pace: Pace,
     ) -> Result<(Self, WriterThread), StoreError> {
-        let (queue, savings) = crossbeam_channel::bounded(pace.queue_max.max(1));
-        let work = Work { writer, commits, pace, savings, swept: None, tended: Instant::now() };
+        let (queue, jobs) = crossbeam_channel::bounded(pace.queue_max.max(1));
+        let work = Work { writer, commits, pace, jobs, swept: None, tended: Instant::now() };
         let thread = std::thread::Builder::new().name("writer".into()).spawn(move || work.run())?;
         Ok((Self { queue }, WriterThread(thread)))
     }
 
     /// Queues events. Blocks while the queue is full: only for threads that may wait.
     pub fn save(&self, saving: Saving) {
-        if let Err(refused) = self.queue.send(saving) {
-            let Saving { events, done } = refused.into_inner();
-            done(events, Err(&StoreError::Io(std::io::Error::other("the relay is shutting down"))));
+        if let Err(refused) = self.queue.send(Job::Events(saving)) {
+            refused.into_inner().fail(&StoreError::Io(std::io::Error::other("the relay is shutting down")));
+        }
+    }
+
+    /// Changes a room, and says what that did. Waits politely while the queue is full. Once the future was polled, the
+    /// change is made even if the future is dropped.
+    pub async fn change(&self, change: Change) -> Result<Changed, ChangeError> {
+        let (answer, changed) = oneshot::channel();
+        let done = Box::new(move |changed: Result<Changed, &StoreError>| {
+            let _ = answer.send(changed.map_err(|error| ChangeError::Failed(error.to_string())));
+        });
+        let mut job = Job::Room(Box::new(Changing { change, done }));
+        loop {
+            match self.queue.try_send(job) {
+                Ok(()) => break,
+                Err(TrySendError::Full(back)) => {
+                    job = back;
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                Err(TrySendError::Disconnected(_)) => return Err(ChangeError::Stopped),
+            }
+        }
+        changed.await.unwrap_or(Err(ChangeError::Stopped))
+    }
+}
+
+/// A room could not be changed. Nothing of the change was kept.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// The relay is shutting down.
+    #[error("the store is shutting down")]
+    Stopped,
+    /// The database failed; the writer has logged it.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Job {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Events(saving) => saving.events.len(),
+            Self::Room(changing) => changing.change.weight(),
+        }
+    }
+
+    fn fail(self, error: &StoreError) {
+        match self {
+            Self::Events(Saving { events, done }) => done(events, Err(error)),
+            Self::Room(changing) => (changing.done)(Err(error)),
         }
     }
 }
@@ -80,7 +146,7 @@ struct Work {
     writer: Box<dyn Writer>,
     commits: Box<dyn Commits>,
     pace: Pace,
-    savings: Receiver<Saving>,
+    jobs: Receiver<Job>,
     swept: Option<Instant>,
     tended: Instant,
 }
@@ -99,7 +165,7 @@ impl Work {
         let mut more = true;
         loop {
             let wait = if more { QUIET } else { self.pace.sweep };
-            match self.savings.recv_timeout(wait) {
+            match self.jobs.recv_timeout(wait) {
                 Ok(first) => {
                     self.commit(first);
                     more = true;
@@ -124,37 +190,40 @@ impl Work {
         log_failure("tending the database", self.writer.tend())
     }
 
-    fn commit(&mut self, first: Saving) {
-        let mut savings = vec![first];
-        let mut len = savings.iter().map(|saving| saving.events.len()).sum::<usize>();
-        while len < self.pace.batch_max
-            && let Ok(next) = self.savings.try_recv()
+    /// Commits a job, and with it what waits behind it.
+    fn commit(&mut self, first: Job) {
+        let mut together = Together::default();
+        let mut weight = first.weight();
+        together.add(first);
+        while weight < self.pace.batch_max
+            && let Ok(next) = self.jobs.try_recv()
         {
-            len += next.events.len();
-            savings.push(next);
+            weight += next.weight();
+            together.add(next);
         }
-        let batch: Vec<Verified> = savings.iter().flat_map(|saving| saving.events.iter().cloned()).collect();
+        let Together { savings, changes, waiting } = together;
+        let events: Vec<Verified> = savings.iter().flat_map(|saving| saving.events.iter().cloned()).collect();
+        let len = events.len();
         let started = Instant::now();
-        match self.writer.save(&batch, clock::now()) {
-            Ok(done) => {
-                let new = batch.into_iter().zip(&done.saved);
-                let new = new.filter_map(|(event, saved)| match saved {
+        match self.writer.commit(&events, &changes, clock::now()) {
+            Ok(Batch { saved, removed, changed }) => {
+                let new = events.into_iter().zip(&saved).filter_map(|(event, saved)| match saved {
                     Saved::New(seq) => Some((event, *seq)),
                     _ => None,
                 });
-                self.commits.committed(new.collect(), &done.removed, started.elapsed(), len);
-                let mut outcomes = done.saved.as_slice();
+                self.commits.committed(new.collect(), &removed, started.elapsed(), len);
+                let mut outcomes = saved.as_slice();
                 for Saving { events, done } in savings {
                     let (mine, rest) = outcomes.split_at_checked(events.len()).unwrap_or((outcomes, &[]));
                     outcomes = rest;
                     done(events, Ok(mine));
                 }
+                waiting.into_iter().zip(changed).for_each(|(done, changed)| done(Ok(changed)));
             }
             Err(error) => {
-                tracing::error!(%error, events = len, "a batch could not be saved");
-                for Saving { events, done } in savings {
-                    done(events, Err(&error));
-                }
+                tracing::error!(%error, events = len, changes = changes.len(), "a batch could not be saved");
+                savings.into_iter().for_each(|saving| Job::Events(saving).fail(&error));
+                waiting.into_iter().for_each(|done| done(Err(&error)));
             }
         }
     }
@@ -172,6 +241,28 @@ impl Work {
         if !removed.is_empty() {
             tracing::debug!(events = removed.len(), "removed expired events");
             self.commits.committed(Vec::new(), &removed, Duration::ZERO, 0);
+        }
+    }
+}
+
+/// What goes into one transaction.
+#[derive(Default)]
+struct Together {
+    savings: Vec<Saving>,
+    changes: Vec<Change>,
+    /// One for each change.
+    waiting: Vec<Done>,
+}
+
+impl Together {
+    fn add(&mut self, job: Job) {
+        match job {
+            Job::Events(saving) => self.savings.push(saving),
+            Job::Room(changing) => {
+                let Changing { change, done } = *changing;
+                self.changes.push(change);
+                self.waiting.push(done);
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 //! It is what tests compare the real backend with, and a store for tests that need one. Nothing is indexed and nothing
 //! is written to disk. The relevance of a search result is its age.
 
+mod pico;
 mod rules;
 mod scan;
 mod search;
@@ -10,8 +11,10 @@ mod search;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
+use picofeed::{Feed, Format, Key};
 
 use self::rules::State;
+use super::repo::{Chain, Change, Part, RepoReader, RoomName, Run, Usage};
 use super::{Backend, Batch, Reader, Row, Scan, Seq, Slice, Step, StoreError, Writer};
 use crate::clock::Timestamp;
 use crate::event::Id;
@@ -20,7 +23,10 @@ use crate::verify::Verified;
 
 /// A backend that lives as long as its handles; clones share the events.
 #[derive(Clone, Debug)]
-pub struct Memory(Arc<RwLock<State>>);
+pub struct Memory {
+    events: Arc<RwLock<State>>,
+    rooms: Arc<RwLock<pico::Rooms>>,
+}
 
 impl Memory {
     /// An empty store of the relay with these URLs, which searches the kinds that are searched by default.
@@ -30,7 +36,7 @@ impl Memory {
 
     /// An empty store that searches these kinds (NIP-50).
     pub fn with_search(urls: RelayUrls, kinds: Vec<u16>) -> Self {
-        Self(Arc::new(RwLock::new(State::new(urls, kinds))))
+        Self { events: Arc::new(RwLock::new(State::new(urls, kinds))), rooms: Arc::default() }
     }
 }
 
@@ -45,15 +51,17 @@ impl Backend for Memory {
 }
 
 impl Writer for Memory {
-    fn save(&mut self, batch: &[Verified], now: Timestamp) -> Result<Batch, StoreError> {
-        let mut state = self.0.write();
+    fn commit(&mut self, events: &[Verified], changes: &[Change], now: Timestamp) -> Result<Batch, StoreError> {
+        let mut state = self.events.write();
         let mut removed = Vec::new();
-        let saved = batch.iter().map(|event| state.save(event, now, &mut removed)).collect();
-        Ok(Batch { saved, removed })
+        let saved = events.iter().map(|event| state.save(event, now, &mut removed)).collect();
+        let mut rooms = self.rooms.write();
+        let changed = changes.iter().map(|change| rooms.change(change)).collect();
+        Ok(Batch { saved, removed, changed })
     }
 
     fn sweep_expired(&mut self, now: Timestamp, max: usize) -> Result<Vec<Id>, StoreError> {
-        Ok(self.0.write().sweep_expired(now, max))
+        Ok(self.events.write().sweep_expired(now, max))
     }
 
     fn tend(&mut self) -> Result<bool, StoreError> {
@@ -65,20 +73,52 @@ impl Writer for Memory {
     }
 
     fn last_seq(&self) -> Seq {
-        self.0.read().last_seq
+        self.events.read().last_seq
     }
 }
 
 impl Reader for Memory {
     fn scan(&mut self, scan: &mut Scan, slice: Slice, rows: &mut Vec<Row>) -> Result<Step, StoreError> {
-        Ok(scan::scan(&self.0.read(), scan, slice, rows))
+        Ok(scan::scan(&self.events.read(), scan, slice, rows))
     }
 
     fn contains(&mut self, id: &Id) -> Result<bool, StoreError> {
-        Ok(self.0.read().contains(id))
+        Ok(self.events.read().contains(id))
     }
 
     fn len_estimate(&mut self) -> Result<u64, StoreError> {
-        Ok(self.0.read().events.len() as u64)
+        Ok(self.events.read().events.len() as u64)
+    }
+}
+
+impl RepoReader for Memory {
+    fn rooms(&mut self) -> Result<Vec<(RoomName, Usage)>, StoreError> {
+        Ok(self.rooms.read().rooms())
+    }
+
+    fn usage(&mut self, room: &RoomName) -> Result<Usage, StoreError> {
+        Ok(self.rooms.read().usage(room))
+    }
+
+    fn chains(
+        &mut self,
+        room: &RoomName,
+        format: Format,
+        after: Option<&Key>,
+        max: usize,
+    ) -> Result<Vec<Chain>, StoreError> {
+        Ok(self.rooms.read().chains(room, format, after, max))
+    }
+
+    fn find(&mut self, room: &RoomName, block: &picofeed::Id) -> Result<Option<(Chain, u64)>, StoreError> {
+        Ok(self.rooms.read().find(room, block))
+    }
+
+    fn load(&mut self, room: &RoomName, run: Run, part: Part) -> Result<Option<Feed>, StoreError> {
+        Ok(self.rooms.read().load(room, run, part))
+    }
+
+    fn pick(&mut self, room: &RoomName, bytes_max: u64) -> Result<Vec<(Format, Key)>, StoreError> {
+        Ok(self.rooms.read().pick(room, bytes_max))
     }
 }

@@ -3,6 +3,7 @@
 mod cursor;
 mod erase;
 mod key;
+mod pico;
 mod plan;
 mod read;
 mod search;
@@ -21,7 +22,10 @@ use crate::vanish::RelayUrls;
 use key::TagHash;
 
 /// The migrations, in order. A database has run the first `PRAGMA user_version` of them.
-const MIGRATIONS: &[&str] = &[include_str!("../../../../migrations/sqlite/0001_event.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../../migrations/sqlite/0001_event.sql"),
+    include_str!("../../../../migrations/sqlite/0002_pico.sql"),
+];
 
 /// Name of the database in the data folder.
 pub const FILE: &str = "picorelay.db";
@@ -99,7 +103,7 @@ fn connect(path: &Path, storage: &Storage, cache_mb: usize, read_only: bool) -> 
     };
     let db = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     db.busy_timeout(BUSY)?;
-    db.set_prepared_statement_cache_capacity(64);
+    db.set_prepared_statement_cache_capacity(128);
     // Statements are planned once, not again for each value that is bound: that was more than half of the work.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     if !read_only {

@@ -17,7 +17,7 @@ use crate::store::{After, Body, End, Query, Reader, Row, Scan, Slice, Step, Stor
 const LOOK_AHEAD: u8 = 16;
 
 pub(super) struct SqliteReader {
-    db: Connection,
+    pub(super) db: Connection,
     hash: TagHash,
     search_candidates_max: usize,
     search_enabled: bool,

@@ -4,11 +4,11 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 use super::erase::{self, Held};
 use super::key::{self, TagHash};
-use super::{Options, search};
+use super::{Options, pico, search};
 use crate::clock::Timestamp;
 use crate::event::{Address, Class, Event, Id, PublicKey};
 use crate::guard::GIFT_WRAP;
-use crate::store::{Batch, Saved, Seq, StoreError, Writer};
+use crate::store::{Batch, Saved, Seq, StoreError, Writer, repo};
 use crate::vanish::VANISH;
 use crate::verify::Verified;
 
@@ -27,6 +27,7 @@ pub(super) struct SqliteWriter {
     options: Options,
     last_seq: i64,
     search_seq: i64,
+    totals: pico::Totals,
     /// Frames in the write-ahead log that are not in the database yet.
     wal_dirty: bool,
 }
@@ -35,7 +36,8 @@ impl SqliteWriter {
     pub(super) fn new(db: Connection, hash: TagHash, options: Options) -> Result<Self, StoreError> {
         let number = |name| db.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get::<_, i64>(0));
         let (last_seq, search_seq) = (number("last_seq")?, number("search_seq")?);
-        Ok(Self { db, hash, options, last_seq, search_seq, wal_dirty: true })
+        let totals = pico::Totals::read(&db)?;
+        Ok(Self { db, hash, options, last_seq, search_seq, totals, wal_dirty: true })
     }
 
     /// Copies the log into the database. `truncate` gives the disk space of the log back.
@@ -55,7 +57,7 @@ impl SqliteWriter {
 }
 
 impl Writer for SqliteWriter {
-    fn save(&mut self, batch: &[Verified], now: Timestamp) -> Result<Batch, StoreError> {
+    fn commit(&mut self, batch: &[Verified], changes: &[repo::Change], now: Timestamp) -> Result<Batch, StoreError> {
         let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut change = Change {
             db: &step,
@@ -73,10 +75,13 @@ impl Writer for SqliteWriter {
         if last_seq != self.last_seq {
             step.prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'last_seq'")?.execute([last_seq])?;
         }
+        let mut totals = self.totals;
+        let changed =
+            changes.iter().map(|change| pico::change(&step, &mut totals, change)).collect::<Result<_, _>>()?;
         step.commit()?;
-        self.last_seq = last_seq;
+        (self.last_seq, self.totals) = (last_seq, totals);
         self.wal_dirty = true;
-        Ok(Batch { saved, removed })
+        Ok(Batch { saved, removed, changed })
     }
 
     fn sweep_expired(&mut self, now: Timestamp, max: usize) -> Result<Vec<Id>, StoreError> {

@@ -1,0 +1,3 @@
+//! The meeting point of pico nodes.
+
+pub mod repo;

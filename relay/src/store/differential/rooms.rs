@@ -1,0 +1,322 @@
+//! The same for pico rooms: random merges and rollbacks with few authors, small bounds and everything that does not fit.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use picofeed::{Block, Format, Id, Key, Secret};
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::seq::{IndexedRandom as _, SliceRandom as _};
+use rand::{RngExt as _, SeedableRng as _};
+
+use super::number;
+use crate::store::memory::Memory;
+use crate::store::repo::{
+    Bounds, Chain, Change, Changed, Full, Merged, Merging, Part, Quota, RolledBack, RoomName, Run, Usage,
+};
+use crate::store::{Backend, Reader, Writer, testing};
+use crate::vanish::RelayUrls;
+
+const STORIES: u64 = 25;
+const STEPS: usize = 60;
+const BLOCKS: usize = 80;
+
+#[test]
+fn sqlite_agrees_with_memory_in_rooms() {
+    if let Some(seed) = number("PICORELAY_DIFFERENTIAL_SEED") {
+        tell(seed);
+        return;
+    }
+    let Some(seconds) = number("PICORELAY_DIFFERENTIAL_SECONDS") else {
+        let happened: BTreeSet<&str> = (0..STORIES).flat_map(tell).collect();
+        assert_eq!(happened.len(), 15, "not everything happens in the stories: {happened:?}");
+        return;
+    };
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let mut seed = crate::clock::now() << 20;
+    while Instant::now() < until {
+        tell(seed);
+        seed += 1;
+    }
+}
+
+/// Tells a story, and says on failure which it was. Gives what happened in it.
+fn tell(seed: u64) -> BTreeSet<&'static str> {
+    // In memory where that is possible: a story waits for a hundred disk flushes otherwise.
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let mut pair = Pair::open(folder.path());
+    let mut story = Story::new(seed);
+    let mut happened = BTreeSet::new();
+    for step in 0..STEPS {
+        let case = format!("PICORELAY_DIFFERENTIAL_SEED={seed}, step {step}");
+        if story.rng.random_bool(0.05) {
+            pair.reopen(folder.path());
+        }
+        let changes: Vec<Change> = (0..story.below(3)).map(|_| story.change()).collect();
+        happened.extend(pair.change(&changes, &case).iter().flat_map(names));
+        pair.look(&mut story, &case);
+    }
+    happened
+}
+
+/// What kinds of things a change did.
+fn names(changed: &Changed) -> Vec<&'static str> {
+    match changed {
+        Changed::RolledBack(RolledBack::Removed(blocks)) if blocks.is_empty() => vec!["kept"],
+        Changed::RolledBack(RolledBack::Removed(_)) => vec!["removed"],
+        Changed::RolledBack(RolledBack::ChainUnknown) => vec!["chain unknown"],
+        Changed::RolledBack(RolledBack::BlockUnknown) => vec!["block unknown"],
+        Changed::Merged(Merging { merged, discarded }) => {
+            let discarded = (!discarded.is_empty()).then_some("discarded");
+            merged.iter().map(name).chain(discarded).collect()
+        }
+    }
+}
+
+fn name(merged: &Merged) -> &'static str {
+    match merged {
+        Merged::New => "new",
+        Merged::Known => "known",
+        Merged::Orphan => "orphan",
+        Merged::Fork => "fork",
+        Merged::SecondGenesis => "second genesis",
+        Merged::OverQuota(Quota::Rooms) => "rooms",
+        Merged::OverQuota(Quota::TotalBytes) => "total bytes",
+        Merged::OverQuota(Quota::Chains) => "chains",
+        Merged::OverQuota(Quota::Blocks) => "blocks",
+        Merged::OverQuota(Quota::Bytes) => "bytes",
+    }
+}
+
+/// Both backends.
+struct Pair {
+    oracle: Memory,
+    database: Option<Open>,
+}
+
+struct Open {
+    writer: Box<dyn Writer>,
+    reader: Box<dyn Reader>,
+    /// Last, so that it goes after its halves.
+    _backend: Arc<dyn Backend>,
+}
+
+impl Open {
+    fn new(backend: Arc<dyn Backend>) -> Self {
+        Self { writer: backend.writer().unwrap(), reader: backend.reader().unwrap(), _backend: backend }
+    }
+}
+
+impl Pair {
+    fn open(folder: &Path) -> Self {
+        let oracle = Memory::new(RelayUrls::default());
+        Self { oracle, database: Some(Open::new(testing::sqlite_in(folder, RelayUrls::default()))) }
+    }
+
+    fn reopen(&mut self, folder: &Path) {
+        self.database = None;
+        self.database = Some(Open::new(testing::sqlite_in(folder, RelayUrls::default())));
+    }
+
+    fn change(&mut self, changes: &[Change], case: &str) -> Vec<Changed> {
+        let expected = self.oracle.writer().unwrap().commit(&[], changes, 0).unwrap().changed;
+        let changed = self.database.as_mut().unwrap().writer.commit(&[], changes, 0).unwrap().changed;
+        let plain = |changed: Vec<Changed>| changed.into_iter().map(without_numbers).collect::<Vec<_>>();
+        let expected = plain(expected);
+        assert_eq!(plain(changed), expected, "{case}: {changes:#?}");
+        expected
+    }
+
+    /// Asks everything there is to ask.
+    fn look(&mut self, story: &mut Story, case: &str) {
+        let oracle = &mut *self.oracle.reader().unwrap();
+        let database = &mut *self.database.as_mut().unwrap().reader;
+        let rooms = oracle.rooms().unwrap();
+        assert_eq!(database.rooms().unwrap(), rooms, "{case}");
+        for room in ROOMS.map(room) {
+            let usage = oracle.usage(&room).unwrap();
+            assert_eq!(database.usage(&room).unwrap(), usage, "{case}");
+            let mut ages = [Vec::new(), Vec::new()];
+            let mut sums = Usage::default();
+            for format in Format::ALL {
+                let expected = oracle.chains(&room, format, None, usize::MAX).unwrap();
+                let chains = paged(database, &room, format, story.below(3) + 1);
+                ages[0].extend(expected.iter().map(|chain| (chain.changed, chain.genesis)));
+                ages[1].extend(chains.iter().map(|chain| (chain.changed, chain.genesis)));
+                for chain in &chains {
+                    sums.blocks += chain.height;
+                    sums.bytes += chain.bytes;
+                    sums.chains += 1;
+                }
+                let plain = |chains: Vec<Chain>| chains.into_iter().map(without_number).collect::<Vec<_>>();
+                assert_eq!(plain(chains), plain(expected), "{case}");
+            }
+            assert_eq!(sums, usage, "{case}: sums of {room}");
+            let ages = ages.map(|mut ages| {
+                ages.sort_unstable();
+                ages.into_iter().map(|(_, genesis)| genesis).collect::<Vec<_>>()
+            });
+            assert_eq!(ages[0], ages[1], "{case}: ages");
+            for _ in 0..8 {
+                let id = story.block().id();
+                let find = |reader: &mut dyn Reader| {
+                    let found = reader.find(&room, &id).unwrap();
+                    found.map(|(chain, height)| (without_number(chain), height))
+                };
+                assert_eq!(find(database), find(oracle), "{case}: find {id}");
+                let (run, part) = story.run();
+                let expected = oracle.load(&room, run, part).unwrap();
+                assert_eq!(database.load(&room, run, part).unwrap(), expected, "{case}: {run:?} {part:?}");
+            }
+            let budget = story.below(6_000) as u64;
+            assert_eq!(database.pick(&room, budget).unwrap(), oracle.pick(&room, budget).unwrap(), "{case}: pick");
+        }
+    }
+}
+
+fn paged(reader: &mut dyn Reader, room: &RoomName, format: Format, max: usize) -> Vec<Chain> {
+    let mut chains: Vec<Chain> = Vec::new();
+    loop {
+        let after = chains.last().map(|chain| chain.owner);
+        let page = reader.chains(room, format, after.as_ref(), max).unwrap();
+        assert!(page.len() <= max);
+        if page.is_empty() {
+            return chains;
+        }
+        chains.extend(page);
+    }
+}
+
+/// The numbers of `changed` are each backend's own; only their order is compared.
+fn without_number(chain: Chain) -> Chain {
+    Chain { changed: 0, ..chain }
+}
+
+fn without_numbers(changed: Changed) -> Changed {
+    match changed {
+        Changed::Merged(Merging { merged, discarded }) => {
+            Changed::Merged(Merging { merged, discarded: discarded.into_iter().map(without_number).collect() })
+        }
+        rolled_back @ Changed::RolledBack(_) => rolled_back,
+    }
+}
+
+const ROOMS: [&str; 3] = ["main", "chess", "a.b-c_9"];
+
+fn room(name: &str) -> RoomName {
+    name.parse().unwrap()
+}
+
+/// Blocks, and what to do with them.
+struct Story {
+    rng: Xoshiro256PlusPlus,
+    /// Each with the way to it from its genesis, itself last.
+    paths: Vec<Vec<Block>>,
+    people: [Vec<Secret>; 2],
+}
+
+impl Story {
+    fn new(seed: u64) -> Self {
+        let ed25519 = (1..=4).map(|seed| Secret::ed25519([seed; 32])).collect();
+        let secp256k1 = (1..=4).map(|seed| Secret::secp256k1([seed; 32]).unwrap()).collect();
+        let rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let mut story = Self { rng, paths: Vec::new(), people: [ed25519, secp256k1] };
+        for number in 0..BLOCKS {
+            story.grow(number);
+        }
+        story
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        self.rng.random_range(0..end)
+    }
+
+    /// Makes a block: mostly on one of the last, sometimes a fork, a genesis, or on a block of another format.
+    fn grow(&mut self, number: usize) {
+        let format = *[Format::V8, Format::V8, Format::V3, Format::V3, Format::Pop02].choose(&mut self.rng).unwrap();
+        let secrets = &self.people[usize::from(format == Format::Pop02)];
+        let same: Vec<usize> = (0..self.paths.len()).filter(|at| self.paths[*at][0].format() == format).collect();
+        let parent = if self.rng.random_bool(0.03) {
+            (0..self.paths.len()).collect::<Vec<_>>().choose(&mut self.rng).copied()
+        } else if self.rng.random_bool(0.15) {
+            None
+        } else if self.rng.random_bool(0.7) {
+            same.last().copied()
+        } else {
+            same.choose(&mut self.rng).copied()
+        };
+        let mut path = parent.map(|at| self.paths[at].clone()).unwrap_or_default();
+        let author = match path.first().filter(|_| self.rng.random_bool(0.6)) {
+            Some(genesis) => secrets.iter().find(|secret| secret.key() == genesis.author()),
+            None => secrets.choose(&mut self.rng),
+        };
+        let Some(author) = author else { return };
+        let mut body = format!("block {number}").into_bytes();
+        body.resize(body.len() + self.rng.random_range(0..200), b'.');
+        let parent = path.last().map(Block::id);
+        let Ok(block) = Block::sign(format, parent.as_ref(), &body, author) else { return };
+        path.push(block);
+        self.paths.push(path);
+    }
+
+    fn block(&mut self) -> Block {
+        self.paths.choose(&mut self.rng).unwrap().last().unwrap().clone()
+    }
+
+    fn change(&mut self) -> Change {
+        let room = room(ROOMS.choose(&mut self.rng).unwrap());
+        if self.rng.random_bool(0.12) {
+            let path = self.paths.choose(&mut self.rng).unwrap().clone();
+            let stop = self.rng.random_bool(0.8);
+            let stop_at =
+                if self.rng.random_bool(0.9) { path.choose(&mut self.rng).unwrap().id() } else { self.block().id() };
+            return Change::Rollback { room, chain: path.last().unwrap().id(), stop_at: stop.then_some(stop_at) };
+        }
+        let mut blocks = Vec::new();
+        for _ in 0..=self.below(3) {
+            let path = self.paths.choose(&mut self.rng).unwrap().clone();
+            let from = if self.rng.random_bool(0.6) { 0 } else { self.below(path.len()) };
+            blocks.extend_from_slice(&path[from..]);
+        }
+        if self.rng.random_bool(0.1) {
+            blocks.shuffle(&mut self.rng);
+        }
+        Change::Merge { room, bounds: self.bounds(), blocks }
+    }
+
+    fn bounds(&mut self) -> Bounds {
+        let mut max = |below: u64| if self.rng.random_bool(0.7) { u64::MAX } else { self.rng.random_range(0..below) };
+        Bounds {
+            blocks_max: max(30),
+            bytes_max: max(8_000),
+            chains_max: max(6),
+            rooms_max: max(4),
+            total_bytes_max: max(20_000),
+            full: if self.rng.random_bool(0.6) { Full::Discard } else { Full::Refuse },
+        }
+    }
+
+    fn run(&mut self) -> (Run, Part) {
+        let (format, key) = self.author();
+        let id: Id = self.block().id();
+        let run = match self.below(4) {
+            0 => Run::Around(id),
+            1 => Run::Owned(format, key),
+            2 => Run::UpTo(id, self.below(5) as u64),
+            _ => Run::Latest(format, key),
+        };
+        let part = match self.below(3) {
+            0 => Part::ALL,
+            1 => Part { skip: self.below(4) as u64, blocks_max: self.below(4) as u64, bytes_max: u64::MAX },
+            _ => Part { skip: self.below(4) as u64, blocks_max: u64::MAX, bytes_max: self.below(1_500) as u64 },
+        };
+        (run, part)
+    }
+
+    fn author(&mut self) -> (Format, Key) {
+        let format = *Format::ALL.choose(&mut self.rng).unwrap();
+        let secrets = &self.people[usize::from(format == Format::Pop02)];
+        (format, secrets.choose(&mut self.rng).unwrap().key())
+    }
+}
