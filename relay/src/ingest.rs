@@ -194,6 +194,9 @@ impl Path {
     fn admit(&self, event: Event, source: &Source, now: Timestamp) -> Result<Verified, Outcome> {
         let refused = |error: verify::VerifyError| Outcome::Refused(format!("invalid: {error}").into());
         let event = verify::id(event).map_err(refused)?;
+        if event.is_expired(now) {
+            return Err(Outcome::Saved(Saved::Expired));
+        }
         if self.recent.contains(event.id()) {
             return Err(Outcome::Saved(Saved::Duplicate));
         }
@@ -202,9 +205,6 @@ impl Path {
             if let Verdict::Reject(why) = policy.event(&event, source, now) {
                 return Err(Outcome::Refused(why));
             }
-        }
-        if event.is_expired(now) {
-            return Err(Outcome::Saved(Saved::Expired));
         }
         Ok(event)
     }

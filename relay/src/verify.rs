@@ -7,6 +7,7 @@ use std::sync::Arc;
 use secp256k1::schnorr::Signature;
 use secp256k1::{SECP256K1, XOnlyPublicKey};
 
+use crate::clock::Timestamp;
 use crate::event::{Event, Id};
 
 /// An event whose id and signature are right. The type is the proof: only this module makes it.
@@ -51,6 +52,11 @@ impl Hashed {
     /// Its id, which is the hash of what it says.
     pub fn id(&self) -> &Id {
         &self.0.id
+    }
+
+    /// True when it has expired at `now`, whoever signed it (NIP-40).
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.0.is_expired(now)
     }
 
     /// Checks the BIP-340 signature. About 36 microseconds of CPU: not for async threads.

@@ -117,6 +117,10 @@ pub struct Storage {
     pub writer_cache_mb: usize,
     /// Page cache of each reader, in MiB.
     pub reader_cache_mb: usize,
+    /// Events kept in memory for readers, in MiB: those that came last and those that are asked for.
+    pub row_cache_mb: usize,
+    /// Newest events whose order, authors and kinds are kept in memory, 40 bytes each.
+    pub newest_events_max: usize,
     /// Seconds between two looks for expired events (NIP-40).
     pub sweep_seconds: u64,
     /// Store the bodies of events compressed (zstd). Halves the disk, costs a little CPU. Applies to new events.
@@ -257,7 +261,9 @@ impl Default for Storage {
             writer_queue_max: 20_000,
             writer_batch_max: 1_000,
             writer_cache_mb: 32,
-            reader_cache_mb: 16,
+            reader_cache_mb: 8,
+            row_cache_mb: 48,
+            newest_events_max: 200_000,
             sweep_seconds: 30,
             compression: false,
             recent_ids_max: 100_000,

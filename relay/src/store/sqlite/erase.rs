@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::hot::{HotRow, Op};
 use super::key::{self, TagHash};
 use crate::event::{Class, Event, Id};
 use crate::store::StoreError;
@@ -52,9 +53,21 @@ pub(super) fn tag_keys(hash: TagHash, event: &Event) -> Vec<i64> {
     keys
 }
 
+/// The tables of one transaction, and what was done to them.
+pub(super) struct Tables<'a> {
+    pub(super) db: &'a Connection,
+    pub(super) hash: TagHash,
+    /// Up to where the search index has come.
+    pub(super) search_seq: i64,
+    pub(super) ops: Vec<Op>,
+}
+
 /// Writes the index rows of an event, the event row included, its body not.
-pub(super) fn index(db: &Connection, hash: TagHash, held: &Held) -> Result<(), StoreError> {
+fn index(tables: &mut Tables<'_>, held: &Held) -> Result<(), StoreError> {
     let Held { pos, seq, event } = held;
+    let Tables { db, hash, ops, .. } = tables;
+    let hash = *hash;
+    ops.push(Op::Put(*pos, HotRow::of(held)));
     let (author, kind) = (event.pubkey.prefix(), event.kind);
     let mut head = [0; 64];
     head[..32].copy_from_slice(&event.id.0);
@@ -83,8 +96,11 @@ pub(super) fn index(db: &Connection, hash: TagHash, held: &Held) -> Result<(), S
 }
 
 /// Removes the index rows of an event, the event row included, its body not.
-pub(super) fn unindex(db: &Connection, hash: TagHash, held: &Held) -> Result<(), StoreError> {
+fn unindex(tables: &mut Tables<'_>, held: &Held) -> Result<(), StoreError> {
     let Held { pos, event, .. } = held;
+    let Tables { db, hash, ops, .. } = tables;
+    let hash = *hash;
+    ops.push(Op::Remove(*pos));
     let (author, kind) = (event.pubkey.prefix(), event.kind);
     db.prepare_cached("DELETE FROM event WHERE pos = ?1")?.execute([pos])?;
     db.prepare_cached("DELETE FROM event_id WHERE id = ?1 AND pos = ?2")?.execute(params![event.id.prefix(), pos])?;
@@ -104,32 +120,50 @@ pub(super) fn unindex(db: &Connection, hash: TagHash, held: &Held) -> Result<(),
     Ok(())
 }
 
-/// Removes an event altogether. `search_seq`: up to where the search index has come.
-pub(super) fn erase(db: &Connection, hash: TagHash, held: &Held, search_seq: i64) -> Result<(), StoreError> {
-    unindex(db, hash, held)?;
-    db.prepare_cached("DELETE FROM body WHERE seq = ?1")?.execute([held.seq])?;
-    if held.seq <= search_seq {
-        db.prepare_cached("DELETE FROM search WHERE rowid = ?1")?.execute([held.seq])?;
+/// Puts an event in its place, pushing down those of its second whose ids begin alike and are higher.
+///
+/// Two events of one second can share the 29 bits that a position has of their ids. The lower id stays, the other moves
+/// down, and may push the next: positions keep the exact order.
+pub(super) fn place(tables: &mut Tables<'_>, mut moving: Held) -> Result<(), StoreError> {
+    while let Some(mut other) = occupant(tables.db, moving.pos)? {
+        let before = (other.event.created_at, std::cmp::Reverse(other.event.id))
+            > (moving.event.created_at, std::cmp::Reverse(moving.event.id));
+        if !before {
+            unindex(tables, &other)?;
+            index(tables, &moving)?;
+            std::mem::swap(&mut moving, &mut other);
+        }
+        moving.pos -= 1;
     }
-    close_gap(db, hash, held.pos)
+    index(tables, &moving)
+}
+
+/// Removes an event altogether.
+pub(super) fn erase(tables: &mut Tables<'_>, held: &Held) -> Result<(), StoreError> {
+    unindex(tables, held)?;
+    tables.db.prepare_cached("DELETE FROM body WHERE seq = ?1")?.execute([held.seq])?;
+    if held.seq <= tables.search_seq {
+        tables.db.prepare_cached("DELETE FROM search WHERE rowid = ?1")?.execute([held.seq])?;
+    }
+    close_gap(tables, held.pos)
 }
 
 /// Moves up the events that were pushed down past `gap`: with it open, a later one could come to lie before them.
-fn close_gap(db: &Connection, hash: TagHash, mut gap: i64) -> Result<(), StoreError> {
-    while let Some(mut next) = occupant(db, gap - 1)? {
+fn close_gap(tables: &mut Tables<'_>, mut gap: i64) -> Result<(), StoreError> {
+    while let Some(mut next) = occupant(tables.db, gap - 1)? {
         if key::home(next.event.created_at, &next.event.id) < gap {
             break;
         }
-        unindex(db, hash, &next)?;
+        unindex(tables, &next)?;
         next.pos = gap;
-        index(db, hash, &next)?;
+        index(tables, &next)?;
         gap -= 1;
     }
     Ok(())
 }
 
 /// The event at a position, when mostly there is none.
-pub(super) fn occupant(db: &Connection, pos: i64) -> Result<Option<Held>, StoreError> {
+fn occupant(db: &Connection, pos: i64) -> Result<Option<Held>, StoreError> {
     let taken = db.prepare_cached("SELECT 1 FROM event WHERE pos = ?1")?.query_row([pos], |_| Ok(())).optional()?;
     if taken.is_none() { Ok(None) } else { at(db, pos) }
 }

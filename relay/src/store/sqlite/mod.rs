@@ -2,6 +2,7 @@
 
 mod cursor;
 mod erase;
+mod hot;
 mod key;
 mod pico;
 mod plan;
@@ -11,6 +12,7 @@ mod write;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -19,6 +21,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::{Backend, Reader, StoreError, Writer};
 use crate::config::{Durability, Search, Storage};
 use crate::vanish::RelayUrls;
+use hot::Hot;
 use key::TagHash;
 
 /// The migrations, in order. A database has run the first `PRAGMA user_version` of them.
@@ -38,6 +41,7 @@ pub struct Sqlite {
     path: PathBuf,
     options: Options,
     hash: TagHash,
+    hot: Arc<Hot>,
     _lock: Option<File>,
 }
 
@@ -63,7 +67,7 @@ impl Sqlite {
             return Err(StoreError::Newer { found, known });
         }
         let key = db.query_row("SELECT value FROM meta WHERE name = 'hash_key'", [], |row| row.get(0))?;
-        Ok(Self { path, options, hash: TagHash::new(key), _lock: None })
+        Ok(Self { path, options, hash: TagHash::new(key), hot: Arc::new(Hot::new(0, 0)), _lock: None })
     }
 
     /// Opens or creates the database in the folder `data`, and brings its schema up to date.
@@ -79,19 +83,20 @@ impl Sqlite {
         let mut db = connect(&path, &options.storage, options.storage.writer_cache_mb, false)?;
         migrate(&mut db)?;
         let key = db.query_row("SELECT value FROM meta WHERE name = 'hash_key'", [], |row| row.get(0))?;
-        Ok(Self { path, options, hash: TagHash::new(key), _lock: Some(lock) })
+        let hot = hot(&db, &options.storage)?;
+        Ok(Self { path, options, hash: TagHash::new(key), hot: Arc::new(hot), _lock: Some(lock) })
     }
 }
 
 impl Backend for Sqlite {
     fn writer(&self) -> Result<Box<dyn Writer>, StoreError> {
         let db = connect(&self.path, &self.options.storage, self.options.storage.writer_cache_mb, false)?;
-        Ok(Box::new(write::SqliteWriter::new(db, self.hash, self.options.clone())?))
+        Ok(Box::new(write::SqliteWriter::new(db, self.hash, self.options.clone(), Arc::clone(&self.hot))?))
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
         let db = connect(&self.path, &self.options.storage, self.options.storage.reader_cache_mb, true)?;
-        Ok(Box::new(read::SqliteReader::new(db, self.hash, &self.options)))
+        Ok(Box::new(read::SqliteReader::new(db, self.hash, &self.options, Arc::clone(&self.hot))))
     }
 }
 
@@ -120,6 +125,18 @@ fn connect(path: &Path, storage: &Storage, cache_mb: usize, read_only: bool) -> 
     db.pragma_update(None, "cache_size", -i64::try_from(cache_mb * 1024).unwrap_or(16_384))?;
     db.pragma_update(None, "temp_store", "memory")?;
     Ok(db)
+}
+
+/// The caches, with the order of the newest events in them.
+fn hot(db: &Connection, storage: &Storage) -> Result<Hot, StoreError> {
+    let hot = Hot::new(storage.row_cache_mb << 20, storage.newest_events_max);
+    let max = i64::try_from(storage.newest_events_max).unwrap_or(i64::MAX);
+    let mut rows = db.prepare("SELECT pos, substr(head, 33, 8), kind FROM event ORDER BY pos DESC LIMIT ?1")?;
+    let newest: Vec<(i64, [u8; 8], u16)> =
+        rows.query_map([max], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect::<Result<_, _>>()?;
+    let all = newest.len() < storage.newest_events_max;
+    hot.fill(newest.into_iter().map(|(pos, author, kind)| (pos, i64::from_be_bytes(author), kind)), all);
+    Ok(hot)
 }
 
 fn migrate(db: &mut Connection) -> Result<(), StoreError> {

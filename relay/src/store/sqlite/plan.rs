@@ -8,7 +8,7 @@ use super::erase;
 use super::key::{self, TagHash};
 use crate::event::Class;
 use crate::filter::{Filter, TagFilter};
-use crate::store::StoreError;
+use crate::store::{After, StoreError};
 
 /// Entries of an index that are looked at to guess how many there are.
 const PROBE: i64 = 64;
@@ -16,22 +16,25 @@ const PROBE: i64 = 64;
 /// Author and kind pairs above which only the authors are walked.
 const PAIRS_MAX: usize = 20_000;
 
-/// Where the positions that can match `filter` come from, all below `before`.
+/// The positions that `filter` and the place where the last slice ended leave.
+pub(super) fn span(filter: &Filter, after: Option<&After>) -> Span {
+    // Others can push an event down from its home between two slices, never up past it.
+    let before = after.map_or(i64::MAX, |after| key::home(after.created_at, &after.id).saturating_add(1));
+    Span {
+        low: filter.since.map_or(i64::MIN, key::lowest),
+        high: filter.until.map_or(i64::MAX, |until| key::highest(until).saturating_add(1)).min(before),
+    }
+}
+
+/// Where the positions that can match `filter` come from, all in `span`.
 pub(super) fn source(
     db: &Connection,
     hash: TagHash,
     filter: &Filter,
+    span: Span,
     left: u64,
-    before: Option<i64>,
     examined: &mut usize,
 ) -> Result<Source, StoreError> {
-    let span = Span {
-        low: filter.since.map_or(i64::MIN, key::lowest),
-        high: filter
-            .until
-            .map_or(i64::MAX, |until| key::highest(until).saturating_add(1))
-            .min(before.unwrap_or(i64::MAX)),
-    };
     if let Some(ids) = &filter.ids {
         let mut list = Vec::with_capacity(ids.len());
         for id in ids {

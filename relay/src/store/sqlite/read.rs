@@ -5,7 +5,8 @@ use std::sync::Arc;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::cursor::Source;
+use super::cursor::{Source, Span};
+use super::hot::{Hot, HotRow};
 use super::key::{self, TagHash};
 use super::{Options, erase, plan, search};
 use crate::clock::Timestamp;
@@ -16,22 +17,39 @@ use crate::store::{After, Body, End, Query, Reader, Row, Scan, Slice, Step, Stor
 /// Once a limit is reached, how many more candidates are looked at to learn whether there is more (NIP-67).
 const LOOK_AHEAD: u8 = 16;
 
+/// How many authors make it worth to look through the newest events in memory rather than through an index of each.
+const MANY_AUTHORS: usize = 16;
+
+/// Newest events that a filter looks through in memory before the indexes are asked.
+const WALK_MAX: usize = 4_000;
+
 pub(super) struct SqliteReader {
     pub(super) db: Connection,
     hash: TagHash,
+    hot: Arc<Hot>,
     search_candidates_max: usize,
     search_enabled: bool,
 }
 
 impl SqliteReader {
-    pub(super) fn new(db: Connection, hash: TagHash, options: &Options) -> Self {
-        Self { db, hash, search_candidates_max: options.search.candidates_max, search_enabled: options.search.enabled }
+    pub(super) fn new(db: Connection, hash: TagHash, options: &Options, hot: Arc<Hot>) -> Self {
+        Self {
+            db,
+            hash,
+            hot,
+            search_candidates_max: options.search.candidates_max,
+            search_enabled: options.search.enabled,
+        }
     }
 }
 
 impl Reader for SqliteReader {
     fn scan(&mut self, scan: &mut Scan, slice: Slice, rows: &mut Vec<Row>) -> Result<Step, StoreError> {
+        // What memory knows is looked at before the snapshot is opened: see `hot`.
+        let removals = self.hot.removals();
+        let walks: Vec<_> = (0..scan.streams.len()).map(|number| self.walk(scan, number)).collect();
         let snapshot = self.db.unchecked_transaction()?;
+        let rows_of = Rows { db: &snapshot, hot: &self.hot, removals };
         let before = rows.len();
         if scan.after.is_none() {
             for (number, filter) in scan.query.filters.iter().enumerate() {
@@ -39,13 +57,13 @@ impl Reader for SqliteReader {
                 let Some(stream) = scan.streams.get_mut(number) else { continue };
                 if stream.end.is_none() && stream.left > 0 && self.search_enabled {
                     let limit = usize::try_from(stream.left).unwrap_or(usize::MAX);
-                    find_words(&snapshot, &scan.query, filter, &words, limit, self.search_candidates_max, rows)?;
+                    find_words(&rows_of, &scan.query, filter, &words, limit, self.search_candidates_max, rows)?;
                 }
                 stream.end = Some(End::Unknown);
             }
         }
         scan.searched.extend(rows.get(before..).unwrap_or_default().iter().map(|row| row.id));
-        let step = Merge::open(&snapshot, self.hash, scan)?.run(scan, slice, rows)?;
+        let step = Merge::open(rows_of, self.hash, scan, walks)?.run(scan, slice, rows)?;
         snapshot.finish()?;
         Ok(step)
     }
@@ -61,27 +79,73 @@ impl Reader for SqliteReader {
     }
 }
 
+impl SqliteReader {
+    /// The newest positions for a stream, if looking through the newest events is likely the shortest way to them, and
+    /// the position from which on the indexes must be asked.
+    fn walk(&self, scan: &Scan, number: usize) -> Option<(Vec<i64>, i64)> {
+        let (filter, stream) = (scan.query.filters.get(number)?, scan.streams.get(number)?);
+        let many = filter.authors.as_ref().is_none_or(|authors| authors.len() >= MANY_AUTHORS);
+        if stream.end.is_some() || stream.left == 0 || !many || filter.ids.is_some() || !filter.tags.is_empty() {
+            return None;
+        }
+        let span = plan::span(filter, scan.after.as_ref());
+        let wanted = usize::try_from(stream.left).unwrap_or(usize::MAX).saturating_add(1).min(WALK_MAX);
+        Some(self.hot.walk(filter, span.low, span.high, wanted, WALK_MAX))
+    }
+}
+
+/// Where rows are read: memory, else the snapshot.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    db: &'a Connection,
+    hot: &'a Hot,
+    removals: u64,
+}
+
+/// A stream that is still going.
+struct Open {
+    number: usize,
+    source: Source,
+    /// Candidates it may still look at after its limit.
+    look_ahead: u8,
+    /// Once the source is dry, the indexes are asked from here on.
+    rest: Option<i64>,
+}
+
 /// The streams of a scan that are still going, merged by position.
 struct Merge<'a> {
+    rows: Rows<'a>,
     db: &'a Connection,
-    /// Stream number, where its positions come from, and how far it may still look ahead.
-    open: Vec<(usize, Source, u8)>,
+    hash: TagHash,
+    open: Vec<Open>,
     examined: usize,
 }
 
 impl<'a> Merge<'a> {
-    fn open(db: &'a Connection, hash: TagHash, scan: &mut Scan) -> Result<Self, StoreError> {
-        let mut merge = Self { db, open: Vec::with_capacity(scan.streams.len()), examined: 0 };
-        // Others can push an event down from its home between two slices, never up past it.
-        let before = scan.after.map(|after| key::home(after.created_at, &after.id).saturating_add(1));
-        for (number, (stream, filter)) in scan.streams.iter_mut().zip(scan.query.filters.iter()).enumerate() {
+    fn open(
+        rows: Rows<'a>,
+        hash: TagHash,
+        scan: &mut Scan,
+        walks: Vec<Option<(Vec<i64>, i64)>>,
+    ) -> Result<Self, StoreError> {
+        let mut merge = Self { rows, db: rows.db, hash, open: Vec::with_capacity(scan.streams.len()), examined: 0 };
+        let streams = scan.streams.iter_mut().zip(scan.query.filters.iter()).zip(walks);
+        for (number, ((stream, filter), walk)) in streams.enumerate() {
             if stream.end.is_none() && stream.left == 0 && scan.after.is_none() {
                 stream.end = Some(End::Unknown);
             }
-            if stream.end.is_none() {
-                let source = plan::source(db, hash, filter, stream.left, before, &mut merge.examined)?;
-                merge.open.push((number, source, LOOK_AHEAD));
+            if stream.end.is_some() {
+                continue;
             }
+            let span = plan::span(filter, scan.after.as_ref());
+            let (source, rest) = match walk {
+                Some((mut newest, down_to)) => {
+                    newest.reverse();
+                    (Source::List(newest), (down_to > span.low).then_some(down_to))
+                }
+                None => (plan::source(merge.db, hash, filter, span, stream.left, &mut merge.examined)?, None),
+            };
+            merge.open.push(Open { number, source, look_ahead: LOOK_AHEAD, rest });
         }
         Ok(merge)
     }
@@ -98,7 +162,7 @@ impl<'a> Merge<'a> {
             } else if given >= slice.rows || bytes >= slice.bytes || self.examined >= slice.examined {
                 return Ok(Step::Again);
             }
-            let Some((place, found)) = load(self.db, pos, &scan.query)? else {
+            let Some((place, found)) = self.rows.load(pos, &scan.query)? else {
                 tracing::error!(pos, "an index names an event that is not there");
                 self.offer(pos, None, scan)?;
                 continue;
@@ -122,7 +186,7 @@ impl<'a> Merge<'a> {
 
     /// Goes past an event that an earlier slice has looked at.
     fn skip(&mut self, pos: i64) -> Result<(), StoreError> {
-        for (_, source, _) in &mut self.open {
+        for Open { source, .. } in &mut self.open {
             if source.peek(self.db, &mut self.examined)? == Some(pos) {
                 source.pass(pos, self.db, &mut self.examined)?;
             }
@@ -134,15 +198,26 @@ impl<'a> Merge<'a> {
     fn newest(&mut self, scan: &mut Scan) -> Result<Option<i64>, StoreError> {
         let mut newest = None;
         let mut dry = Vec::new();
-        for (at, (_, source, _)) in self.open.iter_mut().enumerate() {
-            match source.peek(self.db, &mut self.examined)? {
+        for (at, open) in self.open.iter_mut().enumerate() {
+            let mut pos = open.source.peek(self.db, &mut self.examined)?;
+            if pos.is_none()
+                && let Some(high) = open.rest.take()
+                && let (Some(filter), Some(stream)) =
+                    (scan.query.filters.get(open.number), scan.streams.get(open.number))
+            {
+                let span = plan::span(filter, scan.after.as_ref());
+                let span = Span { high: span.high.min(high), ..span };
+                open.source = plan::source(self.db, self.hash, filter, span, stream.left, &mut self.examined)?;
+                pos = open.source.peek(self.db, &mut self.examined)?;
+            }
+            match pos {
                 Some(pos) => newest = newest.max(Some(pos)),
                 None => dry.push(at),
             }
         }
         for at in dry.into_iter().rev() {
-            let (number, ..) = self.open.swap_remove(at);
-            end(scan, number, End::Finish);
+            let open = self.open.swap_remove(at);
+            end(scan, open.number, End::Finish);
         }
         Ok(newest)
     }
@@ -152,7 +227,7 @@ impl<'a> Merge<'a> {
         self.examined += 1;
         let mut give = false;
         let mut at = 0;
-        while let Some((number, source, look_ahead)) = self.open.get_mut(at) {
+        while let Some(Open { number, source, look_ahead, .. }) = self.open.get_mut(at) {
             let number = *number;
             at += 1;
             if source.peek(self.db, &mut self.examined)? != Some(pos) {
@@ -195,8 +270,8 @@ fn end(scan: &mut Scan, number: usize, how: End) {
 /// A candidate, already known to be visible to the viewer.
 struct Found {
     row: Row,
-    /// The JSON, also when the answer wants no bodies.
-    json: Option<Arc<str>>,
+    /// The body, also when the answer wants none.
+    body: Option<Body>,
 }
 
 impl Found {
@@ -204,57 +279,70 @@ impl Found {
         let row = &self.row;
         filter.matches_head(&row.id, &row.pubkey, row.created_at, row.kind)
             && (filter.tags.is_empty()
-                || self.json.as_ref().is_some_and(|json| filter.matches_tags(|| stored_tags(json))))
+                || match &self.body {
+                    Some(Body::Event(event)) => filter.matches_tags(|| event.tags.indexed()),
+                    Some(Body::Json(json)) => filter.matches_tags(|| stored_tags(json)),
+                    None => false,
+                })
     }
 }
 
-/// The event at `pos`: where it stands in the order, and itself unless the query may not see it.
-fn load(db: &Connection, pos: i64, query: &Query) -> Result<Option<(After, Option<Found>)>, StoreError> {
-    let wants_json = query.bodies || query.filters.iter().any(|filter| !filter.tags.is_empty());
-    let mut statement = db.prepare_cached(if wants_json {
-        "SELECT head, kind, expires_at, event.seq, json FROM event JOIN body ON body.seq = event.seq WHERE pos = ?1"
-    } else {
-        "SELECT head, kind, expires_at, seq FROM event WHERE pos = ?1"
-    })?;
-    Ok(statement.query_row([pos], |row| seen(db, row, pos, query, wants_json)).optional()?)
+impl Rows<'_> {
+    /// The event at `pos`: where it stands in the order, and itself unless the query may not see it.
+    fn load(&self, pos: i64, query: &Query) -> Result<Option<(After, Option<Found>)>, StoreError> {
+        if let Some(row) = self.hot.row(pos) {
+            return Ok(Some(visible(pos, row, query, true)));
+        }
+        let wants_body = query.bodies || query.filters.iter().any(|filter| !filter.tags.is_empty());
+        if !wants_body {
+            let mut head = self.db.prepare_cached("SELECT head, kind, expires_at, seq FROM event WHERE pos = ?1")?;
+            let row = head.query_row([pos], |row| read(row, Body::Json(Arc::from("")))).optional()?;
+            match row {
+                Some(row) if !query.viewer.is_restricted(row.kind) => {
+                    return Ok(Some(visible(pos, row, query, false)));
+                }
+                Some(_) => {}
+                None => return Ok(None),
+            }
+        }
+        let mut whole = self.db.prepare_cached(
+            "SELECT head, kind, expires_at, event.seq, json FROM event JOIN body ON body.seq = event.seq WHERE pos = ?1",
+        )?;
+        let row = whole.query_row([pos], |row| read(row, Body::Json(json_text(row.get_ref(4)?)?))).optional()?;
+        let Some(row) = row else { return Ok(None) };
+        self.hot.keep(pos, row.clone(), self.removals);
+        Ok(Some(visible(pos, row, query, true)))
+    }
 }
 
-fn seen(
-    db: &Connection,
-    row: &rusqlite::Row<'_>,
-    pos: i64,
-    query: &Query,
-    has_json: bool,
-) -> rusqlite::Result<(After, Option<Found>)> {
+fn read(row: &rusqlite::Row<'_>, body: Body) -> rusqlite::Result<HotRow> {
     let head = row.get_ref(0)?.as_blob().map_err(|_| rusqlite::Error::InvalidQuery)?;
     let (Some(id), Some(pubkey)) = (head.first_chunk::<32>(), head.last_chunk::<32>()) else {
         return Err(rusqlite::Error::InvalidQuery);
     };
     let (id, pubkey) = (Id(*id), PublicKey(*pubkey));
+    Ok(HotRow { id, pubkey, kind: row.get(1)?, expires_at: row.get(2)?, seq: row.get(3)?, body })
+}
+
+/// What of a row the query may see. `has_body`: false when the body was not read, and is not needed.
+fn visible(pos: i64, row: HotRow, query: &Query, has_body: bool) -> (After, Option<Found>) {
+    let HotRow { id, pubkey, kind, seq, expires_at, body } = row;
     let created_at = time_of(pos, &id);
     let place = After { created_at, id, key: 0 };
-    let kind: u16 = row.get(1)?;
-    let expires_at: Option<i64> = row.get(2)?;
-    let seq: i64 = row.get(3)?;
     if seq.cast_unsigned() > query.seq_max || expires_at.is_some_and(|at| at.cast_unsigned() <= query.now) {
-        return Ok((place, None));
+        return (place, None);
     }
-    let restricted = query.viewer.is_restricted(kind);
-    let json = if has_json {
-        Some(json_text(row.get_ref(4)?)?)
-    } else if restricted {
-        db.prepare_cached("SELECT json FROM body WHERE seq = ?1")?
-            .query_row([seq], |row| json_text(row.get_ref(0)?))
-            .optional()?
-    } else {
-        None
-    };
-    if restricted && !json.as_ref().is_some_and(|json| query.viewer.is_party(kind, &pubkey, stored_tags(json))) {
-        return Ok((place, None));
+    if query.viewer.is_restricted(kind) {
+        let is_party = match &body {
+            Body::Event(event) => query.viewer.is_party(kind, &pubkey, event.tags.indexed()),
+            Body::Json(json) => query.viewer.is_party(kind, &pubkey, stored_tags(json)),
+        };
+        if !is_party {
+            return (place, None);
+        }
     }
-    let body = if query.bodies { json.clone() } else { None };
-    let body = Body::Json(body.unwrap_or_else(|| Arc::from("")));
-    Ok((place, Some(Found { row: Row { id, pubkey, created_at, kind, body }, json })))
+    let given = if query.bodies { body.clone() } else { Body::Json(Arc::from("")) };
+    (place, Some(Found { row: Row { id, pubkey, created_at, kind, body: given }, body: has_body.then_some(body) }))
 }
 
 /// The time in a position. An event that was pushed down by others of its second can lie in the second before.
@@ -279,7 +367,7 @@ pub(super) fn json_text(value: ValueRef<'_>) -> rusqlite::Result<Arc<str>> {
 
 /// Appends the best matches of a search, by relevance, and of equal ones the newest.
 fn find_words(
-    db: &Connection,
+    source: &Rows<'_>,
     query: &Query,
     filter: &Filter,
     words: &str,
@@ -287,6 +375,7 @@ fn find_words(
     candidates_max: usize,
     rows: &mut Vec<Row>,
 ) -> Result<(), StoreError> {
+    let db = source.db;
     let mut find =
         db.prepare_cached("SELECT rowid FROM search WHERE search MATCH ?1 ORDER BY rank, rowid DESC LIMIT ?2")?;
     let mut ranked = find.query(params![words, i64::try_from(candidates_max).unwrap_or(i64::MAX)])?;
@@ -294,7 +383,7 @@ fn find_words(
     while let Some(hit) = ranked.next()? {
         let seq: i64 = hit.get(0)?;
         let Some(pos) = place(db, seq)? else { continue };
-        let Some((_, Some(found))) = load(db, pos, query)? else { continue };
+        let Some((_, Some(found))) = source.load(pos, query)? else { continue };
         if found.matches(filter) && rows.iter().all(|row| row.id != found.row.id) {
             rows.push(found.row);
         }

@@ -1,8 +1,11 @@
 //! The writing half: what each event does to what is stored, in one transaction a batch.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::erase::{self, Held};
+use super::erase::{self, Held, Tables};
+use super::hot::Hot;
 use super::key::{self, TagHash};
 use super::{Options, pico, search};
 use crate::clock::Timestamp;
@@ -28,16 +31,17 @@ pub(super) struct SqliteWriter {
     last_seq: i64,
     search_seq: i64,
     totals: pico::Totals,
+    hot: Arc<Hot>,
     /// Frames in the write-ahead log that are not in the database yet.
     wal_dirty: bool,
 }
 
 impl SqliteWriter {
-    pub(super) fn new(db: Connection, hash: TagHash, options: Options) -> Result<Self, StoreError> {
+    pub(super) fn new(db: Connection, hash: TagHash, options: Options, hot: Arc<Hot>) -> Result<Self, StoreError> {
         let number = |name| db.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get::<_, i64>(0));
         let (last_seq, search_seq) = (number("last_seq")?, number("search_seq")?);
         let totals = pico::Totals::read(&db)?;
-        Ok(Self { db, hash, options, last_seq, search_seq, totals, wal_dirty: true })
+        Ok(Self { db, hash, options, last_seq, search_seq, totals, hot, wal_dirty: true })
     }
 
     /// Copies the log into the database. `truncate` gives the disk space of the log back.
@@ -59,19 +63,14 @@ impl SqliteWriter {
 impl Writer for SqliteWriter {
     fn commit(&mut self, batch: &[Verified], changes: &[repo::Change], now: Timestamp) -> Result<Batch, StoreError> {
         let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut change = Change {
-            db: &step,
-            hash: self.hash,
-            options: &self.options,
-            last_seq: self.last_seq,
-            search_seq: self.search_seq,
-            removed: Vec::new(),
-        };
+        let tables = Tables { db: &step, hash: self.hash, search_seq: self.search_seq, ops: Vec::new() };
+        let mut change =
+            Change { db: &step, tables, options: &self.options, last_seq: self.last_seq, removed: Vec::new() };
         let mut saved = Vec::with_capacity(batch.len());
         for event in batch {
             saved.push(change.apply(event, now)?);
         }
-        let (last_seq, removed) = (change.last_seq, change.removed);
+        let Change { last_seq, removed, tables: Tables { ops, .. }, .. } = change;
         if last_seq != self.last_seq {
             step.prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'last_seq'")?.execute([last_seq])?;
         }
@@ -79,6 +78,7 @@ impl Writer for SqliteWriter {
         let changed =
             changes.iter().map(|change| pico::change(&step, &mut totals, change)).collect::<Result<_, _>>()?;
         step.commit()?;
+        self.hot.apply(ops);
         (self.last_seq, self.totals) = (last_seq, totals);
         self.wal_dirty = true;
         Ok(Batch { saved, removed, changed })
@@ -96,15 +96,18 @@ impl Writer for SqliteWriter {
         // Oldest first: closing a gap moves only what lies below it, which has been seen.
         due.sort_unstable();
         let mut removed = Vec::with_capacity(due.len());
+        let mut tables = Tables { db: &step, hash: self.hash, search_seq: self.search_seq, ops: Vec::new() };
         for pos in due {
             if let Some(held) = erase::at(&step, pos)?
                 && held.event.is_expired(now)
             {
-                erase::erase(&step, self.hash, &held, self.search_seq)?;
+                erase::erase(&mut tables, &held)?;
                 removed.push(held.event.id);
             }
         }
+        let ops = tables.ops;
         step.commit()?;
+        self.hot.apply(ops);
         self.wal_dirty |= !removed.is_empty();
         Ok(removed)
     }
@@ -137,10 +140,9 @@ impl Writer for SqliteWriter {
 /// One transaction.
 struct Change<'a> {
     db: &'a Transaction<'a>,
-    hash: TagHash,
+    tables: Tables<'a>,
     options: &'a Options,
     last_seq: i64,
-    search_seq: i64,
     removed: Vec<Id>,
 }
 
@@ -228,7 +230,7 @@ impl Change<'_> {
         let places: Vec<i64> = if addressable {
             self.db
                 .prepare_cached("SELECT pos FROM event_address WHERE author = ?1 AND kind = ?2 AND d = ?3")?
-                .query_map(params![pubkey.prefix(), kind, self.hash.of(b'd', d)], |row| row.get(0))?
+                .query_map(params![pubkey.prefix(), kind, self.tables.hash.of(b'd', d)], |row| row.get(0))?
                 .collect::<Result<_, _>>()?
         } else {
             self.db
@@ -250,25 +252,13 @@ impl Change<'_> {
         self.last_seq += 1;
         let seq = self.last_seq;
         self.db.prepare_cached("INSERT INTO body VALUES (?1, ?2)")?.execute(params![seq, event.json()])?;
-        let mut moving = Held { pos: key::home(event.created_at, &event.id), seq, event: event.clone() };
-        // Two events of one second can share the 29 bits that a position has of their ids. The lower id stays, the other
-        // moves down, and may push the next: positions keep the exact order.
-        while let Some(mut other) = erase::occupant(self.db, moving.pos)? {
-            let before = (other.event.created_at, std::cmp::Reverse(other.event.id))
-                > (moving.event.created_at, std::cmp::Reverse(moving.event.id));
-            if !before {
-                erase::unindex(self.db, self.hash, &other)?;
-                erase::index(self.db, self.hash, &moving)?;
-                std::mem::swap(&mut moving, &mut other);
-            }
-            moving.pos -= 1;
-        }
-        erase::index(self.db, self.hash, &moving)?;
+        let held = Held { pos: key::home(event.created_at, &event.id), seq, event: event.clone() };
+        erase::place(&mut self.tables, held)?;
         Ok(seq)
     }
 
     fn erase(&mut self, held: &Held) -> Result<(), StoreError> {
-        erase::erase(self.db, self.hash, held, self.search_seq)?;
+        erase::erase(&mut self.tables, held)?;
         self.removed.push(held.event.id);
         Ok(())
     }
@@ -322,7 +312,7 @@ impl Change<'_> {
         )?;
         self.erase_along(
             "SELECT pos FROM event_tag WHERE tag = ?1 AND pos > ?2 AND pos <= ?3 ORDER BY pos LIMIT ?4",
-            self.hash.of(b'p', &request.pubkey.to_hex()),
+            self.tables.hash.of(b'p', &request.pubkey.to_hex()),
             request.created_at,
             |event| event.kind == GIFT_WRAP && Self::owners(event).any(|owner| owner == request.pubkey),
         )
