@@ -166,6 +166,7 @@ impl Event {
         json.extend_from_slice(b",\"sig\":\"");
         json.extend_from_slice(sig_hex.as_bytes());
         json.extend_from_slice(b"\"}");
+        // Only whole strings and ASCII were written.
         let json = String::from_utf8(json).unwrap_or_default().into_boxed_str();
         Self { id, pubkey, created_at, kind, tags, sig, json, tags_json, content_json }
     }
@@ -173,6 +174,12 @@ impl Event {
     /// The canonical JSON: members in the order of NIP-01, no white space, as stored and sent.
     pub fn json(&self) -> &str {
         &self.json
+    }
+
+    /// Bytes it holds beside itself.
+    pub fn heap_bytes(&self) -> usize {
+        let Tags { text, ends, tags } = &self.tags;
+        self.json.len() + text.capacity() + (ends.capacity() + tags.capacity()) * size_of::<u32>()
     }
 
     /// The content, unescaped.
@@ -423,6 +430,9 @@ impl<'de> Deserialize<'de> for Tags {
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Tags, A::Error> {
                 let mut tags = Tags::default();
                 while seq.next_element_seed(OneTag(&mut tags))?.is_some() {}
+                tags.text.shrink_to_fit();
+                tags.ends.shrink_to_fit();
+                tags.tags.shrink_to_fit();
                 Ok(tags)
             }
         }

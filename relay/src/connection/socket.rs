@@ -18,7 +18,7 @@ use crate::message::reply;
 const READ_BYTES: usize = 4096;
 
 /// Bytes of messages that are gathered into one write.
-const WRITE_BYTES: usize = 16 * 1024;
+const WRITE_BYTES: usize = 64 * 1024;
 
 /// A message of up to this many times the limit is read and refused politely; above that the connection ends.
 const OVERSIZE_FACTOR: usize = 4;

@@ -78,6 +78,12 @@ impl Hot {
         }
     }
 
+    /// Where the event with this id is, if it is among the cached rows.
+    pub(super) fn find(&self, id: &Id) -> Option<i64> {
+        let rows = self.rows.lock();
+        rows.young.find(id).or_else(|| rows.old.find(id))
+    }
+
     /// The row at a position.
     pub(super) fn row(&self, pos: i64) -> Option<HotRow> {
         self.rows.lock().get(pos)
@@ -149,50 +155,83 @@ impl Newest {
     }
 }
 
-/// Rows by position, the least recently used half of which goes when there are too many bytes.
+/// Rows by position and by id, the least recently used half of which goes when there are too many bytes.
 #[derive(Default)]
 struct Rows {
     bytes_max: usize,
-    young: HashMap<i64, HotRow>,
-    old: HashMap<i64, HotRow>,
-    young_bytes: usize,
+    young: Half,
+    old: Half,
     removals: u64,
+}
+
+#[derive(Default)]
+struct Half {
+    rows: HashMap<i64, HotRow>,
+    /// From the first eight bytes of an id to a position; of two such ids it knows one.
+    by_id: HashMap<i64, i64>,
+    bytes: usize,
+}
+
+impl Half {
+    fn insert(&mut self, pos: i64, row: HotRow) {
+        self.remove(pos);
+        self.bytes += row.bytes();
+        self.by_id.insert(row.id.prefix(), pos);
+        self.rows.insert(pos, row);
+    }
+
+    fn remove(&mut self, pos: i64) -> Option<HotRow> {
+        let row = self.rows.remove(&pos)?;
+        self.bytes -= row.bytes();
+        if self.by_id.get(&row.id.prefix()) == Some(&pos) {
+            self.by_id.remove(&row.id.prefix());
+        }
+        Some(row)
+    }
+
+    fn find(&self, id: &Id) -> Option<i64> {
+        let pos = self.by_id.get(&id.prefix())?;
+        self.rows.get(pos).filter(|row| row.id == *id).map(|_| *pos)
+    }
 }
 
 impl Rows {
     fn get(&mut self, pos: i64) -> Option<HotRow> {
-        if let Some(row) = self.young.get(&pos) {
+        if let Some(row) = self.young.rows.get(&pos) {
             return Some(row.clone());
         }
-        let row = self.old.remove(&pos)?;
+        let row = self.old.remove(pos)?;
         self.put(pos, row.clone());
         Some(row)
     }
 
     fn put(&mut self, pos: i64, row: HotRow) {
-        let bytes = row.body.as_str().len() + ROW_BYTES;
-        if self.young_bytes + bytes > self.bytes_max / 2 {
+        let bytes = row.bytes();
+        if self.young.bytes + bytes > self.bytes_max / 2 {
             self.old = std::mem::take(&mut self.young);
-            self.young_bytes = 0;
         }
         if bytes <= self.bytes_max / 2 {
-            self.young_bytes += bytes;
-            if let Some(before) = self.young.insert(pos, row) {
-                self.young_bytes -= before.body.as_str().len() + ROW_BYTES;
-            }
+            self.young.insert(pos, row);
         }
     }
 
     fn remove(&mut self, pos: i64) {
         self.removals += 1;
-        self.old.remove(&pos);
-        if let Some(row) = self.young.remove(&pos) {
-            self.young_bytes -= row.body.as_str().len() + ROW_BYTES;
-        }
+        self.old.remove(pos);
+        self.young.remove(pos);
     }
 }
 
 impl HotRow {
+    /// What it costs to keep.
+    fn bytes(&self) -> usize {
+        ROW_BYTES
+            + match &self.body {
+                Body::Event(event) => event.heap_bytes(),
+                Body::Json(json) => json.len(),
+            }
+    }
+
     pub(super) fn of(held: &Held) -> Self {
         Self {
             id: held.event.id,

@@ -5,6 +5,7 @@ use rusqlite::{Connection, params};
 
 use super::cursor::{Along, Cursor, Source, Span};
 use super::erase;
+use super::hot::Hot;
 use super::key::{self, TagHash};
 use crate::event::Class;
 use crate::filter::{Filter, TagFilter};
@@ -29,6 +30,7 @@ pub(super) fn span(filter: &Filter, after: Option<&After>) -> Span {
 /// Where the positions that can match `filter` come from, all in `span`.
 pub(super) fn source(
     db: &Connection,
+    hot: &Hot,
     hash: TagHash,
     filter: &Filter,
     span: Span,
@@ -39,7 +41,11 @@ pub(super) fn source(
         let mut list = Vec::with_capacity(ids.len());
         for id in ids {
             *examined += 1;
-            list.extend(erase::find(db, id)?.filter(|pos| *pos < span.high));
+            let pos = match hot.find(id) {
+                Some(pos) => Some(pos),
+                None => erase::find(db, id)?,
+            };
+            list.extend(pos.filter(|pos| *pos < span.high));
         }
         list.sort_unstable();
         return Ok(Source::List(list));

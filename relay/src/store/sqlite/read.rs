@@ -143,7 +143,7 @@ impl<'a> Merge<'a> {
                     newest.reverse();
                     (Source::List(newest), (down_to > span.low).then_some(down_to))
                 }
-                None => (plan::source(merge.db, hash, filter, span, stream.left, &mut merge.examined)?, None),
+                None => (plan::source(merge.db, rows.hot, hash, filter, span, stream.left, &mut merge.examined)?, None),
             };
             merge.open.push(Open { number, source, look_ahead: LOOK_AHEAD, rest });
         }
@@ -207,7 +207,8 @@ impl<'a> Merge<'a> {
             {
                 let span = plan::span(filter, scan.after.as_ref());
                 let span = Span { high: span.high.min(high), ..span };
-                open.source = plan::source(self.db, self.hash, filter, span, stream.left, &mut self.examined)?;
+                open.source =
+                    plan::source(self.db, self.rows.hot, self.hash, filter, span, stream.left, &mut self.examined)?;
                 pos = open.source.peek(self.db, &mut self.examined)?;
             }
             match pos {
