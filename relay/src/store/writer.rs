@@ -278,3 +278,6 @@ fn log_failure<T: Default>(what: &str, result: Result<T, StoreError>) -> T {
 impl Commits for () {
     fn committed(&mut self, _: Vec<(Verified, Seq)>, _: &[Id], _: Duration, _: usize) {}
 }
+
+#[cfg(test)]
+mod tests;
