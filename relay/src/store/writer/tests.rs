@@ -52,6 +52,11 @@ fn rollback() -> Change {
     Change::Rollback { room: RoomName::main(), chain: Id::from([0; 64]), stop_at: None }
 }
 
+#[test]
+fn the_queue_is_as_wide_as_events_need() {
+    assert_eq!(size_of::<Job>(), size_of::<Saving>());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn events_and_changes_that_wait_are_committed_together() {
     let (begin, gate) = mpsc::channel();
