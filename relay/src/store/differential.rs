@@ -4,6 +4,7 @@
 //! makes the test tell new stories for that long, `PICORELAY_DIFFERENTIAL_SEED` makes it tell one again.
 
 mod compare;
+mod room_story;
 mod rooms;
 mod story;
 

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 pub use pool::{Readers, Stopped};
 pub use row::{Body, Row, StoredTags, stored_tags};
-pub use writer::{ChangeError, Commits, Pace, Saving, WriterHandle, WriterThread};
+pub use writer::{ChangeError, Commits, Pace, SavedAll, Saving, WriterHandle, WriterThread};
 
 use self::repo::{Change, Changed, RepoReader};
 use crate::clock::Timestamp;

@@ -357,3 +357,29 @@ impl Change {
 
 /// Bytes of a block that weigh as much as an event.
 const WEIGHT_BYTES: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_rooms() {
+        for good in ["main", "0", "chess.v2", "a-b_c", "nostr2", &"x".repeat(64)] {
+            assert_eq!(good.parse::<RoomName>().unwrap().as_str(), good);
+        }
+        for bad in ["", "nostr", "Main", "-a", ".a", "_a", "a b", "a/b", "ä", "a\n", &"x".repeat(65)] {
+            assert_eq!(bad.parse::<RoomName>(), Err(NotARoom), "{bad}");
+        }
+    }
+
+    #[test]
+    fn large_blocks_weigh_more() {
+        let secret = picofeed::Secret::ed25519([1; 32]);
+        let block = |bytes: usize| Block::sign(Format::V8, None, &vec![1; bytes], &secret).unwrap();
+        let weight =
+            |blocks: Vec<Block>| Change::Merge { room: RoomName::main(), bounds: Bounds::NONE, blocks }.weight();
+        assert_eq!(weight(vec![]), 1);
+        assert_eq!(weight(vec![block(1), block(100)]), 2);
+        assert_eq!(weight(vec![block(1 << 20)]), 257);
+    }
+}

@@ -20,8 +20,11 @@ pub struct Saving {
     /// In order. Never of an ephemeral kind.
     pub events: Vec<Verified>,
     /// Called on the writer's thread after the commit, with one outcome for each event, or with what went wrong for all.
-    pub done: Box<dyn FnOnce(Vec<Verified>, Result<&[Saved], &StoreError>) + Send>,
+    pub done: SavedAll,
 }
+
+/// See [`Saving::done`].
+pub type SavedAll = Box<dyn FnOnce(Vec<Verified>, Result<&[Saved], &StoreError>) + Send>;
 
 /// A change of a pico room, and who wants to know.
 struct Changing {
@@ -278,3 +281,6 @@ fn log_failure<T: Default>(what: &str, result: Result<T, StoreError>) -> T {
 impl Commits for () {
     fn committed(&mut self, _: Vec<(Verified, Seq)>, _: &[Id], _: Duration, _: usize) {}
 }
+
+#[cfg(test)]
+mod tests;

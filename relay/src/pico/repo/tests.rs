@@ -105,6 +105,22 @@ fn block(hex: &str) -> Block {
     Block::decode(Format::V8, bytes, &Limits::default()).unwrap().verify().unwrap()
 }
 
+#[tokio::test]
+async fn what_nobody_waits_for_is_done_all_the_same() {
+    let repo = Repo::in_memory();
+    let block = Block::sign(Format::V8, None, b"hello", &picofeed::Secret::ed25519([1; 32])).unwrap();
+    let room = RoomName::main();
+    {
+        let merge = std::pin::pin!(repo.merge(&room, &Bounds::NONE, vec![block.clone()]));
+        assert!(futures_util::poll!(merge).is_pending());
+    }
+    let again = repo.merge(&room, &Bounds::NONE, vec![block.clone()]).await.unwrap();
+    assert_eq!(again.merged, [Merged::Known]);
+    assert!(repo.contains(&room, block.id()).await.unwrap());
+    assert_eq!(repo.rooms().await.unwrap(), [(room.clone(), repo.usage(&room).await.unwrap())]);
+    assert_eq!(repo.pick(&room, 1_000).await.unwrap(), [(Format::V8, block.author())]);
+}
+
 struct Bench<'a> {
     repo: Repo,
     room: RoomName,

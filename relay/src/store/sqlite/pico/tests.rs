@@ -13,9 +13,9 @@ use crate::store::testing::{Draft, sqlite_in};
 use crate::store::{Reader, Writer};
 use crate::vanish::RelayUrls;
 
-fn chain(author: u16, blocks: usize, body_bytes: usize) -> Vec<Block> {
+fn chain(author: u32, blocks: usize, body_bytes: usize) -> Vec<Block> {
     let mut seed = [0; 32];
-    seed[..2].copy_from_slice(&author.to_be_bytes());
+    seed[..4].copy_from_slice(&author.to_be_bytes());
     let secret = Secret::ed25519(seed);
     let mut feed = Feed::new(Format::V8);
     for number in 0..blocks {
@@ -28,8 +28,11 @@ fn merge(blocks: &[Block], bounds: Bounds) -> Change {
     Change::Merge { room: RoomName::main(), bounds, blocks: blocks.to_vec() }
 }
 
-/// Everything that is stored, and whether the indexes agree with it.
-fn state(reader: &mut dyn Reader) -> (Vec<(RoomName, Usage)>, Vec<Chain>, Vec<Feed>, usize) {
+/// Rooms, chains, their blocks, and how many authors of chains have a last block.
+type State = (Vec<(RoomName, Usage)>, Vec<Chain>, Vec<Feed>, usize);
+
+/// Everything that is stored; the indexes agree with it.
+fn state(reader: &mut dyn Reader) -> State {
     let main = RoomName::main();
     let chains = reader.chains(&main, Format::V8, None, usize::MAX).unwrap();
     let feeds: Vec<Feed> = chains
@@ -120,7 +123,7 @@ fn a_log_that_is_cut_anywhere_holds_whole_changes() {
 #[test]
 #[ignore = "a measurement"]
 fn blocks_per_second() {
-    for (chains, blocks) in [(1, 20_000), (100, 200), (2_000, 10)] {
+    for (chains, blocks) in [(1, 20_000), (100, 200), (2_000, 10), (100_000, 1)] {
         let folder = tempfile::tempdir().unwrap();
         let backend = sqlite_in(folder.path(), RelayUrls::default());
         let mut writer = backend.writer().unwrap();
@@ -135,6 +138,11 @@ fn blocks_per_second() {
             loaded += reader.load(&RoomName::main(), run, Part::ALL).unwrap().unwrap().len();
         }
         eprintln!("  loaded at {:.0} blocks/s", loaded as f64 / started.elapsed().as_secs_f64());
+        let (started, mut after, mut pages) = (Instant::now(), None, 0);
+        while let Some(last) = reader.chains(&RoomName::main(), Format::V8, after.as_ref(), 100).unwrap().last() {
+            (after, pages) = (Some(last.owner), pages + 1);
+        }
+        eprintln!("  {pages} pages of 100 chains in {:?}", started.elapsed());
     }
     let folder = tempfile::tempdir().unwrap();
     let backend = sqlite_in(folder.path(), RelayUrls::default());
