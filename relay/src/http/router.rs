@@ -102,7 +102,8 @@ async fn pico_room(
         Err(rejection) if headers.contains_key(header::UPGRADE) => return rejection.into_response(),
         Err(_) => return (StatusCode::OK, app.rooms.about(&name, &app.public_url)).into_response(),
     };
-    let admission = match app.admit(address(&app, socket.ip(), &headers)) {
+    let admission = match app.admit(client_addr::of_request(socket.ip(), &headers, &app.config.server.trusted_proxies))
+    {
         Ok(admission) => admission,
         Err(full) => return no_place(full),
     };
