@@ -1,8 +1,9 @@
 //! Where blocks join: what follows from what the repo says of them.
 
 use hashbrown::HashMap;
+use picofeed::Id;
 
-use super::mempool::{Mempool, Offered};
+use super::mempool::{Mempool, Offered, Peers};
 use super::repo::{Merged, Quota};
 
 /// What became of some blocks.
@@ -21,11 +22,19 @@ pub struct Settled {
 /// Draws the conclusions from a merge. `merged` has one outcome for each block, in order.
 pub fn settle(mempool: &mut Mempool, blocks: Vec<Offered>, merged: &[Merged]) -> Settled {
     let mut settled = Settled::default();
-    for (offered, outcome) in blocks.into_iter().zip(merged) {
+    // Several may send the same block before it is stored.
+    let mut again: HashMap<Id, Peers> = HashMap::new();
+    for (offered, _) in blocks.iter().zip(merged).filter(|(_, merged)| **merged == Merged::Known) {
+        again.entry(offered.block.id()).or_default().extend_from_slice(&offered.brought_by);
+    }
+    for (mut offered, outcome) in blocks.into_iter().zip(merged) {
         *settled.counts.entry(name(*outcome)).or_default() += 1;
         match outcome {
             Merged::New => {
-                settled.next.extend(mempool.take_after(offered.block.id()));
+                let id = offered.block.id();
+                offered.brought_by.extend(again.remove(&id).unwrap_or_default());
+                offered.brought_by.extend_from_slice(mempool.brought_by(&offered.block));
+                settled.next.extend(mempool.take_after(id));
                 settled.new.push(offered);
             }
             Merged::Orphan => {

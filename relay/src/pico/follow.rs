@@ -28,6 +28,8 @@ const HANDSHAKE: Duration = Duration::from_secs(15);
 
 /// Starts to follow what the configuration names.
 pub fn follow_all(rooms: &Arc<Rooms>) {
+    // The TLS library wants to be told once which cryptography to use; a second time is an error that changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     for declared in &rooms.config.room {
         let Ok(room) = rooms.name(&declared.name).and_then(|name| rooms.open(&name)) else { continue };
         for peer in &declared.peer {

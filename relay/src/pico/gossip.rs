@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use picofeed::{Block, Feed, Format};
 
-use super::mempool::Offered;
+use super::mempool::{Offered, Peers};
 use super::outbox::{Closing, Outbox};
 use super::rpc::{self, Formats, NodeId};
 use crate::http::metrics::{PICO_FEEDS_SENT, PICO_PEERS};
@@ -116,12 +116,12 @@ impl Hub {
     }
 
     /// Tells all who understand it of new blocks, but not those who brought them. A feed is written once for all.
-    pub fn tell(&self, new: &[Offered], feed_bytes_max: usize) {
-        for run in runs(new, feed_bytes_max) {
+    pub fn tell(&self, news: &[Offered], feed_bytes_max: usize) {
+        for run in runs(news, feed_bytes_max) {
             let Some(format) = run.feed.first().map(Block::format) else { continue };
             let peers = self.peers.lock();
             let listeners =
-                peers.iter().filter(|(number, peer)| Some(**number) != run.from && peer.hears.contains(format));
+                peers.iter().filter(|(number, peer)| !run.brought_by.contains(number) && peer.hears.contains(format));
             let mut frame: Option<Bytes> = None;
             let mut count = 0;
             for (_, peer) in listeners {
@@ -143,20 +143,20 @@ pub fn feed_bytes_max(format: Format, configured: usize) -> usize {
     }
 }
 
-/// Consecutive blocks of one peer.
+/// Consecutive blocks that the same peers brought.
 struct Run {
-    from: Option<PeerNumber>,
+    brought_by: Peers,
     feed: Feed,
     bytes: usize,
 }
 
 /// Puts blocks together that make a feed.
-fn runs(new: &[Offered], bytes_max: usize) -> Vec<Run> {
+fn runs(news: &[Offered], bytes_max: usize) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
-    for Offered { block, from } in new {
+    for Offered { block, brought_by } in news {
         let len = block.bytes().len();
         if let Some(run) = runs.last_mut()
-            && run.from == *from
+            && run.brought_by == *brought_by
             && run.bytes + len <= feed_bytes_max(block.format(), bytes_max)
             && run.feed.push(block.clone()).is_ok()
         {
@@ -164,7 +164,7 @@ fn runs(new: &[Offered], bytes_max: usize) -> Vec<Run> {
             continue;
         }
         if let Ok(feed) = Feed::from_blocks([block.clone()]) {
-            runs.push(Run { from: *from, feed, bytes: len });
+            runs.push(Run { brought_by: brought_by.clone(), feed, bytes: len });
         }
     }
     runs
@@ -185,7 +185,7 @@ mod tests {
     }
 
     fn offered(blocks: &[Block], from: PeerNumber) -> Vec<Offered> {
-        blocks.iter().map(|block| Offered { block: block.clone(), from: Some(from) }).collect()
+        blocks.iter().map(|block| Offered::by(block.clone(), from)).collect()
     }
 
     fn join(hub: &Hub, number: PeerNumber, formats: &[Format]) -> Arc<Outbox> {

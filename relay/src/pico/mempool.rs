@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use hashbrown::{HashMap, HashSet};
 use picofeed::{Block, Id};
+use smallvec::SmallVec;
 
 use super::gossip::PeerNumber;
 
@@ -19,13 +20,26 @@ pub struct Bounds {
     pub peer_blocks_max: usize,
 }
 
+/// Those who brought a block, the first one first.
+pub type Peers = SmallVec<[PeerNumber; 2]>;
+
+/// Peers that are remembered for one block that waits.
+const PEERS_MAX: usize = 32;
+
 /// A block, and who brought it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offered {
     /// Verified.
     pub block: Block,
-    /// The peer; none if it came from a file.
-    pub from: Option<PeerNumber>,
+    /// They have it, and need not be told.
+    pub brought_by: Peers,
+}
+
+impl Offered {
+    /// A block of one peer.
+    pub fn by(block: Block, peer: PeerNumber) -> Self {
+        Self { block, brought_by: [peer].into_iter().collect() }
+    }
 }
 
 /// Blocks by the parent they wait for. When there are too many, the oldest goes: of the peer that brought too many, else
@@ -60,17 +74,26 @@ impl Mempool {
     pub fn park(&mut self, offered: &Offered) -> usize {
         let Some(parent) = offered.block.parent() else { return 0 };
         let len = offered.block.bytes().len();
-        if len > self.bounds.bytes_max || !self.ids.insert(offered.block.id()) {
+        if let Some(number) = self.find(&offered.block) {
+            if let Some(waiting) = self.waiting.get_mut(&number).filter(|waiting| waiting.brought_by.len() < PEERS_MAX)
+            {
+                waiting.brought_by.extend_from_slice(&offered.brought_by);
+            }
             return 0;
         }
+        if len > self.bounds.bytes_max {
+            return 0;
+        }
+        self.ids.insert(offered.block.id());
         let number = self.next;
         self.next += 1;
         self.bytes += len;
         self.by_parent.entry(parent).or_default().push(number);
-        self.by_peer.entry(offered.from).or_default().insert(number);
-        self.waiting.insert(number, Offered { block: offered.block.detached(), from: offered.from });
+        self.by_peer.entry(offered.brought_by.first().copied()).or_default().insert(number);
+        let waiting = Offered { block: offered.block.detached(), brought_by: offered.brought_by.clone() };
+        self.waiting.insert(number, waiting);
         let mut gone = 0;
-        while let Some(oldest) = self.surplus(offered.from) {
+        while let Some(oldest) = self.surplus(offered.brought_by.first().copied()) {
             self.remove(oldest);
             gone += 1;
         }
@@ -101,6 +124,19 @@ impl Mempool {
         taken
     }
 
+    /// Who brought a block, if it waits here.
+    pub fn brought_by(&self, block: &Block) -> &[PeerNumber] {
+        let waiting = self.find(block).and_then(|number| self.waiting.get(&number));
+        waiting.map(|offered| offered.brought_by.as_slice()).unwrap_or_default()
+    }
+
+    fn find(&self, block: &Block) -> Option<u64> {
+        let id = block.id();
+        let parent = block.parent().filter(|_| self.ids.contains(&id))?;
+        let is_it = |number: &&u64| self.waiting.get(*number).is_some_and(|offered| offered.block.id() == id);
+        self.by_parent.get(&parent)?.iter().find(is_it).copied()
+    }
+
     /// How many blocks wait.
     pub fn len(&self) -> usize {
         self.waiting.len()
@@ -123,10 +159,10 @@ impl Mempool {
                 self.by_parent.remove(&parent);
             }
         }
-        if let Some(numbers) = self.by_peer.get_mut(&offered.from) {
+        if let Some(numbers) = self.by_peer.get_mut(&offered.brought_by.first().copied()) {
             numbers.remove(&number);
             if numbers.is_empty() {
-                self.by_peer.remove(&offered.from);
+                self.by_peer.remove(&offered.brought_by.first().copied());
             }
         }
         Some(offered)
@@ -148,7 +184,7 @@ mod tests {
     }
 
     fn by(from: PeerNumber, block: &Block) -> Offered {
-        Offered { block: block.clone(), from: Some(from) }
+        Offered::by(block.clone(), from)
     }
 
     fn pool(blocks_max: usize, bytes_max: usize, peer_blocks_max: usize) -> Mempool {

@@ -116,7 +116,7 @@ impl Room {
         if checked.blocks.is_empty() {
             return Verdict { refused, orphans: 0 };
         }
-        let blocks = checked.blocks.into_iter().map(|block| Offered { block, from: Some(from) }).collect();
+        let blocks = checked.blocks.into_iter().map(|block| Offered::by(block, from)).collect();
         let (done, verdict) = oneshot::channel();
         if self.offers.send(Offer { blocks, done }).await.is_err() {
             return Verdict { refused: true, orphans: 0 };

@@ -112,7 +112,11 @@ impl Rooms {
             return Ok(Arc::clone(room));
         }
         if !self.declared.contains(name) && open.len() >= self.config.rooms_max {
-            return Err(NoRoom::TooMany);
+            // Whoever opened a room and left before the handshake was over did not close it.
+            open.retain(|name, room| self.declared.contains(name) || Arc::strong_count(room) > 1);
+            if open.len() >= self.config.rooms_max {
+                return Err(NoRoom::TooMany);
+            }
         }
         let (room, task) = Room::new(name.clone(), self.node_id(name), self.common.clone());
         self.tasks.spawn(task);
