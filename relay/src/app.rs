@@ -17,6 +17,7 @@ use crate::http::client_addr;
 use crate::http::metrics::{CONNECTIONS, CONNECTIONS_TOTAL};
 use crate::ingest::{AfterCommit, Ingest, Path, RecentIds, Saves, VerifyThreads};
 use crate::pico::repo::Repo;
+use crate::pico::rooms::Rooms;
 use crate::policy;
 use crate::store::sqlite::{Options, Sqlite};
 use crate::store::{Backend, Pace, Readers, Slice, StoreError, WriterHandle, WriterThread};
@@ -137,6 +138,8 @@ pub struct App {
     pub ingest: Ingest,
     /// Blocks of pico rooms.
     pub repo: Repo,
+    /// Pico rooms, and the tasks that belong to them.
+    pub rooms: Arc<Rooms>,
     /// Events out, live.
     pub subscriptions: Subscriptions,
     /// Open negentropy sessions.
@@ -160,7 +163,9 @@ impl App {
             open: Mutex::default(),
             left: Notify::new(),
         });
+        let stop = CancellationToken::new();
         let app = Self {
+            rooms: Arc::new(Rooms::new(&config.pico, repo.clone(), stop.clone())),
             public_url: config.server.url(listening),
             listening,
             urls: relay_urls(&config, listening),
@@ -171,7 +176,7 @@ impl App {
             subscriptions,
             saves,
             reconciliations: AtomicUsize::new(0),
-            stop: CancellationToken::new(),
+            stop,
             restricted: config.auth.restricted_kinds.clone().into(),
             connections: AtomicU64::new(0),
             door,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crossbeam_channel::Sender;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 
-use super::{ImportArgs, Outcome, say};
+use super::{Outcome, say};
 use crate::app::{Core, relay_urls};
 use crate::config::Config;
 use crate::event::{Event, Id};
@@ -31,13 +31,13 @@ const LINE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 const TOLD: usize = 10;
 
 /// Takes in events from files or stdin.
-pub(super) async fn run(args: ImportArgs, config: Config) -> Outcome {
+pub(super) async fn run(files: Vec<PathBuf>, config: Config) -> Outcome {
     let urls = relay_urls(&config, config.server.listen);
     tokio::task::spawn_blocking(move || {
         let core = Core::start(&config, urls)?;
         let started = Instant::now();
         let mut import = Import::new(&core);
-        let read = args.files.iter().try_for_each(|file| import.file(file));
+        let read = files.iter().try_for_each(|file| import.file(file));
         let tally = import.finish();
         core.finish();
         for line in tally.lines(started.elapsed()) {

@@ -6,6 +6,7 @@ mod check;
 mod export;
 mod import;
 mod key;
+mod room;
 mod serve;
 
 use std::error::Error;
@@ -20,6 +21,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::Config;
 use crate::filter::Filter;
+use crate::pico::repo::RoomName;
 
 /// What a command comes to. The error is printed with its causes, and the exit code is 1.
 pub type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
@@ -75,22 +77,27 @@ Examples:
     ///
     /// One NIP-01 event object a line (JSONL). Each is checked like one that a client sends; events that are there
     /// already are counted and skipped, so it can be run again. The server must not be running on the same data folder.
+    /// Files that end in .pico, and all with --room, are feeds of a pico room.
     #[command(after_help = "\
 Examples:
   picorelay import a.jsonl b.jsonl
   nak req -k 1 wss://relay.example | picorelay import -
-  zcat backup.jsonl.gz | picorelay import")]
+  zcat backup.jsonl.gz | picorelay import
+  picorelay import notes.pico --room notes       Take feeds into a pico room")]
     Import(ImportArgs),
 
-    /// Write out events as JSONL
+    /// Write out events as JSONL, or a pico room
     ///
     /// One NIP-01 event object a line, newest first. Private events are included: the result is for the operator's eyes.
+    /// With --room, or to a file that ends in .pico: all chains of a pico room, as `import` reads them.
     #[command(after_help = "\
 Examples:
   picorelay export backup.jsonl
   picorelay export | gzip > backup.jsonl.gz
   picorelay export --filter '{\"kinds\":[0,3,10002]}' profiles.jsonl
-  picorelay export --filter '{\"since\":1767225600}' - | picorelay import --data ./other")]
+  picorelay export --filter '{\"since\":1767225600}' - | picorelay import --data ./other
+  picorelay export --room notes notes.pico
+  picorelay export --room notes /media/stick/notes.pico --budget 64GB")]
     Export(ExportArgs),
 
     /// Check the configuration and say what is wrong, with file, line and option
@@ -125,9 +132,13 @@ pub struct ServeArgs {
 /// Arguments of `import`.
 #[derive(Args, Clone, Debug)]
 pub struct ImportArgs {
-    /// Files of events, one a line; `-` is stdin
+    /// Files of events, one a line, or of feeds; `-` is stdin
     #[arg(value_name = "FILE", default_value = "-")]
     pub files: Vec<PathBuf>,
+
+    /// The files are feeds for this pico room [default for .pico files: main]
+    #[arg(long, value_name = "ROOM")]
+    pub room: Option<RoomName>,
 }
 
 /// Arguments of `export`.
@@ -140,6 +151,15 @@ pub struct ExportArgs {
     /// Only events that match this NIP-01 filter; may be given several times, one match is enough
     #[arg(long = "filter", value_name = "JSON", value_parser = filter)]
     pub filters: Vec<Filter>,
+
+    /// The chains of this pico room instead of events [default for .pico files: main]
+    #[arg(long, value_name = "ROOM", conflicts_with = "filters")]
+    pub room: Option<RoomName>,
+
+    /// Only whole chains, as many as fit into a file of this size, such as 64GB: the ones with the newest blocks and the
+    /// ones that others wrote on first
+    #[arg(long, value_name = "BYTES", value_parser = room::bytes, conflicts_with = "filters")]
+    pub budget: Option<u64>,
 }
 
 /// Arguments of `check`.
@@ -196,10 +216,24 @@ pub async fn run(cli: Cli) -> Outcome {
         }
         Some(Command::Import(args)) => {
             start_log(&config);
-            Box::pin(import::run(args, config)).await
+            let (rooms, events): (Vec<_>, Vec<_>) =
+                args.files.into_iter().partition(|file| room::is_room(file, args.room.as_ref()));
+            if !events.is_empty() {
+                Box::pin(import::run(events, config.clone())).await?;
+            }
+            if rooms.is_empty() {
+                return Ok(());
+            }
+            room::import(rooms, args.room.unwrap_or(RoomName::main()), config).await
         }
         Some(Command::Export(args)) => {
             start_log(&config);
+            if room::is_room(&args.file, args.room.as_ref()) {
+                return room::export(args.file, args.room.unwrap_or(RoomName::main()), args.budget, config).await;
+            }
+            if args.budget.is_some() {
+                return Err("--budget is only for rooms: give --room too".into());
+            }
             Box::pin(export::run(args, config)).await
         }
         Some(Command::Check(args)) => check::run(args, config).await,
@@ -265,6 +299,12 @@ mod tests {
             ("export - --filter {\"kinds\":[1]} --filter {}", true),
             ("export --filter {\"kind\":1}", false),
             ("export a b", false),
+            ("import a.pico --room notes", true),
+            ("import a.pico --room Notes", false),
+            ("export --room notes a.pico --budget 64GB", true),
+            ("export --room nostr a.pico", false),
+            ("export --room notes --budget much a.pico", false),
+            ("export --room notes --filter {}", false),
             ("check --listen 127.0.0.1:0", false),
             ("check --ready --show", true),
             ("key --secret", true),

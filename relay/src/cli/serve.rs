@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::http::metrics::Metrics;
 use crate::http::router::{Shared, router};
 use crate::keys;
+use crate::pico::{follow, tcp};
 
 /// How often buffers of metrics are emptied when nobody asks for them.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -38,7 +39,11 @@ pub(super) async fn run(config: Config) -> Outcome {
         })
     });
 
-    say(format!("picorelay listens on http://{listening} and {}", app.public_url))?;
+    let tcp =
+        tcp::listen(&app).await.map_err(|error| format!("pico.tcp_listen {}: {error}", app.rooms.config.tcp_listen))?;
+    let tcp = tcp.map(|address| format!(", pico by TCP on {address}")).unwrap_or_default();
+    follow::follow_all(&app.rooms);
+    say(format!("picorelay listens on http://{listening} and {}{tcp}", app.public_url))?;
     let pages = router(Shared { app: Arc::clone(&app), metrics });
     let service = pages.into_make_service_with_connect_info::<SocketAddr>();
     // Replies are written whole, so waiting for more (Nagle) would only add 40 ms to each.
@@ -58,7 +63,10 @@ pub(super) async fn run(config: Config) -> Outcome {
     tracing::info!("stopping");
     stop.cancel();
     // Connections answer what they have read, within their patience; the rest is for stuck ones.
-    let _ = tokio::time::timeout(patience + Duration::from_secs(2), app.all_left()).await;
+    let _ = tokio::time::timeout(patience + Duration::from_secs(2), async {
+        tokio::join!(app.all_left(), app.rooms.finish());
+    })
+    .await;
     serving.abort();
     let _ = serving.await;
     if let Some(upkeep) = upkeep {

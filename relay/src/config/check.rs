@@ -5,8 +5,9 @@ use nostr::types::url::{RelayUrl, Url};
 use toml::Value;
 
 use super::load::{leaves, table};
-use super::{Config, Info, Server};
+use super::{Config, Info, Pico, Server};
 use crate::guard::GIFT_WRAP;
+use crate::pico::repo::RoomName;
 
 /// Direct messages (NIP-04).
 const DIRECT_MESSAGE: u16 = 4;
@@ -25,6 +26,9 @@ const MAY_BE_ZERO: &[&str] = &[
     "limits.pow_min",
     "limits.messages_per_minute",
     "limits.queries_per_minute",
+    "pico.frames_per_minute",
+    "pico.queries_per_minute",
+    "pico.verify_threads",
 ];
 
 /// Brings lists and keys into the one form the rest of the program expects: sorted, each once, keys as hex.
@@ -52,6 +56,7 @@ pub fn check(config: &Config) -> Vec<(String, String)> {
     let mut problem = |key: &str, what: String| problems.push((key.to_owned(), what));
     server(&config.server, &mut problem);
     info(&config.info, &mut problem);
+    pico(&config.pico, &mut problem);
     let (storage, limits) = (&config.storage, &config.limits);
     if storage.writer_batch_max > storage.writer_queue_max {
         problem("storage.writer_batch_max", "is more than storage.writer_queue_max".to_owned());
@@ -140,6 +145,35 @@ fn info(info: &Info, problem: &mut impl FnMut(&str, String)) {
     }
 }
 
+fn pico(pico: &Pico, problem: &mut impl FnMut(&str, String)) {
+    if pico.feed_bytes_max > pico.message_bytes_max {
+        problem("pico.feed_bytes_max", "is more than pico.message_bytes_max".to_owned());
+    }
+    if pico.body_bytes_max > pico.message_bytes_max {
+        problem("pico.body_bytes_max", "is more than pico.message_bytes_max".to_owned());
+    }
+    if pico.outbox_bytes_max < pico.message_bytes_max {
+        problem("pico.outbox_bytes_max", "must hold at least one message of pico.message_bytes_max".to_owned());
+    }
+    if !pico.tcp_listen.is_empty() && pico.tcp_listen.parse::<std::net::SocketAddr>().is_err() {
+        problem("pico.tcp_listen", "must be an address and port such as 127.0.0.1:7421, or empty".to_owned());
+    }
+    for (number, room) in pico.room.iter().enumerate() {
+        if let Err(error) = room.name.parse::<RoomName>() {
+            problem("pico.room", format!("`{}` is {error}", room.name));
+        }
+        if pico.room.iter().take(number).any(|other| other.name == room.name) {
+            problem("pico.room", format!("`{}` is declared twice", room.name));
+        }
+        for peer in &room.peer {
+            let is_websocket = Url::parse(&peer.url).is_ok_and(|url| matches!(url.scheme(), "ws" | "wss"));
+            if !is_websocket {
+                problem("pico.room", format!("`{}`: must be a URL that starts with ws:// or wss://", peer.url));
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,6 +201,18 @@ mod tests {
         config.limits.outbox_bytes_max = 9;
         config.auth.restricted_kinds = vec![4];
         config.negentropy.frame_bytes_max = 100;
+        config.pico.message_bytes_max = 1 << 30;
+        config.pico.feed_bytes_max = 2 << 30;
+        config.pico.body_bytes_max = 2 << 30;
+        config.pico.tcp_listen = "7421".into();
+        let room = |name: &str, url: &str| crate::config::Room {
+            name: name.into(),
+            bridge: crate::config::Bridge::Off,
+            slices: Vec::new(),
+            topic: String::new(),
+            peer: vec![crate::config::Peer { url: url.into() }],
+        };
+        config.pico.room = vec![room("nostr", "ws://a"), room("a", "http://a"), room("a", "wss://a/pico/a")];
         let mut keys: Vec<String> = check(&config).into_iter().map(|(key, _)| key).collect();
         keys.sort();
         assert_eq!(
@@ -181,6 +227,13 @@ mod tests {
                 "limits.message_bytes_max",
                 "limits.outbox_bytes_max",
                 "negentropy.frame_bytes_max",
+                "pico.body_bytes_max",
+                "pico.feed_bytes_max",
+                "pico.outbox_bytes_max",
+                "pico.room",
+                "pico.room",
+                "pico.room",
+                "pico.tcp_listen",
                 "server.log",
                 "server.public_url",
                 "storage.writer_batch_max",

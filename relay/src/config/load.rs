@@ -18,6 +18,9 @@ pub const FILE_VARIABLE: &str = "PICORELAY_CONFIG";
 /// Environment variables with this prefix are options.
 pub const PREFIX: &str = "PICORELAY_";
 
+/// Lists of sections, which may be absent: `[[pico.room]]`.
+const LISTS: [&str; 1] = ["pico.room"];
+
 /// Kubernetes gives these to every pod beside a service called picorelay. They are not meant for us.
 const SERVICE_LINKS: [&str; 2] = ["PICORELAY_SERVICE_", "PICORELAY_PORT"];
 
@@ -103,6 +106,9 @@ impl Layers {
             let path = if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
             let place_here = place(key.span().start);
             match (lookup(&self.merged, &path), span.get_ref(), values.get(key.get_ref().as_ref())) {
+                (None, _, Some(value)) if LISTS.contains(&path.as_str()) => {
+                    self.set(place_here, &path, std::slice::from_ref(value));
+                }
                 (None, _, _) => self.unknown(place_here, &path),
                 (Some(Value::Table(_)), DeValue::Table(inner), Some(Value::Table(values))) => {
                     self.section(&path, inner, values, place);
@@ -120,12 +126,12 @@ impl Layers {
         let path = name.trim_start_matches(PREFIX).to_lowercase().replace("__", ".");
         let text = Value::String(value.to_owned());
         match lookup(&self.merged, &path) {
-            None => self.unknown(name.to_owned(), &path),
+            None if !LISTS.contains(&path.as_str()) => self.unknown(name.to_owned(), &path),
             Some(Value::Table(_)) => {
                 self.problem(Some(name.to_owned()), &path, "is a section, not a value".to_owned());
             }
             Some(Value::String(_)) => self.set(name.to_owned(), &path, &[text]),
-            Some(_) => match value.parse::<Value>() {
+            Some(_) | None => match value.parse::<Value>() {
                 Ok(parsed) => self.set(name.to_owned(), &path, &[parsed, text]),
                 Err(_) => self.set(name.to_owned(), &path, &[text]),
             },
@@ -404,18 +410,20 @@ search = { a = 1 }
     #[test]
     fn the_manual_says_what_the_code_says() {
         let mut comment = String::new();
-        for line in include_str!("mod.rs").lines().map(str::trim) {
+        let sources = [include_str!("mod.rs"), include_str!("pico.rs")];
+        for line in sources.iter().flat_map(|source| source.lines()).map(str::trim) {
             if let Some(text) = line.strip_prefix("///") {
                 comment += &format!("#{text}\n");
                 continue;
             }
             let field = line.strip_prefix("pub ").and_then(|rest| rest.split_once(": ")).map(|(name, _)| name);
-            let is_option = |name: &&str| !name.starts_with("fn ") && !table(&Config::default()).contains_key(*name);
+            let is_option = |name: &&str| {
+                !name.starts_with("fn ") && *name != "room" && !table(&Config::default()).contains_key(*name)
+            };
             if let Some(name) = field.filter(is_option) {
-                assert!(
-                    MANUAL.contains(&format!("{comment}{name} = ")),
-                    "deploy/picorelay.toml lacks:\n{comment}{name} ="
-                );
+                // Sections that are a list have no default: the file shows their options commented out.
+                let shown = ["", "# "].iter().any(|lead| MANUAL.contains(&format!("{comment}{lead}{name} = ")));
+                assert!(shown, "deploy/picorelay.toml lacks:\n{comment}{name} =");
             }
             comment.clear();
         }

@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod load;
+mod pico;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use load::{ConfigError, Problem};
+pub use pico::{Bridge, Peer, Pico, Room};
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -31,6 +33,8 @@ pub struct Config {
     pub search: Search,
     /// Set reconciliation (NIP-77).
     pub negentropy: Negentropy,
+    /// Rooms of pico nodes.
+    pub pico: Pico,
 }
 
 /// Where it listens and where its data is.

@@ -24,6 +24,21 @@ pub const COMMIT_SECONDS: &str = "picorelay_commit_seconds";
 pub const COMMIT_EVENTS: &str = "picorelay_commit_events";
 /// Clients closed because they read more slowly than events came.
 pub const OUTBOX_CLOSES: &str = "picorelay_outbox_closes_total";
+/// Peers that are connected to pico rooms.
+pub const PICO_PEERS: &str = "picorelay_pico_peers";
+/// Rooms that are open.
+pub const PICO_ROOMS: &str = "picorelay_pico_rooms";
+/// Frames of peers, by `outcome`: read, malformed, or why they were ignored (unknown_port, unknown_type, node_id_twice,
+/// stray_answer, unanswered, upload_refused, text, too_many_queries, slowed).
+pub const PICO_FRAMES: &str = "picorelay_pico_frames_total";
+/// Blocks that were merged, by `outcome`: new, known, orphan, fork, second_genesis, over_.., dropped, failed.
+pub const PICO_BLOCKS: &str = "picorelay_pico_blocks_total";
+/// Feeds that were refused before that, by `reason`: signature, key, author, parent, header, size, ..
+pub const PICO_REFUSED: &str = "picorelay_pico_refused_total";
+/// Feeds sent to peers, by `phase`: stored, live.
+pub const PICO_FEEDS_SENT: &str = "picorelay_pico_feeds_sent_total";
+/// Connections that ended, by `reason`.
+pub const PICO_CLOSES: &str = "picorelay_pico_closes_total";
 /// Subscriptions that are open.
 pub const SUBSCRIPTIONS: &str = "picorelay_subscriptions";
 /// Events in the store, roughly.
@@ -52,6 +67,13 @@ const LIST: &[(&str, Kind, &str)] = &[
     (COMMIT_SECONDS, Kind::Histogram(SECONDS), "Seconds of a commit, fsync included"),
     (COMMIT_EVENTS, Kind::Histogram(BATCH), "Events of a commit"),
     (OUTBOX_CLOSES, Kind::Counter, "Clients closed because they read too slowly"),
+    (PICO_PEERS, Kind::Gauge, "Peers that are connected to pico rooms"),
+    (PICO_ROOMS, Kind::Gauge, "Pico rooms that are open"),
+    (PICO_FRAMES, Kind::Counter, "Frames of peers, by outcome"),
+    (PICO_BLOCKS, Kind::Counter, "Blocks of peers that were merged, by outcome"),
+    (PICO_REFUSED, Kind::Counter, "Feeds of peers that were refused, by reason"),
+    (PICO_FEEDS_SENT, Kind::Counter, "Feeds sent to peers, by phase (stored or live)"),
+    (PICO_CLOSES, Kind::Counter, "Connections of peers that ended, by reason"),
     (SUBSCRIPTIONS, Kind::Gauge, "Subscriptions that are open"),
     (STORE_EVENTS, Kind::Gauge, "Events in the store, roughly"),
     (STORE_BYTES, Kind::Gauge, "Bytes of the database on disk"),

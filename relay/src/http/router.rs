@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{ConnectInfo, State};
+use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -15,6 +15,7 @@ use super::metrics::Metrics;
 use super::{client_addr, health, landing, nip11};
 use crate::app::{App, Full};
 use crate::connection;
+use crate::pico::websocket;
 
 /// What handlers share.
 #[derive(Clone)]
@@ -29,6 +30,8 @@ pub struct Shared {
 pub fn router(shared: Shared) -> Router {
     Router::new()
         .route("/", get(root).options(preflight))
+        .route("/pico", get(pico_main))
+        .route("/pico/{room}", get(pico_room))
         .route("/health", get(async || health::health()))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
@@ -49,10 +52,7 @@ async fn root(
             let address = client_addr::of_request(socket.ip(), &headers, &app.config.server.trusted_proxies);
             match app.admit(address) {
                 Ok(admission) => connection::upgrade(upgrade, app, admission),
-                Err(Full::Relay) => (StatusCode::SERVICE_UNAVAILABLE, "the relay is full\n").into_response(),
-                Err(Full::Address) => {
-                    (StatusCode::TOO_MANY_REQUESTS, "too many connections from your address\n").into_response()
-                }
+                Err(full) => no_place(full),
             }
         }
         Err(rejection) if headers.contains_key(header::UPGRADE) => rejection.into_response(),
@@ -72,6 +72,52 @@ async fn root(
             ];
             (headers, page).into_response()
         }
+    }
+}
+
+async fn pico_main(
+    state: State<Shared>,
+    socket: ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    pico_room(state, Path("main".to_owned()), socket, headers, upgrade).await
+}
+
+/// `/pico/<room>`: a WebSocket for pico nodes, or a line for people.
+async fn pico_room(
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+    ConnectInfo(socket): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    let app = shared.app;
+    let name = match app.rooms.name(&name) {
+        Ok(name) => name,
+        Err(none) => return (none.status(), format!("{none}\n")).into_response(),
+    };
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(rejection) if headers.contains_key(header::UPGRADE) => return rejection.into_response(),
+        Err(_) => return (StatusCode::OK, app.rooms.about(&name, &app.public_url)).into_response(),
+    };
+    let admission = match app.admit(client_addr::of_request(socket.ip(), &headers, &app.config.server.trusted_proxies))
+    {
+        Ok(admission) => admission,
+        Err(full) => return no_place(full),
+    };
+    match app.rooms.open(&name) {
+        Ok(room) if room.hub().is_full() => (StatusCode::SERVICE_UNAVAILABLE, "the room is full\n").into_response(),
+        Ok(room) => websocket::upgrade(upgrade, app, room, admission),
+        Err(none) => (none.status(), format!("{none}\n")).into_response(),
+    }
+}
+
+fn no_place(full: Full) -> Response {
+    match full {
+        Full::Relay => (StatusCode::SERVICE_UNAVAILABLE, "the relay is full\n").into_response(),
+        Full::Address => (StatusCode::TOO_MANY_REQUESTS, "too many connections from your address\n").into_response(),
     }
 }
 

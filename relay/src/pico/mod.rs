@@ -1,3 +1,28 @@
 //! The meeting point of pico nodes.
+//!
+//! In reading order: [`wire`] is what a frame is, [`rpc`] what two nodes say to each other, both as state machines
+//! without IO; [`peer`] is one of them in a [`room`], where [`verify`], [`chain`] and [`mempool`] decide what is kept in
+//! [`repo`], [`gossip`] tells the others, and [`upload`] whoever asks. [`rooms`] is the list. Sockets are in
+//! [`websocket`], [`tcp`] and [`follow`]; [`socket`] is what they have in common. [`file`](mod@file) is a room on a
+//! thumb drive.
 
+pub mod chain;
+pub mod file;
+pub mod follow;
+pub mod gossip;
+pub mod mempool;
+pub mod outbox;
+pub mod peer;
 pub mod repo;
+pub mod room;
+pub mod rooms;
+pub mod rpc;
+pub mod socket;
+pub mod tcp;
+pub mod upload;
+pub mod verify;
+pub mod websocket;
+pub mod wire;
+
+#[cfg(test)]
+mod simulation;

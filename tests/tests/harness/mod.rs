@@ -4,6 +4,7 @@ mod client;
 mod event;
 mod expect;
 mod http;
+pub(crate) mod pico;
 mod relay;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -31,4 +32,10 @@ impl Shared {
             relay
         })
     }
+}
+
+/// Whether the long versions of tests are wanted: PICORELAY_TEST_LONG is set.
+#[allow(clippy::disallowed_methods, reason = "the tests are no part of the relay")]
+pub(crate) fn is_long() -> bool {
+    std::env::var("PICORELAY_TEST_LONG").is_ok()
 }

@@ -31,9 +31,14 @@ impl Relay {
 
     /// With a config file of this text.
     pub(crate) fn with(config: &str) -> Self {
+        Self::with_port(config, 0)
+    }
+
+    /// The same on a port that others know already.
+    pub(crate) fn with_port(config: &str, port: u16) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("picorelay.toml"), config).unwrap();
-        let (process, port) = spawn(folder.path());
+        let (process, port) = spawn_on(folder.path(), port);
         Self { folder, process, port, url: format!("ws://127.0.0.1:{port}") }
     }
 
@@ -118,9 +123,14 @@ impl Drop for Relay {
 }
 
 fn spawn(folder: &Path) -> (Child, u16) {
+    spawn_on(folder, 0)
+}
+
+fn spawn_on(folder: &Path, port: u16) -> (Child, u16) {
+    let listen = format!("127.0.0.1:{port}");
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
     let mut process = command(folder)
-        .args(["serve", "--listen", "127.0.0.1:0"])
+        .args(["serve", "--listen", &listen])
         .args(["--config".as_ref(), folder.join("picorelay.toml").as_os_str()])
         .args(["--data".as_ref(), folder.join("data").as_os_str()])
         .stdin(Stdio::null())

@@ -1,0 +1,136 @@
+//! Options of the meeting point of pico nodes.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Rooms of pico nodes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pico {
+    /// Serve pico nodes on `/pico` and `/pico/<room>`.
+    pub enabled: bool,
+    /// Whoever connects to a room that is not declared below opens it.
+    pub open_rooms: bool,
+    /// Rooms that are open at a time, and rooms that hold anything.
+    pub rooms_max: usize,
+    /// Bytes of blocks in all rooms.
+    pub rooms_bytes_max: u64,
+    /// Blocks in one room.
+    pub room_blocks_max: u64,
+    /// Bytes of blocks in one room.
+    pub room_bytes_max: u64,
+    /// Chains in one room.
+    pub room_chains_max: u64,
+    /// What a room does that is full: discard the chains that have gone longest without a new block. Otherwise it takes no
+    /// more.
+    pub discard: bool,
+    /// Peers connected to one room.
+    pub peers_max: usize,
+    /// Bytes of one message of a peer. A peer that sends its feeds whole needs room for the longest of them.
+    pub message_bytes_max: usize,
+    /// Bytes of blocks in one message to a peer. Longer chains follow in parts.
+    pub feed_bytes_max: usize,
+    /// Bytes in the body of one block.
+    pub body_bytes_max: usize,
+    /// Bytes that wait to be sent to one peer. One who is slower than new blocks come is closed.
+    pub outbox_bytes_max: usize,
+    /// Blocks in one room that wait for the block before them.
+    pub mempool_blocks_max: usize,
+    /// Bytes of such blocks.
+    pub mempool_bytes_max: usize,
+    /// Such blocks of one peer.
+    pub mempool_peer_blocks_max: usize,
+    /// Ids of recent blocks of one room that are remembered, so that echoes cost no signature check.
+    pub recent_ids_max: usize,
+    /// Requests to one peer that may wait for their reply.
+    pub ports_max: usize,
+    /// Seconds for which a request waits for its reply.
+    pub reply_seconds: u64,
+    /// Messages of one peer in a minute; more are read more slowly. 0: no limit.
+    pub frames_per_minute: u32,
+    /// QUERY messages of one peer in a minute; more are answered with ERR. 0: no limit.
+    pub queries_per_minute: u32,
+    /// Feeds of all peers that are verified at a time. 0: one for each core.
+    pub verify_threads: usize,
+    /// Seconds without a message after which a peer is pinged; after twice that it is closed.
+    pub ping_seconds: u64,
+    /// Address and port for the same over plain TCP, such as `127.0.0.1:7421`. Empty: none.
+    pub tcp_listen: String,
+    /// Rooms that always exist, beside `main`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub room: Vec<Room>,
+}
+
+/// One room.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Room {
+    /// Its name: 1 to 64 of a-z, 0-9, `.`, `_`, `-`, the first a letter or digit.
+    pub name: String,
+    /// What nostr clients see of it: `wrap` each block as an event, `copies` to read beside that, or `off`.
+    #[serde(default)]
+    pub bridge: Bridge,
+    /// Files of slices, the rules of the room. Without any it keeps every valid chain.
+    #[serde(default)]
+    pub slices: Vec<PathBuf>,
+    /// Topic by which the room is found on hyperswarm: a text, or 64 hex digits. Empty: not there.
+    #[serde(default)]
+    pub topic: String,
+    /// The same room on other relays: feeds flow both ways. Each is `{ url = "ws://.." }`.
+    #[serde(default)]
+    pub peer: Vec<Peer>,
+}
+
+/// What nostr clients see of a room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bridge {
+    /// Each block as an event.
+    #[default]
+    Wrap,
+    /// That, and copies that people can read.
+    Copies,
+    /// Nothing.
+    Off,
+}
+
+/// A room on another relay.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peer {
+    /// Where it is: `ws://` or `wss://`, with its path.
+    pub url: String,
+}
+
+impl Default for Pico {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            open_rooms: true,
+            rooms_max: 1_000,
+            rooms_bytes_max: 16 << 30,
+            room_blocks_max: 1_000_000,
+            room_bytes_max: 1 << 30,
+            room_chains_max: 200_000,
+            discard: true,
+            peers_max: 2_000,
+            message_bytes_max: 8 << 20,
+            feed_bytes_max: 1 << 20,
+            body_bytes_max: 4 << 20,
+            outbox_bytes_max: 16 << 20,
+            mempool_blocks_max: 10_000,
+            mempool_bytes_max: 16 << 20,
+            mempool_peer_blocks_max: 1_000,
+            recent_ids_max: 10_000,
+            ports_max: 16,
+            reply_seconds: 30,
+            frames_per_minute: 60_000,
+            queries_per_minute: 30,
+            verify_threads: 0,
+            ping_seconds: 30,
+            tcp_listen: String::new(),
+            room: Vec::new(),
+        }
+    }
+}

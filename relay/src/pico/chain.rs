@@ -1,0 +1,67 @@
+//! Where blocks join: what follows from what the repo says of them.
+
+use hashbrown::HashMap;
+use picofeed::Id;
+
+use super::mempool::{Mempool, Offered, Peers};
+use super::repo::{Merged, Quota};
+
+/// What became of some blocks.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Stored now. The others of the room may hear of them.
+    pub new: Vec<Offered>,
+    /// Blocks that waited for those, to be merged next.
+    pub next: Vec<Offered>,
+    /// Blocks whose parent is missing: they wait.
+    pub orphans: usize,
+    /// How many had each outcome.
+    pub counts: HashMap<&'static str, u64>,
+}
+
+/// Draws the conclusions from a merge. `merged` has one outcome for each block, in order.
+pub fn settle(mempool: &mut Mempool, blocks: Vec<Offered>, merged: &[Merged]) -> Settled {
+    let mut settled = Settled::default();
+    // Several may send the same block before it is stored.
+    let mut again: HashMap<Id, Peers> = HashMap::new();
+    for (offered, _) in blocks.iter().zip(merged).filter(|(_, merged)| **merged == Merged::Known) {
+        again.entry(offered.block.id()).or_default().extend_from_slice(&offered.brought_by);
+    }
+    for (mut offered, outcome) in blocks.into_iter().zip(merged) {
+        *settled.counts.entry(name(*outcome)).or_default() += 1;
+        match outcome {
+            Merged::New => {
+                let id = offered.block.id();
+                offered.brought_by.extend(again.remove(&id).unwrap_or_default());
+                offered.brought_by.extend_from_slice(mempool.brought_by(&offered.block));
+                settled.next.extend(mempool.take_after(id));
+                settled.new.push(offered);
+            }
+            Merged::Orphan => {
+                settled.orphans += 1;
+                let gone = mempool.park(&offered);
+                if gone > 0 {
+                    *settled.counts.entry("dropped").or_default() += gone as u64;
+                }
+            }
+            Merged::Known | Merged::Fork | Merged::SecondGenesis | Merged::OverQuota(_) => {}
+        }
+    }
+    settled
+}
+
+/// The name of an outcome, for metrics.
+pub fn name(outcome: Merged) -> &'static str {
+    match outcome {
+        Merged::New => "new",
+        Merged::Known => "known",
+        Merged::Orphan => "orphan",
+        Merged::Fork => "fork",
+        Merged::SecondGenesis => "second_genesis",
+        Merged::OverQuota(Quota::Rooms) => "over_rooms",
+        Merged::OverQuota(Quota::TotalBytes) => "over_total_bytes",
+        Merged::OverQuota(Quota::Chains) => "over_chains",
+        Merged::OverQuota(Quota::Blocks) => "over_blocks",
+        Merged::OverQuota(Quota::Bytes) => "over_bytes",
+    }
+}

@@ -1,0 +1,242 @@
+//! One peer in a room: its conversation, and the work that follows from it. Knows no sockets; time is an argument.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+
+use super::gossip::{Direction, PeerNumber, RoomFull};
+use super::outbox::Outbox;
+use super::repo::RepoError;
+use super::room::{Room, Verdict};
+use super::rpc::{Act, Conversation, Fault, Received, Rules, UploadNumber};
+use super::upload::Upload;
+use super::wire::Elapsed;
+use crate::config;
+use crate::http::metrics::{PICO_FEEDS_SENT, PICO_FRAMES};
+
+/// How often a peer is asked for everything again when it sends blocks whose parents are missing.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+
+type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What came of reading out a part of the room.
+type PartRead = Result<Option<(Bytes, bool)>, RepoError>;
+
+/// One peer.
+pub struct Peer {
+    room: Arc<Room>,
+    number: PeerNumber,
+    talk: Conversation,
+    outbox: Arc<Outbox>,
+    /// A feed that is being verified and merged. Nothing more is read meanwhile.
+    dispatch: Option<Work<(Received, Verdict)>>,
+    /// The part of an upload that is being read.
+    part: Option<Work<(UploadNumber, Upload, PartRead)>>,
+    /// The upload at hand, between two parts.
+    upload: Option<(UploadNumber, Upload)>,
+    asked_again: Option<Elapsed>,
+    frames: Budget,
+    queries: Budget,
+}
+
+impl Peer {
+    /// Puts a peer into a room and begins the conversation.
+    ///
+    /// # Errors
+    ///
+    /// The room is full.
+    pub fn new(
+        room: Arc<Room>,
+        number: PeerNumber,
+        direction: Direction,
+        limits: &config::Pico,
+    ) -> Result<Self, RoomFull> {
+        let outbox = Arc::new(Outbox::new(limits.outbox_bytes_max));
+        room.hub().join(number, Arc::clone(&outbox), direction)?;
+        let rules = Rules {
+            ports_max: limits.ports_max,
+            patience: Duration::from_secs(limits.reply_seconds),
+            both: direction == Direction::Out,
+        };
+        let talk = Conversation::new(room.node_id(), rules, Duration::ZERO);
+        let mut peer = Self {
+            room,
+            number,
+            talk,
+            outbox,
+            dispatch: None,
+            part: None,
+            upload: None,
+            asked_again: None,
+            frames: Budget::new(limits.frames_per_minute),
+            queries: Budget::new(limits.queries_per_minute),
+        };
+        peer.carry_out();
+        Ok(peer)
+    }
+
+    /// What is to be sent.
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Whether more may be read from the peer: it has taken what it was sent, and what it sent is merged.
+    pub fn may_read(&self) -> bool {
+        self.dispatch.is_none() && self.outbox.has_room()
+    }
+
+    /// Whether nothing is under way.
+    pub fn is_idle(&self) -> bool {
+        self.dispatch.is_none()
+    }
+
+    /// Takes in a frame, and says how long to wait before the next one is read: a peer that sends too much is slowed
+    /// down.
+    ///
+    /// # Errors
+    ///
+    /// The connection is over.
+    pub fn receive(&mut self, frame: &Bytes, now: Elapsed) -> Result<Option<Duration>, Fault> {
+        metrics::counter!(PICO_FRAMES, "outcome" => "read").increment(1);
+        if Conversation::is_query(frame) && self.queries.take(now).is_some() {
+            metrics::counter!(PICO_FRAMES, "outcome" => "too_many_queries").increment(1);
+            self.talk.refuse(frame)?;
+        } else {
+            self.talk.receive(frame, now)?;
+        }
+        self.carry_out();
+        let wait = self.frames.take(now);
+        if wait.is_some() {
+            metrics::counter!(PICO_FRAMES, "outcome" => "slowed").increment(1);
+        }
+        Ok(wait)
+    }
+
+    /// Lets time pass.
+    ///
+    /// # Errors
+    ///
+    /// The connection is over.
+    pub fn tick(&mut self, now: Elapsed) -> Result<(), Fault> {
+        self.talk.tick(now)?;
+        self.carry_out();
+        Ok(())
+    }
+
+    /// Goes on with what is under way. Ready when something was finished.
+    pub fn poll_work(&mut self, context: &mut Context<'_>, now: Elapsed) -> Poll<()> {
+        let mut is_ready = false;
+        if let Some(Poll::Ready((received, verdict))) =
+            self.dispatch.as_mut().map(|dispatch| dispatch.poll_unpin(context))
+        {
+            self.dispatch = None;
+            self.dispatched(&received, verdict, now);
+            is_ready = true;
+        }
+        if let Some(Poll::Ready((number, upload, read))) = self.part.as_mut().map(|part| part.poll_unpin(context)) {
+            self.part = None;
+            self.part_read(number, upload, read, now);
+            is_ready = true;
+        }
+        if is_ready { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn dispatched(&mut self, received: &Received, verdict: Verdict, now: Elapsed) {
+        self.talk.dispatched(received, verdict.refused, now);
+        let is_due = self.asked_again.is_none_or(|last| now.saturating_sub(last) >= ASK_AGAIN);
+        if verdict.orphans > 0 && is_due {
+            self.asked_again = Some(now);
+            self.talk.ask_again(now);
+        }
+        self.carry_out();
+    }
+
+    fn part_read(&mut self, number: UploadNumber, upload: Upload, read: PartRead, now: Elapsed) {
+        let read = read.unwrap_or_else(|error| {
+            tracing::error!(%error, room = %self.room.name(), "a room could not be read");
+            None
+        });
+        let part = read.as_ref().map(|(feed, more)| (feed.as_ref(), *more));
+        let sent = u64::from(part.is_some());
+        self.talk.part(number, part, now);
+        self.upload = matches!(part, Some((_, true))).then_some((number, upload));
+        metrics::counter!(PICO_FEEDS_SENT, "phase" => "stored").increment(sent);
+        self.carry_out();
+        self.outbox.release();
+    }
+
+    /// Does what the conversation says.
+    fn carry_out(&mut self) {
+        while let Some(act) = self.talk.act() {
+            match act {
+                Act::Send(frame) => self.outbox.push(frame),
+                Act::Introduced(id) => self.room.hub().introduce(self.number, id),
+                Act::Hears(format) => self.room.hub().hears(self.number, format),
+                Act::Upload(number, format) => self.read_part(number, Upload::new(format)),
+                Act::Part(number) => {
+                    if let Some((_, upload)) = self.upload.take_if(|(at_hand, _)| *at_hand == number) {
+                        self.read_part(number, upload);
+                    }
+                }
+                Act::Dispatch(received) => {
+                    let (room, number) = (Arc::clone(&self.room), self.number);
+                    self.dispatch = Some(Box::pin(async move {
+                        let verdict = room.offer(number, received.feed.clone()).await;
+                        (received, verdict)
+                    }));
+                }
+                Act::Downloaded => tracing::trace!(room = %self.room.name(), "a peer has told all it had"),
+                Act::Ignored(reason) => metrics::counter!(PICO_FRAMES, "outcome" => reason).increment(1),
+            }
+        }
+    }
+
+    /// New blocks wait until the part is in the outbox: a peer that heard of a block before the one it follows would
+    /// have to keep it, and those of generation 1 do not.
+    fn read_part(&mut self, number: UploadNumber, mut upload: Upload) {
+        self.outbox.hold();
+        let room = Arc::clone(&self.room);
+        self.part = Some(Box::pin(async move {
+            let read = upload.next(&room).await;
+            (number, upload, read)
+        }));
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.room.hub().leave(self.number);
+    }
+}
+
+/// So much a minute; what is not used is kept for one.
+struct Budget {
+    per_minute: u32,
+    left: f64,
+    at: Elapsed,
+}
+
+impl Budget {
+    fn new(per_minute: u32) -> Self {
+        Self { per_minute, left: f64::from(per_minute), at: Duration::ZERO }
+    }
+
+    /// Takes one. If there is none left, how long until there is.
+    fn take(&mut self, now: Elapsed) -> Option<Duration> {
+        if self.per_minute == 0 {
+            return None;
+        }
+        let (most, rate) = (f64::from(self.per_minute), f64::from(self.per_minute) / 60.0);
+        self.left = (self.left + rate * now.saturating_sub(self.at).as_secs_f64()).min(most);
+        self.at = now;
+        if self.left >= 1.0 {
+            self.left -= 1.0;
+            return None;
+        }
+        Some(Duration::from_secs_f64((1.0 - self.left) / rate))
+    }
+}

@@ -1,0 +1,201 @@
+//! Which rooms there are, and the tasks that belong to them.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::http::StatusCode;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use picofeed::Limits;
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::gossip::PeerNumber;
+use super::mempool;
+use super::repo::{Bounds, Full, Repo, RoomName};
+use super::room::{Common, Room};
+use super::rpc::NodeId;
+use super::verify::Checker;
+use crate::config;
+use crate::http::metrics::PICO_ROOMS;
+
+/// All rooms of the relay.
+pub struct Rooms {
+    /// The options.
+    pub config: config::Pico,
+    /// Told to stop.
+    pub stop: CancellationToken,
+    common: Common,
+    /// `main` and those in the configuration: they are always open.
+    declared: HashSet<RoomName>,
+    open: Mutex<HashMap<RoomName, Arc<Room>>>,
+    /// Makes the node ids.
+    seed: [u8; 32],
+    peers: AtomicU64,
+    tasks: TaskTracker,
+}
+
+/// Why there is no such room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoRoom {
+    /// `nostr` is for the rules of events.
+    #[error("the room `nostr` is reserved")]
+    Reserved,
+    /// The name is not one.
+    #[error("a room has a name of 1 to 64 of a-z, 0-9, '.', '_', '-', the first a letter or digit")]
+    Name,
+    /// It is not declared, and `pico.open_rooms` is off.
+    #[error("there is no such room on this relay")]
+    Unknown,
+    /// `pico.rooms_max`.
+    #[error("the relay has no place for another room")]
+    TooMany,
+    /// `pico.enabled`.
+    #[error("this relay does not serve pico nodes")]
+    Disabled,
+}
+
+impl NoRoom {
+    /// The answer in HTTP.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::Reserved => StatusCode::FORBIDDEN,
+            Self::Name | Self::Unknown | Self::Disabled => StatusCode::NOT_FOUND,
+            Self::TooMany => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+impl Rooms {
+    /// On a running store. Rooms come to be when somebody connects to them.
+    pub fn new(config: &config::Pico, repo: Repo, stop: CancellationToken) -> Self {
+        let declared = config.room.iter().filter_map(|room| room.name.parse().ok()).chain([RoomName::main()]).collect();
+        Self {
+            common: common(config, repo),
+            declared,
+            config: config.clone(),
+            stop,
+            open: Mutex::default(),
+            seed: rand::random(),
+            peers: AtomicU64::new(0),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// The name, if a room of that name may be asked for.
+    ///
+    /// # Errors
+    ///
+    /// The name is bad, or there is no such room and none may be opened.
+    pub fn name(&self, name: &str) -> Result<RoomName, NoRoom> {
+        if !self.config.enabled {
+            return Err(NoRoom::Disabled);
+        }
+        if name == "nostr" {
+            return Err(NoRoom::Reserved);
+        }
+        let name = name.parse().map_err(|_| NoRoom::Name)?;
+        if self.config.open_rooms || self.declared.contains(&name) { Ok(name) } else { Err(NoRoom::Unknown) }
+    }
+
+    /// The room of this name, opened if it was not open.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoom::TooMany`]. Those that are declared always have a place.
+    pub fn open(&self, name: &RoomName) -> Result<Arc<Room>, NoRoom> {
+        let mut open = self.open.lock();
+        if let Some(room) = open.get(name) {
+            return Ok(Arc::clone(room));
+        }
+        if !self.declared.contains(name) && open.len() >= self.config.rooms_max {
+            // Whoever opened a room and left before the handshake was over did not close it.
+            open.retain(|name, room| self.declared.contains(name) || Arc::strong_count(room) > 1);
+            if open.len() >= self.config.rooms_max {
+                return Err(NoRoom::TooMany);
+            }
+        }
+        let (room, task) = Room::new(name.clone(), self.node_id(name), self.common.clone());
+        self.tasks.spawn(task);
+        open.insert(name.clone(), Arc::clone(&room));
+        metrics::gauge!(PICO_ROOMS).set(open.len() as f64);
+        Ok(room)
+    }
+
+    /// A line about a room, for people.
+    pub fn about(&self, name: &RoomName, url: &str) -> String {
+        let peers = self.open.lock().get(name).map_or(0, |room| room.hub().len());
+        let url = url.trim_end_matches('/');
+        format!(
+            "This is the room {name} for pico nodes, with {peers} peers now.\nConnect by WebSocket to {url}/pico/{name}\n"
+        )
+    }
+
+    /// Closes a room that nobody is in any more. What it holds stays stored.
+    pub fn close_if_empty(&self, room: &Arc<Room>) {
+        let mut open = self.open.lock();
+        // One handle is in the list, one with the caller: whoever is about to join has a third.
+        if room.hub().is_empty() && !self.declared.contains(room.name()) && Arc::strong_count(room) <= 2 {
+            open.remove(room.name());
+            metrics::gauge!(PICO_ROOMS).set(open.len() as f64);
+        }
+    }
+
+    /// A number for a new peer.
+    pub fn next_peer(&self) -> PeerNumber {
+        self.peers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Runs something that belongs to rooms until it ends; it must end soon after [`Rooms::stop`].
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    /// Ends the rooms' tasks when what was offered is merged. To be called when [`Rooms::stop`] is told.
+    pub async fn finish(&self) {
+        self.tasks.close();
+        self.open.lock().clear();
+        self.tasks.wait().await;
+    }
+
+    /// Who the relay is in a room: the same as long as it runs, in each room another.
+    fn node_id(&self, room: &RoomName) -> NodeId {
+        let digest = Sha256::new().chain_update(self.seed).chain_update(room.as_str()).finalize();
+        digest.first_chunk().copied().unwrap_or_default()
+    }
+}
+
+fn common(config: &config::Pico, repo: Repo) -> Common {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = if config.verify_threads == 0 { cores } else { config.verify_threads };
+    let limits =
+        Limits { feed_bytes_max: config.message_bytes_max, body_bytes_max: config.body_bytes_max, ..Limits::default() };
+    Common {
+        repo,
+        checker: Checker::new(threads, limits),
+        bounds: bounds(config),
+        mempool: mempool::Bounds {
+            blocks_max: config.mempool_blocks_max,
+            bytes_max: config.mempool_bytes_max,
+            peer_blocks_max: config.mempool_peer_blocks_max,
+        },
+        feed_bytes_max: config.feed_bytes_max,
+        peers_max: config.peers_max,
+        recent_ids_max: config.recent_ids_max,
+    }
+}
+
+/// How much may be stored.
+pub fn bounds(config: &config::Pico) -> Bounds {
+    Bounds {
+        blocks_max: config.room_blocks_max,
+        bytes_max: config.room_bytes_max,
+        chains_max: config.room_chains_max,
+        rooms_max: config.rooms_max as u64,
+        total_bytes_max: config.rooms_bytes_max,
+        full: if config.discard { Full::Discard } else { Full::Refuse },
+    }
+}

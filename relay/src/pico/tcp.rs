@@ -1,0 +1,99 @@
+//! Peers that come by plain TCP, without WebSocket.
+//!
+//! Upstream's `streamWire` takes each chunk of a stream for one frame, which holds for carriers that keep messages apart
+//! and not for TCP. So here every frame is a record with its length before it:
+//!
+//! ```text
+//! connection = room record*        room: a record with the name of the room
+//! record     = length[u32, big endian] bytes[length]
+//! ```
+//!
+//! A record of length 0 says nothing; the relay sends one when it has not heard of the peer for a while, and the peer may
+//! do the same to stay connected. It must not reach a JavaScript node, which would die of it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt, future};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::codec::{Framed, LengthDelimitedCodec};
+
+use super::gossip::Direction;
+use super::socket::{Heard, Said, converse};
+use crate::app::App;
+
+/// How long a peer may take to name its room.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A pause after which connections are taken again when that failed, as when there are no file handles.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Listens on `pico.tcp_listen`, if that is not empty, and serves until the relay stops.
+///
+/// # Errors
+///
+/// It cannot listen there.
+pub async fn listen(app: &Arc<App>) -> std::io::Result<Option<SocketAddr>> {
+    let rooms = &app.rooms;
+    if rooms.config.tcp_listen.is_empty() || !rooms.config.enabled {
+        return Ok(None);
+    }
+    let listener = TcpListener::bind(&rooms.config.tcp_listen).await?;
+    let address = listener.local_addr()?;
+    let serving = Arc::clone(app);
+    rooms.spawn(async move {
+        tokio::select! {
+            () = accept(&serving, &listener) => {}
+            () = serving.stop.cancelled() => {}
+        }
+    });
+    Ok(Some(address))
+}
+
+async fn accept(app: &Arc<App>, listener: &TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, address)) => {
+                let Ok(admission) = app.admit(address.ip()) else { continue };
+                let app = Arc::clone(app);
+                app.rooms.clone().spawn(async move {
+                    serve(stream, &app).await;
+                    drop(admission);
+                });
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a TCP connection could not be taken");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, app: &App) {
+    let _ = stream.set_nodelay(true);
+    let codec = LengthDelimitedCodec::builder().max_frame_length(app.rooms.config.message_bytes_max).new_codec();
+    let mut framed = Framed::new(stream, codec);
+    let first = tokio::select! {
+        first = tokio::time::timeout(PATIENCE, framed.next()) => first,
+        () = app.stop.cancelled() => return,
+    };
+    let Ok(Some(Ok(name))) = first else { return };
+    let Ok(name) = std::str::from_utf8(&name) else { return };
+    let Ok(room) = app.rooms.name(name).and_then(|name| app.rooms.open(&name)) else { return };
+    let (sink, stream) = framed.split();
+    let reader = stream.map(|record| match record {
+        Ok(record) if record.is_empty() => Heard::Alive,
+        Ok(record) => Heard::Frame(record.freeze()),
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Heard::TooLong,
+        Err(_) => Heard::Closed,
+    });
+    let writer = sink.sink_map_err(drop).with(|said| match said {
+        Said::Frame(frame) => future::ok(frame),
+        Said::Ping => future::ok(Bytes::new()),
+        Said::Close(..) => future::err(()),
+    });
+    Box::pin(converse(&app.rooms, &room, Direction::In, reader, writer)).await;
+    app.rooms.close_if_empty(&room);
+}

@@ -1,0 +1,129 @@
+//! From bytes that somebody sent to blocks that can be trusted, on worker threads.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hashbrown::HashSet;
+use parking_lot::Mutex;
+use picofeed::{Block, Defect, Feed, Format, Id, Limits};
+use tokio::sync::Semaphore;
+
+/// Feeds up to this many bytes are looked at in place, to see whether they say anything new.
+const GLANCE_BYTES_MAX: usize = 16 << 10;
+
+/// What a message was worth.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Checked {
+    /// Blocks with good signatures, in order.
+    pub blocks: Vec<Block>,
+    /// Why the rest, or all of it, is refused.
+    pub refused: Option<&'static str>,
+}
+
+/// Reads a feed strictly and checks every signature. Costs CPU: not for async threads.
+///
+/// A v3 feed with a defect is worth the blocks before it, as for picofeed 3.4; a v8 feed is refused as a whole, as by
+/// picofeed 8. POP-02 is not spoken on the network.
+pub fn check(bytes: Bytes, limits: &Limits) -> Checked {
+    let refuse = |defect| Checked { blocks: Vec::new(), refused: Some(reason(defect)) };
+    match Format::detect(&bytes) {
+        Some(Format::V3) => {
+            let (feed, malformed) = Feed::decode_prefix(Format::V3, bytes, limits);
+            let (feed, unproven) = feed.verify_prefix(limits);
+            let defect = unproven.or(malformed).map(|invalid| invalid.defect);
+            Checked { blocks: feed.into_blocks(), refused: defect.map(reason) }
+        }
+        Some(Format::Pop02) => Checked { blocks: Vec::new(), refused: Some("format") },
+        Some(Format::V8) | None => match Feed::decode(Format::V8, bytes, limits).and_then(|feed| feed.verify(limits)) {
+            Ok(feed) => Checked { blocks: feed.into_blocks(), refused: None },
+            Err(invalid) => refuse(invalid.defect),
+        },
+    }
+}
+
+/// The name of a defect, for metrics.
+fn reason(defect: Defect) -> &'static str {
+    match defect {
+        Defect::Signature => "signature",
+        Defect::KeyInvalid => "key",
+        Defect::AuthorMissing | Defect::AuthorMismatch => "author",
+        Defect::ParentMismatch | Defect::ParentZero => "parent",
+        Defect::HeaderUnknown(_) | Defect::HeaderRepeated(_) => "header",
+        Defect::BodyEmpty => "body_empty",
+        Defect::Size => "size",
+        Defect::Truncated | Defect::Trailing => "truncated",
+        Defect::FeedTooLong | Defect::BodyTooLong | Defect::BlocksTooMany => "too_long",
+        Defect::KeysTooMany | Defect::TrialsTooMany => "too_costly",
+        _ => "malformed",
+    }
+}
+
+/// The worker threads, as many at a time as there are permits.
+#[derive(Clone, Debug)]
+pub struct Checker {
+    permits: Arc<Semaphore>,
+    limits: Arc<Limits>,
+}
+
+impl Checker {
+    /// Checks up to `threads` feeds at a time.
+    pub fn new(threads: usize, limits: Limits) -> Self {
+        Self { permits: Arc::new(Semaphore::new(threads.max(1))), limits: Arc::new(limits) }
+    }
+
+    /// [`check`], elsewhere. Feeds all of whose blocks are `recent` are worth nothing, and cost next to nothing.
+    pub async fn check(&self, bytes: Bytes, recent: &Arc<Recent>) -> Checked {
+        if bytes.len() <= GLANCE_BYTES_MAX && recent.knows_all(bytes.clone(), &self.limits) {
+            return Checked::default();
+        }
+        let Ok(_permit) = self.permits.acquire().await else { return Checked::default() };
+        let (limits, recent) = (Arc::clone(&self.limits), Arc::clone(recent));
+        let checked = tokio::task::spawn_blocking(move || {
+            if recent.knows_all(bytes.clone(), &limits) { Checked::default() } else { check(bytes, &limits) }
+        });
+        checked.await.unwrap_or(Checked { blocks: Vec::new(), refused: Some("failed") })
+    }
+}
+
+/// Ids of blocks that were stored, or found to be stored, lately. JavaScript nodes send back everything they are sent,
+/// twice.
+///
+/// Nothing is trusted because of its id: what is known is dropped, never passed on.
+#[derive(Debug)]
+pub struct Recent {
+    max: usize,
+    /// The newer and the older half.
+    halves: Mutex<(HashSet<Id>, HashSet<Id>)>,
+}
+
+impl Recent {
+    /// Remembers between `max / 2` and `max` ids.
+    pub fn new(max: usize) -> Self {
+        Self { max, halves: Mutex::default() }
+    }
+
+    /// Remembers these.
+    pub fn add(&self, ids: impl IntoIterator<Item = Id>) {
+        let mut halves = self.halves.lock();
+        for id in ids {
+            if halves.0.len() >= self.max / 2 {
+                halves.1 = std::mem::take(&mut halves.0);
+            }
+            halves.0.insert(id);
+        }
+    }
+
+    /// Forgets everything: blocks were removed.
+    pub fn clear(&self) {
+        *self.halves.lock() = Default::default();
+    }
+
+    fn knows_all(&self, bytes: Bytes, limits: &Limits) -> bool {
+        let Ok(feed) = Feed::decode_any(bytes, limits) else { return false };
+        let halves = self.halves.lock();
+        feed.iter().all(|block| {
+            let id = block.id();
+            halves.0.contains(&id) || halves.1.contains(&id)
+        })
+    }
+}
