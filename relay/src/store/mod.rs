@@ -1,8 +1,8 @@
 //! Where events are kept: what a backend must do, and the threads that drive it.
 //!
-//! A backend is two blocking traits, [`Writer`] (there is one) and [`Reader`] (there are a few). [`Store`] owns their
-//! threads. Backends: [`sqlite`] is the real one, [`memory`] the plain one that tests compare it with. What must hold of
-//! any backend is written as code in [`conformance`].
+//! A backend is two blocking traits, [`Writer`] (there is one) and [`Reader`] (there are a few). [`WriterHandle`] and
+//! [`Readers`] run them on threads. Backends: [`sqlite`] is the real one, [`memory`] the plain one that tests compare it
+//! with. What must hold of any backend is written as code in `conformance`.
 
 #[cfg(test)]
 pub(crate) mod conformance;
