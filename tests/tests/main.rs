@@ -15,6 +15,7 @@ mod harness;
 mod bad_input;
 mod cli;
 mod crash;
+mod differential;
 mod http;
 mod js;
 mod limits;

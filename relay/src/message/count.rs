@@ -77,12 +77,16 @@ impl Hll {
 
     fn add(&mut self, pubkey: &PublicKey) {
         let Some((&register, rest)) = pubkey.0.get(self.offset..).and_then(<[u8]>::split_first) else { return };
-        let zeros: u32 = match rest.iter().position(|byte| *byte != 0) {
-            Some(at) => at as u32 * 8 + rest.get(at).map_or(0, |byte| byte.leading_zeros()),
-            None => rest.len() as u32 * 8,
-        };
-        if let Some(value) = self.registers.get_mut(usize::from(register)) {
-            *value = (*value).max(u8::try_from(zeros + 1).unwrap_or(u8::MAX));
+        // At most 23 bytes follow, so the sum stays below 186.
+        let mut value = 1;
+        for byte in rest {
+            value += byte.leading_zeros();
+            if *byte != 0 {
+                break;
+            }
+        }
+        if let Some(most) = self.registers.get_mut(usize::from(register)) {
+            *most = (*most).max(u8::try_from(value).unwrap_or(u8::MAX));
         }
     }
 }

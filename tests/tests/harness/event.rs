@@ -27,6 +27,12 @@ impl Key {
         Self(SECP256K1.generate_keypair(&mut secp256k1::rand::thread_rng()).0.keypair(SECP256K1))
     }
 
+    /// Always the same one for a number, so that a seed repeats a test.
+    pub(crate) fn numbered(number: u64) -> Self {
+        let secret: [u8; 32] = Sha256::digest(number.to_be_bytes()).into();
+        Self(Keypair::from_seckey_slice(SECP256K1, &secret).expect("a hash is a secret key"))
+    }
+
     pub(crate) fn public(&self) -> String {
         let (key, _): (XOnlyPublicKey, _) = self.0.x_only_public_key();
         HEXLOWER.encode(&key.serialize())
