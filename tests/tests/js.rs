@@ -2,20 +2,18 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use crate::harness::Relay;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/js");
 
 #[test]
-#[allow(clippy::disallowed_methods, reason = "CI is no option of the relay")]
 fn nostr_tools() {
-    if !has("node") || !has("npm") {
-        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "CI needs node and npm");
-        eprintln!("skipped: node and npm are not on the PATH");
+    if !has_node() {
         return;
     }
-    install();
+    install(Path::new(FOLDER));
     let relay = Relay::start();
     let status = Command::new("node")
         .args(["--test", "--test-reporter=spec"])
@@ -26,14 +24,30 @@ fn nostr_tools() {
     assert!(status.success(), "node --test: {status}");
 }
 
-fn has(program: &str) -> bool {
+/// Are node and npm here? CI must have them.
+pub(crate) fn has_node() -> bool {
+    let found = has("node") && has("npm");
+    if !found {
+        assert!(!ci(), "CI needs node and npm");
+        eprintln!("skipped: node and npm are not on the PATH");
+    }
+    found
+}
+
+#[allow(clippy::disallowed_methods, reason = "CI is no option of the relay")]
+pub(crate) fn ci() -> bool {
+    std::env::var("CI").as_deref() == Ok("true")
+}
+
+pub(crate) fn has(program: &str) -> bool {
     let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     found.is_ok_and(|status| status.success())
 }
 
 /// `npm ci`, unless what is installed is what the lock file says.
-fn install() {
-    let folder = Path::new(FOLDER);
+pub(crate) fn install(folder: &Path) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let lock = std::fs::read(folder.join("package-lock.json")).unwrap();
     let mark = folder.join("node_modules/.installed");
     if std::fs::read(&mark).is_ok_and(|installed| installed == lock) {

@@ -10,8 +10,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
-use crate::harness::Relay;
 use crate::harness::pico::{Node, live};
+use crate::harness::{Relay, is_long};
 
 const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../bridge/picofeed/tests/vectors/");
 
@@ -99,7 +99,9 @@ async fn what_is_no_frame_ends_the_connection_and_is_told() {
         let mut attacker = healthy.attacker().await;
         attacker.send_message(attack).await;
         let close = attacker.until_closed().await;
-        assert_eq!(close.map(|close| u16::from(close.code)), Some(code));
+        // One who is still sending may not see why.
+        let is_cut = code == 1009 && close.is_none();
+        assert!(is_cut || close.map(|close| u16::from(close.code)) == Some(code), "{code}");
         healthy.check().await;
     }
     // A message that never ends.
@@ -129,7 +131,7 @@ async fn floods_of_small_messages() {
     }
     let more = relay.memory_bytes().saturating_sub(before);
     assert!(more < 30 << 20, "{more} bytes of memory");
-    assert!(relay.metric("picorelay_pico_frames_total", "too_many_queries") > 4_000.0);
+    relay.until_metric("picorelay_pico_frames_total", "too_many_queries", 4_900.0).await;
 }
 
 /// QUERYs whose answers are never asked on, and requests for replies that are never given.
@@ -223,15 +225,16 @@ async fn orphans_without_end() {
         }
     }
     healthy.check().await;
+    relay.until_metric("picorelay_pico_blocks_total", "orphan", 5.0 * 499.0).await;
     let more = relay.memory_bytes().saturating_sub(before);
     assert!(more < 30 << 20, "{more} bytes of memory");
-    assert!(relay.metric("picorelay_pico_blocks_total", "dropped") >= 2_000.0);
+    assert_eq!(relay.metric("picorelay_pico_blocks_total", "dropped"), 5.0 * 499.0 - 100.0);
 }
 
 /// Many authors in one room: they are all told, a page at a time. 100,000 with PICORELAY_TEST_LONG.
 #[tokio::test]
 async fn a_crowd_of_authors() {
-    let authors: u32 = if super::harness::is_long() { 100_000 } else { 3_000 };
+    let authors: u32 = if is_long() { 100_000 } else { 3_000 };
     let relay = Relay::start();
     let url = format!("{}/pico/crowd", relay.url);
     let mut writer = Node::connect(&url, Format::V8, 1).await;
@@ -268,7 +271,7 @@ async fn what_does_not_join_is_not_told() {
     for seed in 0..5 {
         attacker.send(live(&feed(Format::V8, [seed; 32], 1).encode())).await;
     }
-    healthy.reader.until("the good one", |node| node.heights().contains(&2)).await;
+    relay.until_metric("picorelay_pico_blocks_total", "over_chains", 4.0).await;
     let block = healthy.writer.write("end").await;
     healthy.reader.until_has(&block).await;
     assert_eq!(healthy.reader.feeds.len(), 3, "four chains with that of generation 1");

@@ -170,6 +170,7 @@ async fn a_node_vanishes_and_comes_back_and_so_does_the_relay() {
 #[tokio::test]
 async fn long_chains_come_in_parts() {
     let relay = Relay::with("[pico]\nfeed_bytes_max = 10000");
+    let mut blocks = 0;
     for format in [Format::V8, Format::V3] {
         let url = room(&relay, format.name());
         let mut writer = Node::silent(&url, format, [1; 32]).await;
@@ -178,6 +179,8 @@ async fn long_chains_come_in_parts() {
         }
         writer.introduce([1; 8]).await;
         writer.until("read", |node| node.is_synced && node.is_read).await;
+        blocks += 300;
+        relay.until_blocks(blocks).await;
         let mut reader = Node::connect(&url, format, 2).await;
         reader.until("all", |node| node.ids().len() == 300).await;
         assert_eq!(reader.bytes(), writer.bytes());
@@ -200,6 +203,7 @@ async fn nothing_falls_between_stored_and_live() {
         feeds.insert(secret.key(), feed);
     }
     let mut writer = Node::with_feeds(&url, Format::V3, 200, feeds).await;
+    relay.until_blocks(500).await;
     let readers: Vec<_> = (201..211)
         .map(|seed| {
             let url = url.clone();

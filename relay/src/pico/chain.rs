@@ -22,10 +22,22 @@ pub struct Settled {
 /// Draws the conclusions from a merge. `merged` has one outcome for each block, in order.
 pub fn settle(mempool: &mut Mempool, blocks: Vec<Offered>, merged: &[Merged]) -> Settled {
     let mut settled = Settled::default();
-    // Several may send the same block before it is stored.
+    // Several may send the same block before it is stored: together, or while it waits for its parent. Looked up before
+    // anything is taken out of the mempool.
     let mut again: HashMap<Id, Peers> = HashMap::new();
-    for (offered, _) in blocks.iter().zip(merged).filter(|(_, merged)| **merged == Merged::Known) {
-        again.entry(offered.block.id()).or_default().extend_from_slice(&offered.brought_by);
+    for (offered, outcome) in blocks.iter().zip(merged) {
+        match outcome {
+            Merged::Known | Merged::Orphan => {
+                again.entry(offered.block.id()).or_default().extend_from_slice(&offered.brought_by)
+            }
+            Merged::New => {
+                let waited = mempool.brought_by(&offered.block);
+                if !waited.is_empty() {
+                    again.entry(offered.block.id()).or_default().extend_from_slice(waited);
+                }
+            }
+            _ => {}
+        }
     }
     for (mut offered, outcome) in blocks.into_iter().zip(merged) {
         *settled.counts.entry(name(*outcome)).or_default() += 1;
@@ -33,7 +45,6 @@ pub fn settle(mempool: &mut Mempool, blocks: Vec<Offered>, merged: &[Merged]) ->
             Merged::New => {
                 let id = offered.block.id();
                 offered.brought_by.extend(again.remove(&id).unwrap_or_default());
-                offered.brought_by.extend_from_slice(mempool.brought_by(&offered.block));
                 settled.next.extend(mempool.take_after(id));
                 settled.new.push(offered);
             }

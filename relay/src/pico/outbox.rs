@@ -19,7 +19,7 @@ pub struct Outbox {
 #[derive(Default, Debug)]
 struct State {
     frames: VecDeque<Bytes>,
-    /// New blocks that wait until a part of the room is read for this peer, so that they come behind it.
+    /// New blocks that wait until the peer has what the room held, so that they come behind it.
     held: VecDeque<Bytes>,
     is_holding: bool,
     bytes: usize,

@@ -24,7 +24,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(60);
 type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// What came of reading out a part of the room.
-type PartRead = Result<Option<(Bytes, bool)>, RepoError>;
+type PartRead = Result<Option<Bytes>, RepoError>;
 
 /// One peer.
 pub struct Peer {
@@ -160,13 +160,13 @@ impl Peer {
             tracing::error!(%error, room = %self.room.name(), "a room could not be read");
             None
         });
-        let part = read.as_ref().map(|(feed, more)| (feed.as_ref(), *more));
+        // The last part asks for a reply, too: it comes when the peer has the part in its store.
+        let part = read.as_ref().map(|feed| (feed.as_ref(), true));
         let sent = u64::from(part.is_some());
         self.talk.part(number, part, now);
-        self.upload = matches!(part, Some((_, true))).then_some((number, upload));
+        self.upload = part.is_some().then_some((number, upload));
         metrics::counter!(PICO_FEEDS_SENT, "phase" => "stored").increment(sent);
         self.carry_out();
-        self.outbox.release();
     }
 
     /// Does what the conversation says.
@@ -182,6 +182,7 @@ impl Peer {
                         self.read_part(number, upload);
                     }
                 }
+                Act::Uploaded => self.outbox.release(),
                 Act::Dispatch(received) => {
                     let (room, number) = (Arc::clone(&self.room), self.number);
                     self.dispatch = Some(Box::pin(async move {
@@ -195,8 +196,9 @@ impl Peer {
         }
     }
 
-    /// New blocks wait until the part is in the outbox: a peer that heard of a block before the one it follows would
-    /// have to keep it, and those of generation 1 do not.
+    /// New blocks wait until the peer has the whole room in its store. One that hears of a block before the one it
+    /// follows has to keep it: those of generation 1 do not, and those of generation 2 (picostore 3.0.4) then refuse the
+    /// chain for ever when they are given all of it.
     fn read_part(&mut self, number: UploadNumber, mut upload: Upload) {
         self.outbox.hold();
         let room = Arc::clone(&self.room);

@@ -47,6 +47,8 @@ pub enum Act {
     Upload(UploadNumber, Format),
     /// Give the next part.
     Part(UploadNumber),
+    /// The peer has the room, or does not want the rest.
+    Uploaded,
     /// Decode, verify and merge a feed, then say [`Conversation::dispatched`].
     Dispatch(Received),
     /// The peer has told all it had.
@@ -219,7 +221,8 @@ impl Conversation {
             match ask {
                 Ask::NodeId => return Err(Fault::Silent),
                 Ask::Query | Ask::Feed(true) => self.downloaded(now),
-                Ask::Feed(false) | Ask::Upload(_) => {}
+                Ask::Upload(number) => self.uploaded(number),
+                Ask::Feed(false) => {}
             }
             self.ignore("unanswered");
         }
@@ -254,9 +257,10 @@ impl Conversation {
         let Some(to) = self.upload_to.take() else { return };
         match part {
             None => self.send(to, OK),
-            Some((feed, true)) if self.request(to, &[&[BLOCKS], feed], Ask::Upload(number), now) => {}
+            Some((feed, true)) if self.request(to, &[&[BLOCKS], feed], Ask::Upload(number), now) => return,
             Some((feed, _)) => self.acts.push_back(Act::Send(Frame::encode(to, None, &[&[BLOCKS], feed]))),
         }
+        self.uploaded(number);
     }
 
     /// Asks the peer once more for everything, if it is not telling just now.
@@ -322,9 +326,14 @@ impl Conversation {
                 if number == self.uploads && frame.reply.is_some() {
                     self.upload_to = frame.reply;
                     self.acts.push_back(Act::Part(number));
+                } else {
+                    self.uploaded(number);
                 }
             }
-            (Ask::Upload(_), _) => self.ignore("upload_refused"),
+            (Ask::Upload(number), _) => {
+                self.ignore("upload_refused");
+                self.uploaded(number);
+            }
         }
         Ok(())
     }
@@ -407,6 +416,13 @@ impl Conversation {
         self.downloading = false;
         self.acts.push_back(Act::Downloaded);
         self.ask(now);
+    }
+
+    /// An answer to a QUERY is over, unless another has begun.
+    fn uploaded(&mut self, number: UploadNumber) {
+        if number == self.uploads {
+            self.acts.push_back(Act::Uploaded);
+        }
     }
 
     fn waits_for(&self, ask: Ask) -> bool {

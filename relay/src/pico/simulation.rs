@@ -118,7 +118,7 @@ impl Node {
                         (0..2).for_each(|_| link.outbox.live(live(&received.feed)));
                     }
                 }
-                Act::Downloaded | Act::Ignored(_) => {}
+                Act::Uploaded | Act::Downloaded | Act::Ignored(_) => {}
             }
         }
     }

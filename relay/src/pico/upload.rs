@@ -30,8 +30,8 @@ impl Upload {
         Self { format, after: None, chains: VecDeque::new(), current: None }
     }
 
-    /// The next part, and whether there is another after it. None at the end.
-    pub async fn next(&mut self, room: &Arc<Room>) -> Result<Option<(Bytes, bool)>, RepoError> {
+    /// The next part. None at the end.
+    pub async fn next(&mut self, room: &Arc<Room>) -> Result<Option<Bytes>, RepoError> {
         let bytes_max = feed_bytes_max(self.format, room.feed_bytes_max()) as u64;
         while self.has_more(room).await? {
             let Some((owner, sent, height)) = self.current else { break };
@@ -43,8 +43,7 @@ impl Upload {
             let sent = sent + feed.len() as u64;
             let is_cut = sent < height || self.has_grown(room, feed.last(), sent).await?;
             self.current = is_cut.then_some((owner, sent, height));
-            let more = self.has_more(room).await?;
-            return Ok(Some((feed.encode().into(), more)));
+            return Ok(Some(feed.encode().into()));
         }
         Ok(None)
     }

@@ -31,6 +31,8 @@ pub(crate) struct Node {
     pub(crate) secret: Secret,
     /// By owner.
     pub(crate) feeds: BTreeMap<Key, Feed>,
+    /// Every block it was sent or wrote.
+    pub(crate) known: HashSet<Id>,
     /// Feeds that fit nowhere yet.
     pool: Vec<Feed>,
     asks: HashMap<u16, Ask>,
@@ -71,6 +73,7 @@ impl Node {
             format,
             secret: Secret::ed25519(seed),
             feeds: BTreeMap::new(),
+            known: HashSet::new(),
             pool: Vec::new(),
             asks: HashMap::new(),
             port: 0,
@@ -85,6 +88,7 @@ impl Node {
     /// Connects with these feeds, and stays until both sides know what the other had.
     pub(crate) async fn with_feeds(url: &str, format: Format, seed: u8, feeds: BTreeMap<Key, Feed>) -> Self {
         let mut node = Self::silent(url, format, [seed; 32]).await;
+        node.known.extend(feeds.values().flat_map(|feed| feed.iter().map(Block::id)));
         node.feeds = feeds;
         node.introduce([seed; 8]).await;
         node.until("synced", |node| node.is_synced && node.is_read).await;
@@ -130,7 +134,9 @@ impl Node {
     /// Writes a block, to oneself.
     pub(crate) fn append(&mut self, body: &str) -> Block {
         let feed = self.feeds.entry(self.secret.key()).or_insert_with(|| Feed::new(self.format));
-        feed.append(body.as_bytes(), &self.secret).unwrap()
+        let block = feed.append(body.as_bytes(), &self.secret).unwrap();
+        self.known.insert(block.id());
+        block
     }
 
     /// Goes on until something holds.
@@ -254,6 +260,7 @@ impl Node {
         let feed = Feed::decode(self.format, data, &limits).expect("the relay forwards what a node cannot read");
         let feed = feed.verify(&limits).expect("the relay forwards what is not signed");
         assert!(!feed.is_empty(), "an empty feed");
+        self.known.extend(feed.iter().map(Block::id));
         self.pool.push(feed.clone());
         while self.merge_pool() {}
         feed
@@ -296,6 +303,7 @@ impl Node {
     /// Waits until it has a block.
     pub(crate) async fn until_has(&mut self, block: &Block) {
         let id = block.id();
-        self.until("a block", |node| node.feeds.values().any(|feed| feed.iter().any(|block| block.id() == id))).await;
+        self.until("a block", |node| node.known.contains(&id)).await;
+        assert!(self.pool.is_empty(), "feeds that fit nowhere");
     }
 }

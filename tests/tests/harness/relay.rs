@@ -67,6 +67,20 @@ impl Relay {
             .sum()
     }
 
+    /// Waits until [`Relay::metric`] is that much.
+    pub(crate) async fn until_metric(&self, name: &str, label: &str, least: f64) {
+        let began = std::time::Instant::now();
+        while self.metric(name, label) < least {
+            assert!(began.elapsed() < PATIENCE, "{name} {label} is {}, not {least}", self.metric(name, label));
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until so many blocks of pico rooms were stored.
+    pub(crate) async fn until_blocks(&self, count: usize) {
+        self.until_metric("picorelay_pico_blocks_total", "outcome=\"new\"", count as f64).await;
+    }
+
     /// Asks it to stop (SIGTERM) and waits: it must exit with 0.
     pub(crate) fn stop(&mut self) {
         let status = self.terminate();

@@ -27,6 +27,7 @@ fn told(talk: &mut Conversation) -> Vec<String> {
         Act::Hears(format) => format!("hears {format}"),
         Act::Upload(number, format) => format!("upload {number} {format}"),
         Act::Part(number) => format!("part {number}"),
+        Act::Uploaded => "uploaded".into(),
         Act::Dispatch(received) => format!("dispatch {} answer={}", received.feed.len(), received.answer),
         Act::Downloaded => "downloaded".into(),
         Act::Ignored(reason) => format!("ignored {reason}"),
@@ -140,7 +141,7 @@ fn a_room_without_blocks_answers_ok() {
     let mut talk = introduced();
     assert_eq!(hear(&mut talk, "000000020101a0"), ["hears v8", "upload 1 v8"]);
     talk.part(1, None, NOW);
-    assert_eq!(told(&mut talk), ["000200000000"]);
+    assert_eq!(told(&mut talk), ["000200000000", "uploaded"]);
 }
 
 #[test]
@@ -174,7 +175,7 @@ fn relays_exchange_both_generations() {
     let mut talk = introduced();
     assert_eq!(hear(&mut talk, "000000020101a0"), ["hears v8", "upload 1 v8"]);
     talk.part(1, None, NOW);
-    assert_eq!(told(&mut talk), ["000200000000"]);
+    assert_eq!(told(&mut talk), ["000200000000", "uploaded"]);
     assert_eq!(hear(&mut talk, "000200000000"), ["downloaded"], "it has nothing of generation 2");
     assert_eq!(
         hear(&mut talk, "000000030101de0000"),
@@ -249,10 +250,10 @@ fn live_feeds_may_come_as_a_chain() {
 fn uploads_stop_when_they_are_not_asked_for() {
     for (answer, expected) in [
         ("000300070100", &["part 1"][..]),
-        ("000300000000", &[]),
-        ("0003000701ff", &["ignored upload_refused"]),
-        ("0003000000ff", &["ignored upload_refused"]),
-        ("00030000000250494330", &["ignored upload_refused"]),
+        ("000300000000", &["uploaded"]),
+        ("0003000701ff", &["ignored upload_refused", "uploaded"]),
+        ("0003000000ff", &["ignored upload_refused", "uploaded"]),
+        ("00030000000250494330", &["ignored upload_refused", "uploaded"]),
     ] {
         let mut talk = introduced();
         hear(&mut talk, "000000020101a0");

@@ -1,0 +1,2 @@
+// What picostack takes for granted.
+export { Buffer } from 'buffer'
