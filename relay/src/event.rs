@@ -123,6 +123,9 @@ impl Event {
     /// Parses a NIP-01 event object. Unknown members are dropped; a member that is missing, doubled or of the wrong
     /// type is an error whose text names it.
     pub fn parse(json: &str) -> Result<Self, String> {
+        if !json.trim_start().starts_with('{') {
+            return Err("an event is a JSON object".into());
+        }
         let wire: Wire<'_> = serde_json::from_str(json).map_err(shape_error)?;
         let id = Id::from_hex(&wire.id).ok_or("id is not 64 lower-case hex digits")?;
         let pubkey = PublicKey::from_hex(&wire.pubkey).ok_or("pubkey is not 64 lower-case hex digits")?;
@@ -563,6 +566,7 @@ mod tests {
             ("\"kind\":1", "\"kind\":1,\"kind\":1"),
             ("\"created_at\":1", "\"created_at\":1e10"),
             ("\"created_at\":1", "\"created_at\":17179869183"),
+            ("{\"id\":\"ab", "[\"ab"),
             ("{\"id\":\"ab", "{\"id\":\"AB"),
             ("\"content\":\"\",", ""),
         ] {

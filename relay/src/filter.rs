@@ -104,6 +104,23 @@ impl Filter {
     }
 }
 
+/// The words of a search (NIP-50), each once. `key:value` with a plain key, but not a URL, is an extension that this relay
+/// does not know, and is left out.
+pub fn search_words(typed: &str) -> Vec<&str> {
+    let is_extension = |word: &str| {
+        word.split_once(':').is_some_and(|(key, value)| {
+            let plain = !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase());
+            plain && !value.is_empty() && !value.starts_with("//")
+        })
+    };
+    let mut seen = std::collections::HashSet::new();
+    typed
+        .split_whitespace()
+        .filter(|word| !is_extension(word) && word.chars().any(char::is_alphanumeric))
+        .filter(|word| seen.insert(*word))
+        .collect()
+}
+
 struct Parsed {
     filter: Filter,
     unknown: Option<String>,

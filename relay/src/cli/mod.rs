@@ -253,6 +253,8 @@ fn start_log(config: &Config) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(&config.server.log)
         .with_writer(io::stderr)
+        // A log that cannot be written is no reason to stop: the report of that would panic.
+        .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal());
     // An error means that there is a log already.
     let _ = log.try_init();

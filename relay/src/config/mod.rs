@@ -141,7 +141,7 @@ pub struct Limits {
     pub connections_max: usize,
     /// Open connections of one address (IPv6: of one /64). 0: no limit.
     pub connections_per_address_max: usize,
-    /// Bytes of one WebSocket message.
+    /// Bytes of one WebSocket message. A larger one is refused; one of more than four times as much ends the connection.
     pub message_bytes_max: usize,
     /// Subscriptions of one connection, negentropy sessions included.
     pub subscriptions_max: usize,
@@ -169,6 +169,8 @@ pub struct Limits {
     pub messages_per_minute: u32,
     /// Queries (REQ, COUNT, NEG-OPEN) of one connection in a minute. 0: no limit.
     pub queries_per_minute: u32,
+    /// Queries of one connection that are answered at once; the others wait in order.
+    pub queries_at_once_max: usize,
     /// Events of one connection that wait for their OK; more are not read from the socket until some are answered.
     pub events_in_flight_max: usize,
     /// Events of all connections that wait for a signature check.
@@ -205,7 +207,9 @@ pub struct Search {
     pub enabled: bool,
     /// Kinds that are indexed.
     pub kinds: Vec<u16>,
-    /// Events that one search ranks.
+    /// Words of all searches of one REQ; the same word counts once in a filter.
+    pub words_max: usize,
+    /// Events that one search ranks: of those with all the words the newest.
     pub candidates_max: usize,
 }
 
@@ -294,6 +298,7 @@ impl Default for Limits {
             pow_min: 0,
             messages_per_minute: 6_000,
             queries_per_minute: 1_200,
+            queries_at_once_max: 4,
             events_in_flight_max: 1_000,
             verify_queue_max: 10_000,
             outbox_bytes_max: 8 * 1024 * 1024,
@@ -312,7 +317,7 @@ impl Default for Auth {
 
 impl Default for Search {
     fn default() -> Self {
-        Self { enabled: true, kinds: vec![0, 1, 1111, 30023], candidates_max: 1_000 }
+        Self { enabled: true, kinds: vec![0, 1, 1111, 30023], words_max: 16, candidates_max: 1_000 }
     }
 }
 

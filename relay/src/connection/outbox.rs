@@ -106,6 +106,9 @@ impl Outbox {
         let mut state = self.state.lock();
         if state.bytes > self.bytes_max {
             state.closing.get_or_insert(Closing::TooSlow);
+            // They will not be sent any more.
+            state.items = VecDeque::new();
+            state.bytes = 0;
         } else {
             self.push(&mut state, Item::Event(Arc::clone(subscription), body));
         }

@@ -11,6 +11,7 @@ use futures_util::future::{AbortHandle, Abortable};
 use futures_util::stream::FuturesUnordered;
 use hashbrown::HashMap;
 use parking_lot::RwLock;
+use tokio::sync::Semaphore;
 
 use super::{Budget, Limiter, Outbox};
 use crate::app::App;
@@ -48,6 +49,7 @@ pub struct Session {
     pub pending: Vec<Event>,
     answers: Arc<ClientAnswers>,
     limiter: Limiter,
+    turns: Arc<Semaphore>,
 }
 
 /// A subscription of this client.
@@ -74,6 +76,7 @@ impl Session {
             pending: Vec::new(),
             answers: Arc::new(ClientAnswers { outbox: Arc::clone(&outbox), in_flight: AtomicUsize::new(0) }),
             limiter: Limiter::new(&app.config.limits),
+            turns: Arc::new(Semaphore::new(app.config.limits.queries_at_once_max)),
             outbox,
             app,
         }
@@ -135,9 +138,16 @@ impl Session {
     }
 
     /// Starts work that can be stopped.
+    ///
+    /// Of one connection a few run at once, the others wait in order: who asks much waits behind themselves.
     pub fn start(&self, work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         let (handle, registration) = AbortHandle::new_pair();
-        self.work.push(Abortable::new(Box::pin(work), registration));
+        let turns = Arc::clone(&self.turns);
+        let in_turn = async move {
+            let _turn = turns.acquire().await;
+            work.await;
+        };
+        self.work.push(Abortable::new(Box::pin(in_turn), registration));
         handle
     }
 

@@ -29,6 +29,9 @@ const READ_BURST: usize = 64;
 /// Bytes put on the socket before other work of the connection has a turn.
 const SEND_BURST: usize = 1 << 20;
 
+/// How long a client has to take what is in the write buffer and the close frame behind it.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Turns an upgrade request into a session.
 pub fn upgrade(upgrade: WebSocketUpgrade, app: Arc<App>, guard: crate::app::Admission) -> Response {
     let bytes = app.config.limits.message_bytes_max.saturating_mul(OVERSIZE_FACTOR);
@@ -218,8 +221,8 @@ impl Connection {
 
     async fn close(&mut self, code: u16, reason: &'static str) {
         let frame = Message::Close(Some(CloseFrame { code, reason: Utf8Bytes::from_static(reason) }));
-        // A client that reads nothing must not keep its connection by that.
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.sink.send(frame)).await;
+        // A client that reads nothing must not keep its connection by that; one that reads again learns why it ends.
+        let _ = tokio::time::timeout(CLOSE_PATIENCE, self.sink.send(frame)).await;
     }
 
     /// The relay stops: what the client has sent is answered, then it is told.

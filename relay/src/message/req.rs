@@ -7,7 +7,7 @@ use super::reply;
 use crate::app::App;
 use crate::clock;
 use crate::connection::{Open, Outbox, Session};
-use crate::filter::Filter;
+use crate::filter::{Filter, search_words};
 use crate::guard::Viewer;
 use crate::http::metrics;
 use crate::store::{Query, Scan, Step};
@@ -92,6 +92,13 @@ pub(crate) fn read_filters(session: &Session, filters: &[&str]) -> Result<Arc<[F
         if filter.search.is_some() && !config.search.enabled {
             return Err("unsupported: this relay has no search".into());
         }
+    }
+    // Runs of letters and digits: `a-b-c` is three words to the index.
+    let parts = |word: &str| word.split(|c: char| !c.is_alphanumeric()).filter(|part| !part.is_empty()).count();
+    let searches = filters.iter().filter_map(|filter| filter.search.as_deref());
+    let words: usize = searches.flat_map(search_words).map(parts).sum();
+    if words > config.search.words_max {
+        return Err(format!("invalid: more than {} words to search for", config.search.words_max));
     }
     // Who asks for private events only, and is nobody, would wait for ever: tell them (NIP-42).
     let private = |filter: &Filter| {

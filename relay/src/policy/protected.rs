@@ -31,14 +31,18 @@ impl Policy for Protected {
         if is_protected(event) && !keys.contains(&event.pubkey) {
             return Verdict::Reject(refusal(keys).into());
         }
-        if REPOSTS.contains(&event.kind)
-            && let Ok(inner) = Event::parse(&event.content())
-            && is_protected(&inner)
-        {
+        if REPOSTS.contains(&event.kind) && embeds_protected(&event.content()) {
             return Verdict::Reject("blocked: this repost holds a protected event".into());
         }
         Verdict::Accept
     }
+}
+
+/// Read as leniently as clients read it: whatever else is wrong with it, the last `tags` count.
+fn embeds_protected(content: &str) -> bool {
+    let Ok(inner) = serde_json::from_str::<serde_json::Value>(content) else { return false };
+    let tags = inner.get("tags").and_then(serde_json::Value::as_array);
+    tags.is_some_and(|tags| tags.iter().any(|tag| tag.get(0).is_some_and(|name| name == "-")))
 }
 
 fn refusal(keys: &[PublicKey]) -> &'static str {

@@ -80,6 +80,7 @@ impl Sqlite {
             return Err(StoreError::Locked(data.display().to_string()));
         }
         let path = data.join(FILE);
+        create_private(&path)?;
         let mut db = connect(&path, &options.storage, options.storage.writer_cache_mb, false)?;
         migrate(&mut db)?;
         let key = db.query_row("SELECT value FROM meta WHERE name = 'hash_key'", [], |row| row.get(0))?;
@@ -98,6 +99,15 @@ impl Backend for Sqlite {
         let db = connect(&self.path, &self.options.storage, self.options.storage.reader_cache_mb, true)?;
         Ok(Box::new(read::SqliteReader::new(db, self.hash, &self.options, Arc::clone(&self.hot))))
     }
+}
+
+/// Makes the file, if it is missing, for its owner's eyes only: it holds private events. SQLite's files beside it follow.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
 }
 
 fn connect(path: &Path, storage: &Storage, cache_mb: usize, read_only: bool) -> Result<Connection, StoreError> {

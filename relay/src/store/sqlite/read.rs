@@ -378,7 +378,12 @@ fn find_words(
 ) -> Result<(), StoreError> {
     let db = source.db;
     let mut find =
-        db.prepare_cached("SELECT rowid FROM search WHERE search MATCH ?1 ORDER BY rank, rowid DESC LIMIT ?2")?;
+        // Ranking what every event says would take ever longer: the newest with all the words are ranked.
+        db.prepare_cached(
+            "SELECT seq FROM (SELECT rowid AS seq, rank AS score FROM search WHERE search MATCH ?1
+                              ORDER BY rowid DESC LIMIT ?2)
+             ORDER BY score, seq DESC",
+        )?;
     let mut ranked = find.query(params![words, i64::try_from(candidates_max).unwrap_or(i64::MAX)])?;
     let before = rows.len();
     while let Some(hit) = ranked.next()? {

@@ -4,6 +4,7 @@ use rusqlite::{Connection, TransactionBehavior, params};
 
 use crate::config::Search;
 use crate::event::Event;
+use crate::filter::search_words;
 use crate::store::StoreError;
 
 /// Events that one step of indexing takes.
@@ -49,20 +50,9 @@ fn words_of(event: &Event) -> String {
 /// Turns what a person typed into an FTS5 query: all words must occur. `key:value` words are extensions that this relay
 /// does not know, and are ignored as NIP-50 asks. `None` when nothing is left.
 pub(super) fn query(typed: &str) -> Option<String> {
-    let words: Vec<String> = typed
-        .split_whitespace()
-        .filter(|word| !is_extension(word))
-        .filter(|word| word.chars().any(char::is_alphanumeric))
-        .map(|word| format!("\"{}\"", word.replace(['"', '\0'], " ")))
-        .collect();
+    let words: Vec<String> =
+        search_words(typed).into_iter().map(|word| format!("\"{}\"", word.replace(['"', '\0'], " "))).collect();
     (!words.is_empty()).then(|| words.join(" "))
-}
-
-/// `key:value` with a plain key, but not a URL.
-fn is_extension(word: &str) -> bool {
-    word.split_once(':').is_some_and(|(key, value)| {
-        !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase()) && !value.is_empty() && !value.starts_with("//")
-    })
 }
 
 #[cfg(test)]
