@@ -221,7 +221,7 @@ mod tests {
         hub.tell(&all, 1 << 20);
         assert_eq!(got(&quiet), Vec::<Vec<Block>>::new());
         assert_eq!(got(&a), Vec::<Vec<Block>>::new());
-        assert_eq!(got(&b), [new.clone()]);
+        assert_eq!(got(&b), std::slice::from_ref(&new));
         assert_eq!(got(&c), Vec::<Vec<Block>>::new());
         assert_eq!(got(&relay), [new, old]);
     }
