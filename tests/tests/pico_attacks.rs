@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use crate::harness::pico::{Node, live};
-use crate::harness::{Relay, is_long};
+use crate::harness::{Relay, is_long, picorelay};
 
 const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../bridge/picofeed/tests/vectors/");
 
@@ -235,22 +235,34 @@ async fn orphans_without_end() {
 #[tokio::test]
 async fn a_crowd_of_authors() {
     let authors: u32 = if is_long() { 100_000 } else { 3_000 };
-    let relay = Relay::start();
-    let url = format!("{}/pico/crowd", relay.url);
-    let mut writer = Node::connect(&url, Format::V8, 1).await;
+    let mut relay = Relay::start();
+    relay.stop();
+    let mut file = b"PICROOM1".to_vec();
     for n in 0..authors {
         let mut seed = [7; 32];
         seed[..4].copy_from_slice(&n.to_be_bytes());
-        writer.send(live(&feed(Format::V8, seed, 1).encode())).await;
+        let feed = feed(Format::V8, seed, 1).encode();
+        file.extend(u32::try_from(feed.len()).unwrap().to_be_bytes());
+        file.extend(feed);
     }
-    let last = writer.write("the last").await;
-    let mut waiting = Node::connect(&url, Format::V8, 2).await;
-    waiting.until_has(&last).await;
+    let data = relay.data();
+    let folder = data.parent().unwrap();
+    std::fs::write(folder.join("crowd.pico"), file).unwrap();
+    let arguments = ["import", "--room", "crowd", "--data", data.to_str().unwrap(), "crowd.pico"];
+    let output = picorelay(folder, &arguments);
+    assert!(output.success, "{output:?}");
+    relay.restart();
+
+    let url = format!("{}/pico/crowd", relay.url);
     let before = relay.memory_bytes();
-    let reader = Node::connect(&url, Format::V8, 3).await;
-    assert_eq!(reader.heights().len(), authors as usize + 1);
+    let mut reader = Node::silent(&url, Format::V8, [3; 32]).await;
+    reader.introduce([3; 8]).await;
+    while !reader.is_synced {
+        reader.listen(Duration::from_secs(1)).await;
+    }
+    assert_eq!(reader.feeds.len(), authors as usize);
     let more = relay.memory_bytes().saturating_sub(before);
-    assert!(more < 30 << 20, "{more} bytes of memory");
+    assert!(more < 40 << 20, "{more} bytes of memory");
 }
 
 /// Forks, second genesis blocks and quotas change nothing for others.
