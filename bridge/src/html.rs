@@ -85,9 +85,8 @@ impl Reading {
     fn close(&mut self, name: &[u8]) {
         match name {
             b"title" | b"script" | b"style" | b"noscript" | b"template" => self.inside = Inside::Body,
-            b"h1" | b"h2" | b"h3" if self.heading.is_none() => {
-                let heading = collapse(&self.line);
-                self.heading = Some(heading).filter(|heading| !heading.is_empty());
+            b"h1" | b"h2" | b"h3" => {
+                self.heading = self.heading.take().or_else(|| heading(&self.line));
                 self.end_line();
             }
             name if !INLINE.contains(&name) => self.end_line(),
@@ -98,10 +97,7 @@ impl Reading {
     fn string(&mut self, text: &str) {
         match self.inside {
             Inside::Hidden => {}
-            Inside::Title => {
-                let title: String = collapse(text).chars().take(TITLE_CHARS_MAX).collect();
-                self.title = Some(title).filter(|title| !title.is_empty());
-            }
+            Inside::Title => self.title = self.title.take().or_else(|| heading(text)),
             Inside::Body => {
                 let before = self.line.len();
                 self.line.extend(text.chars().take(self.chars_left));
@@ -117,6 +113,12 @@ impl Reading {
             self.lines.push(line);
         }
     }
+}
+
+/// What is left of a title, if anything.
+fn heading(text: &str) -> Option<String> {
+    let text: String = collapse(text).chars().take(TITLE_CHARS_MAX).collect();
+    Some(text).filter(|text| !text.is_empty())
 }
 
 /// Without control characters, and with one space for any amount of white space.
@@ -160,6 +162,7 @@ mod tests {
         assert_eq!(read.title.as_deref(), Some("A & B"));
         assert_eq!(read.lines, ["Big", "one two three", "four"]);
         assert_eq!(text(b"<h2>Big</h2>", 1000).title.as_deref(), Some("Big"));
+        assert_eq!(text(b"<title>A</title><svg><title>B</title>", 1000).title.as_deref(), Some("A"));
         assert_eq!(text(b"<p>0123456789", 4).lines, ["0123"]);
         assert_eq!(text(b"\xff<p>", 4).lines, ["\u{fffd}"]);
     }

@@ -8,3 +8,4 @@ mod pages;
 mod reject;
 mod rules;
 mod spec;
+mod wire;
