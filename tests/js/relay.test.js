@@ -58,7 +58,8 @@ test('publishes and queries', async () => {
   const relay = await connect()
   const alice = person()
   const texts = ['hello', 'control \u0001\u001f and "quotes" \\ \n', '😂 \u2028 \ufffe']
-  const events = texts.map((content, n) => alice.sign({ content, created_at: now() - n, tags: [['t', content]] }))
+  const at = now()
+  const events = texts.map((content, n) => alice.sign({ content, created_at: at - n, tags: [['t', content]] }))
   for (const event of events) await relay.publish(event)
   assert.deepEqual(ids(await query(relay, { authors: [alice.pubkey] })), ids(events))
   assert.deepEqual(ids(await query(relay, { authors: [alice.pubkey], limit: 1 })), [events[0].id])
