@@ -32,7 +32,8 @@ pub(crate) struct Text {
 /// The text of a document, up to about `chars_max` characters of it.
 pub(crate) fn text(document: &[u8], chars_max: usize) -> Text {
     let mut reading = Reading { chars_left: chars_max, ..Reading::default() };
-    walk(document, true, |event| {
+    let beginning = document.get(..READ_BYTES_MAX).unwrap_or(document);
+    walk(beginning, true, |event| {
         match event {
             CallbackEvent::OpenStartTag { name } => reading.open(name),
             CallbackEvent::EndTag { name } => reading.close(name),
@@ -134,6 +135,9 @@ const INLINE: &[&[u8]] = &[
 ];
 
 const TITLE_CHARS_MAX: usize = 200;
+
+/// How much of a document is looked at for its text. Some are all markup.
+const READ_BYTES_MAX: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests {
