@@ -39,6 +39,7 @@ mod nip77;
 mod nostr_sdk;
 mod pico_attacks;
 mod pico_files;
+mod pico_hyperswarm;
 mod pico_js;
 mod pico_relays;
 mod pico_rooms;

@@ -43,6 +43,8 @@ pub(super) async fn run(config: Config) -> Outcome {
         tcp::listen(&app).await.map_err(|error| format!("pico.tcp_listen {}: {error}", app.rooms.config.tcp_listen))?;
     let tcp = tcp.map(|address| format!(", pico by TCP on {address}")).unwrap_or_default();
     follow::follow_all(&app.rooms);
+    #[cfg(feature = "hyperswarm")]
+    crate::pico::swarm::join_all(&app.rooms);
     say(format!("picorelay listens on http://{listening} and {}{tcp}", app.public_url))?;
     let pages = router(Shared { app: Arc::clone(&app), metrics });
     let service = pages.into_make_service_with_connect_info::<SocketAddr>();

@@ -5,7 +5,7 @@ use nostr::types::url::{RelayUrl, Url};
 use toml::Value;
 
 use super::load::{leaves, table};
-use super::{Config, Info, Pico, Server};
+use super::{Config, Info, Pico, Room, Server};
 use crate::guard::GIFT_WRAP;
 use crate::pico::repo::RoomName;
 
@@ -100,6 +100,12 @@ pub fn notes(config: &Config) -> Vec<String> {
                 .to_owned(),
         );
     }
+    let pico = &config.pico;
+    match (pico.hyperswarm, pico.room.iter().any(|room| !room.topic.is_empty())) {
+        (true, false) => notes.push("pico.hyperswarm is on, but no pico.room has a topic".to_owned()),
+        (false, true) => notes.push("a pico.room has a topic, but pico.hyperswarm is off".to_owned()),
+        _ => {}
+    }
     notes
 }
 
@@ -158,12 +164,28 @@ fn pico(pico: &Pico, problem: &mut impl FnMut(&str, String)) {
     if !pico.tcp_listen.is_empty() && pico.tcp_listen.parse::<std::net::SocketAddr>().is_err() {
         problem("pico.tcp_listen", "must be an address and port such as 127.0.0.1:7421, or empty".to_owned());
     }
+    if pico.hyperswarm && !cfg!(feature = "hyperswarm") {
+        problem("pico.hyperswarm", "this program was built without the feature `hyperswarm`".to_owned());
+    }
+    if pico.hyperswarm_inbox_bytes_max < pico.message_bytes_max {
+        problem(
+            "pico.hyperswarm_inbox_bytes_max",
+            "must hold at least one message of pico.message_bytes_max".to_owned(),
+        );
+    }
+    for node in pico.hyperswarm_bootstrap.iter().filter(|node| !is_host_and_port(node)) {
+        problem("pico.hyperswarm_bootstrap", format!("`{node}`: must be a host and port such as 192.0.2.1:49737"));
+    }
     for (number, room) in pico.room.iter().enumerate() {
         if let Err(error) = room.name.parse::<RoomName>() {
             problem("pico.room", format!("`{}` is {error}", room.name));
         }
         if pico.room.iter().take(number).any(|other| other.name == room.name) {
             problem("pico.room", format!("`{}` is declared twice", room.name));
+        }
+        let has_same = |other: &Room| !room.topic.is_empty() && other.topic == room.topic;
+        if pico.room.iter().take(number).any(has_same) {
+            problem("pico.room", format!("`{}`: another room has that topic", room.name));
         }
         for peer in &room.peer {
             let is_websocket = Url::parse(&peer.url).is_ok_and(|url| matches!(url.scheme(), "ws" | "wss"));
@@ -172,6 +194,11 @@ fn pico(pico: &Pico, problem: &mut impl FnMut(&str, String)) {
             }
         }
     }
+}
+
+fn is_host_and_port(node: &str) -> bool {
+    let port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+    node.rsplit_once(':').is_some_and(|(host, digits)| !host.is_empty() && port(digits))
 }
 
 #[cfg(test)]
@@ -205,11 +232,12 @@ mod tests {
         config.pico.feed_bytes_max = 2 << 30;
         config.pico.body_bytes_max = 2 << 30;
         config.pico.tcp_listen = "7421".into();
+        config.pico.hyperswarm_bootstrap = vec!["10.0.0.1:49737".into(), "10.0.0.1".into(), ":1".into()];
         let room = |name: &str, url: &str| crate::config::Room {
             name: name.into(),
             bridge: crate::config::Bridge::Off,
             slices: Vec::new(),
-            topic: String::new(),
+            topic: "same".into(),
             peer: vec![crate::config::Peer { url: url.into() }],
         };
         config.pico.room = vec![room("nostr", "ws://a"), room("a", "http://a"), room("a", "wss://a/pico/a")];
@@ -229,7 +257,12 @@ mod tests {
                 "negentropy.frame_bytes_max",
                 "pico.body_bytes_max",
                 "pico.feed_bytes_max",
+                "pico.hyperswarm_bootstrap",
+                "pico.hyperswarm_bootstrap",
+                "pico.hyperswarm_inbox_bytes_max",
                 "pico.outbox_bytes_max",
+                "pico.room",
+                "pico.room",
                 "pico.room",
                 "pico.room",
                 "pico.room",

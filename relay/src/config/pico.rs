@@ -57,6 +57,17 @@ pub struct Pico {
     pub ping_seconds: u64,
     /// Address and port for the same over plain TCP, such as `127.0.0.1:7421`. Empty: none.
     pub tcp_listen: String,
+    /// Meet on hyperswarm in the rooms below that have a topic. It speaks UDP, over IPv4.
+    pub hyperswarm: bool,
+    /// Nodes of the DHT that are asked first, such as `192.0.2.1:49737`. Empty: those of the public network.
+    pub hyperswarm_bootstrap: Vec<String>,
+    /// Others reach the UDP ports of this machine unasked, as there is no NAT and no firewall before it. Otherwise holes are
+    /// punched, which does not always work.
+    pub hyperswarm_reachable: bool,
+    /// Connections on hyperswarm, of all rooms.
+    pub hyperswarm_connections_max: usize,
+    /// Bytes of one peer there that wait to be read. One who sends faster than that is closed.
+    pub hyperswarm_inbox_bytes_max: usize,
     /// Rooms that always exist, beside `main`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub room: Vec<Room>,
@@ -130,6 +141,11 @@ impl Default for Pico {
             verify_threads: 0,
             ping_seconds: 30,
             tcp_listen: String::new(),
+            hyperswarm: false,
+            hyperswarm_bootstrap: Vec::new(),
+            hyperswarm_reachable: false,
+            hyperswarm_connections_max: 256,
+            hyperswarm_inbox_bytes_max: 16 << 20,
             room: Vec::new(),
         }
     }

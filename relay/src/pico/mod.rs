@@ -3,7 +3,7 @@
 //! In reading order: [`wire`] is what a frame is, [`rpc`] what two nodes say to each other, both as state machines
 //! without IO; [`peer`] is one of them in a [`room`], where [`verify`], [`chain`] and [`mempool`] decide what is kept in
 //! [`repo`], [`gossip`] tells the others, and [`upload`] whoever asks. [`rooms`] is the list. Sockets are in
-//! [`websocket`], [`tcp`] and [`follow`]; [`socket`] is what they have in common. [`file`](mod@file) is a room on a
+//! [`websocket`], [`tcp`], [`follow`] and `swarm`; [`socket`] is what they have in common. [`file`](mod@file) is a room on a
 //! thumb drive.
 
 pub mod chain;
@@ -18,6 +18,8 @@ pub mod room;
 pub mod rooms;
 pub mod rpc;
 pub mod socket;
+#[cfg(feature = "hyperswarm")]
+pub mod swarm;
 pub mod tcp;
 pub mod upload;
 pub mod verify;
