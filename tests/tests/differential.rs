@@ -34,7 +34,7 @@ async fn every_path_gives_the_same_answer() {
         None => (0..if is_long() { 200 } else { 3 }).map(|_| rand::random()).collect(),
     };
     for seed in seeds {
-        println!("PICORELAY_TEST_SEED={seed}");
+        eprintln!("PICORELAY_TEST_SEED={seed}");
         Story::new(seed).run().await;
     }
 }
