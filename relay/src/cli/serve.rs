@@ -20,6 +20,7 @@ const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
 /// Serves until it is told to stop.
 pub(super) async fn run(config: Config) -> Outcome {
+    let stopped = signals()?;
     let keys = keys::load_or_create(&config.server.data)?;
     let listener = TcpListener::bind(config.server.listen)
         .await
@@ -61,7 +62,7 @@ pub(super) async fn run(config: Config) -> Outcome {
     });
     let serving = tokio::spawn(serving.into_future());
 
-    wait_for_signal().await?;
+    stopped.await;
     tracing::info!("stopping");
     stop.cancel();
     // Connections answer what they have read, within their patience; the rest is for stuck ones.
@@ -81,17 +82,23 @@ pub(super) async fn run(config: Config) -> Outcome {
     Ok(())
 }
 
-/// SIGTERM, or Ctrl-C.
-async fn wait_for_signal() -> std::io::Result<()> {
+/// Resolves at SIGTERM or Ctrl-C. They are heard from the call on, not from the first poll: who has read that the relay
+/// is ready may stop it at once.
+fn signals() -> std::io::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            _ = terminate.recv() => Ok(()),
-            done = tokio::signal::ctrl_c() => done,
-        }
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        Ok(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        })
     }
     #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
+    Ok(async {
+        let _ = tokio::signal::ctrl_c().await;
+    })
 }

@@ -113,7 +113,7 @@ pub struct Storage {
     pub slice_bytes_max: usize,
     /// Entries looked at after which a scan lets others go first.
     pub slice_examined_max: usize,
-    /// Events that may wait for the writer.
+    /// Batches that may wait for the writer.
     pub writer_queue_max: usize,
     /// Events in one transaction.
     pub writer_batch_max: usize,
@@ -127,8 +127,6 @@ pub struct Storage {
     pub newest_events_max: usize,
     /// Seconds between two looks for expired events (NIP-40).
     pub sweep_seconds: u64,
-    /// Store the bodies of events compressed (zstd). Halves the disk, costs a little CPU. Applies to new events.
-    pub compression: bool,
     /// Ids of recent events that are remembered, so that duplicates cost no signature check.
     pub recent_ids_max: usize,
 }
@@ -173,7 +171,7 @@ pub struct Limits {
     pub queries_at_once_max: usize,
     /// Events of one connection that wait for their OK; more are not read from the socket until some are answered.
     pub events_in_flight_max: usize,
-    /// Events of all connections that wait for a signature check.
+    /// Batches of events that may wait for each of the threads that check signatures.
     pub verify_queue_max: usize,
     /// Bytes that wait to be sent to one client. One who is slower than its live events is closed.
     pub outbox_bytes_max: usize,
@@ -273,7 +271,6 @@ impl Default for Storage {
             row_cache_mb: 48,
             newest_events_max: 200_000,
             sweep_seconds: 30,
-            compression: false,
             recent_ids_max: 100_000,
         }
     }
