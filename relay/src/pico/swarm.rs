@@ -6,12 +6,12 @@
 //! What the crate peeroxide 1.7 does not do is made up for here:
 //!
 //! - It never forgets whom it was connected to: who has gone cannot come back by the same key. So when somebody is gone, a
-//!   new [`swarm`](membership) takes the place of the old one, which keeps the connections it has.
+//!   new `swarm` takes the place of the old one, which keeps the connections it has.
 //! - A node is dialled by way of several others, and each of these calls is taken for one of its own, of which all but the
 //!   first fail. That is the caller's loss, and for a minute the caller cannot be dialled either. So a room has two swarms:
 //!   one that is found, and one that finds.
 //! - It looks for others every ten minutes only.
-//! - It reads without limit: see [`carrier`].
+//! - It reads without limit: see `carrier.rs`.
 
 mod carrier;
 mod membership;
