@@ -43,6 +43,7 @@ pub(super) async fn run(config: Config) -> Outcome {
     let tcp =
         tcp::listen(&app).await.map_err(|error| format!("pico.tcp_listen {}: {error}", app.rooms.config.tcp_listen))?;
     let tcp = tcp.map(|address| format!(", pico by TCP on {address}")).unwrap_or_default();
+    app.rooms.open_engines();
     follow::follow_all(&app.rooms);
     #[cfg(feature = "hyperswarm")]
     crate::pico::swarm::join_all(&app.rooms);

@@ -1,6 +1,7 @@
 //! A room: its peers, its blocks, and the one task through which every block enters.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -11,6 +12,9 @@ use super::mempool::{self, Mempool, Offered};
 use super::repo::{Bounds, Repo, RoomName};
 use super::rpc::NodeId;
 use super::verify::{Checker, Recent};
+use crate::clock;
+use crate::engine::Decision;
+use crate::engine::host::{Done, EngineHandle};
 use crate::http::metrics::{PICO_BLOCKS, PICO_REFUSED};
 
 /// Feeds that wait for a room's task. Each peer has at most one there.
@@ -50,6 +54,8 @@ struct Inner {
     hub: Hub,
     common: Common,
     recent: Arc<Recent>,
+    /// Asks the slices of the room, if it has any.
+    engine: Option<EngineHandle>,
 }
 
 struct Offer {
@@ -68,7 +74,12 @@ pub struct Verdict {
 
 impl Room {
     /// A room, and the task that must run for it.
-    pub fn new(name: RoomName, node_id: NodeId, common: Common) -> (Arc<Self>, impl Future<Output = ()> + Send) {
+    pub fn new(
+        name: RoomName,
+        node_id: NodeId,
+        common: Common,
+        engine: Option<EngineHandle>,
+    ) -> (Arc<Self>, impl Future<Output = ()> + Send) {
         let (offers, queue) = mpsc::channel(OFFERS_MAX);
         let inner = Arc::new(Inner {
             name,
@@ -76,6 +87,7 @@ impl Room {
             hub: Hub::new(common.peers_max),
             recent: Arc::new(Recent::new(common.recent_ids_max)),
             common,
+            engine,
         });
         let task = run(Arc::clone(&inner), queue);
         (Arc::new(Self { inner, offers }), task)
@@ -131,7 +143,13 @@ impl Room {
 async fn run(inner: Arc<Inner>, mut queue: mpsc::Receiver<Offer>) {
     let mut mempool = Mempool::new(inner.common.mempool);
     let mut offers = Vec::new();
-    while queue.recv_many(&mut offers, OFFERS_BATCH).await > 0 {
+    // What was due while nobody was there is done first.
+    let mut wait = Duration::ZERO;
+    loop {
+        tokio::select! {
+            count = queue.recv_many(&mut offers, OFFERS_BATCH) => if count == 0 { break },
+            () = tokio::time::sleep(wait), if inner.engine.is_some() => wait = inner.tick(&mut mempool).await,
+        }
         let mut blocks = Vec::new();
         let mut waiting = Vec::new();
         for offer in offers.drain(..) {
@@ -150,47 +168,100 @@ async fn run(inner: Arc<Inner>, mut queue: mpsc::Receiver<Offer>) {
     }
 }
 
+/// The longest and the shortest time between two looks at what is due.
+const TICKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(60));
+
 impl Inner {
+    /// Lets the engine do what is due, and says how long it has nothing to do.
+    async fn tick(&self, mempool: &mut Mempool) -> Duration {
+        let Some(engine) = &self.engine else { return TICKS.1 };
+        let Some(done) = engine.tick(clock::now_ms()).await else { return TICKS.1 };
+        if done.evicted > 0 {
+            self.recent.clear();
+        }
+        let retried: Vec<Offered> =
+            done.retried.iter().map(|block| Offered { block: block.clone(), brought_by: Default::default() }).collect();
+        let mut next_due = done.next_due;
+        if !retried.is_empty() {
+            let decisions = vec![Decision::Merged(super::repo::Merged::New); retried.len()];
+            let next = self.settled(mempool, retried, &decisions);
+            self.merge(mempool, next).await;
+            // What those changed may be due earlier.
+            next_due = Some(clock::now_ms());
+        }
+        let due = next_due.map_or(Duration::MAX, |due| {
+            Duration::from_millis(u64::try_from(due.saturating_sub(clock::now_ms())).unwrap_or(0))
+        });
+        due.clamp(TICKS.0, TICKS.1)
+    }
+
+    /// Asks the slices, or only the store if there are none. None if neither could answer.
+    async fn decide(&self, blocks: &[Offered]) -> Option<Vec<Decision>> {
+        let to_store = blocks.iter().map(|offered| offered.block.clone()).collect();
+        let discarded;
+        let decisions = match &self.engine {
+            Some(engine) => {
+                let Done { decisions, evicted, .. } = engine.dispatch(to_store, clock::now_ms()).await?;
+                discarded = evicted;
+                decisions?
+            }
+            None => match self.common.repo.merge(&self.name, &self.common.bounds, to_store).await {
+                Ok(merging) => {
+                    discarded = merging.discarded.len();
+                    merging.merged.into_iter().map(Decision::Merged).collect()
+                }
+                Err(error) => {
+                    tracing::error!(%error, room = %self.name, "blocks could not be stored");
+                    return None;
+                }
+            },
+        };
+        if discarded > 0 {
+            tracing::debug!(room = %self.name, chains = discarded, "discarded to make room, or expired");
+            self.recent.clear();
+        }
+        Some(decisions)
+    }
+
     /// Stores blocks, then those that waited for them, and so on; gives what became of each of the first.
     async fn merge(&self, mempool: &mut Mempool, mut blocks: Vec<Offered>) -> Vec<Verdict> {
         let mut first = None;
         while !blocks.is_empty() {
-            let to_store = blocks.iter().map(|offered| offered.block.clone()).collect();
-            let merging = match self.common.repo.merge(&self.name, &self.common.bounds, to_store).await {
-                Ok(merging) => merging,
-                Err(error) => {
-                    tracing::error!(%error, room = %self.name, "blocks could not be stored");
-                    metrics::counter!(PICO_BLOCKS, "outcome" => "failed").increment(blocks.len() as u64);
-                    return first.unwrap_or_else(|| vec![Verdict { refused: true, orphans: 0 }; blocks.len()]);
-                }
+            let Some(decisions) = self.decide(&blocks).await else {
+                metrics::counter!(PICO_BLOCKS, "outcome" => "failed").increment(blocks.len() as u64);
+                return first.unwrap_or_else(|| vec![Verdict { refused: true, orphans: 0 }; blocks.len()]);
             };
-            first.get_or_insert_with(|| merging.merged.iter().map(|merged| verdict(*merged)).collect());
-            if !merging.discarded.is_empty() {
-                tracing::debug!(room = %self.name, chains = merging.discarded.len(), "discarded to make room");
-                self.recent.clear();
-            }
-            let stored = blocks.iter().zip(&merging.merged).filter(|(_, merged)| is_stored(**merged));
-            self.recent.add(stored.map(|(offered, _)| offered.block.id()));
-            let settled = settle(mempool, blocks, &merging.merged);
-            for (outcome, count) in settled.counts {
-                metrics::counter!(PICO_BLOCKS, "outcome" => outcome).increment(count);
-            }
-            self.hub.tell(&settled.new, self.common.feed_bytes_max);
-            blocks = settled.next;
+            first.get_or_insert_with(|| decisions.iter().map(verdict).collect());
+            blocks = self.settled(mempool, blocks, &decisions);
         }
         first.unwrap_or_default()
     }
+
+    /// Remembers what is stored, tells the others of what is new, and gives the blocks that waited for that.
+    fn settled(&self, mempool: &mut Mempool, blocks: Vec<Offered>, decisions: &[Decision]) -> Vec<Offered> {
+        let stored = blocks.iter().zip(decisions).filter(|(_, decision)| is_stored(decision));
+        self.recent.add(stored.map(|(offered, _)| offered.block.id()));
+        let settled = settle(mempool, blocks, decisions);
+        for (outcome, count) in settled.counts {
+            metrics::counter!(PICO_BLOCKS, "outcome" => outcome).increment(count);
+        }
+        self.hub.tell(&settled.new, self.common.feed_bytes_max);
+        settled.next
+    }
 }
 
-fn is_stored(merged: super::repo::Merged) -> bool {
-    matches!(merged, super::repo::Merged::New | super::repo::Merged::Known)
-}
-
-fn verdict(merged: super::repo::Merged) -> Verdict {
+fn is_stored(decision: &Decision) -> bool {
     use super::repo::Merged;
-    match merged {
-        Merged::New | Merged::Known => Verdict::default(),
-        Merged::Orphan => Verdict { refused: false, orphans: 1 },
-        Merged::Fork | Merged::SecondGenesis | Merged::OverQuota(_) => Verdict { refused: true, orphans: 0 },
+    matches!(decision, Decision::Merged(Merged::New | Merged::Known))
+}
+
+fn verdict(decision: &Decision) -> Verdict {
+    use super::repo::Merged;
+    match decision {
+        Decision::Merged(Merged::New | Merged::Known) | Decision::Postponed(_) => Verdict::default(),
+        Decision::Merged(Merged::Orphan) => Verdict { refused: false, orphans: 1 },
+        Decision::Merged(Merged::Fork | Merged::SecondGenesis | Merged::OverQuota(_))
+        | Decision::Rejected(_)
+        | Decision::Evicted => Verdict { refused: true, orphans: 0 },
     }
 }

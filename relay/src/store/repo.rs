@@ -11,6 +11,7 @@ use std::sync::Arc;
 use picofeed::{Block, Feed, Format, Id, Key};
 
 use super::StoreError;
+use super::state::{Dispatch, Dispatched};
 
 /// Blocks in one chain; none can be appended after that.
 pub const CHAIN_BLOCKS_MAX: u64 = 1 << 24;
@@ -149,11 +150,20 @@ pub enum Change {
         /// The block that becomes the head. None: everything goes.
         stop_at: Option<Id>,
     },
+    /// Adds blocks and what slices compute of them, answered with [`Changed::Dispatched`].
+    Dispatch(Box<Dispatch>),
+    /// Puts the shadow of a room's state in its place, or leaves no state if there is no shadow. Blocks that it has in
+    /// its index but that are gone are forgotten. Answered with [`Changed::Adopted`].
+    Adopt(RoomName),
 }
 
 /// The answer to a [`Change`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Changed {
+    /// To a dispatch.
+    Dispatched(Dispatched),
+    /// To the adoption of a shadow.
+    Adopted,
     /// To a merge.
     Merged(Merging),
     /// To a rollback.
@@ -351,6 +361,14 @@ impl Change {
                 blocks.iter().map(|block| 1 + block.bytes().len() / WEIGHT_BYTES).sum::<usize>().max(1)
             }
             Self::Rollback { .. } => 1,
+            Self::Dispatch(dispatch) => {
+                let weight = |step: &super::state::Step| {
+                    step.block.as_ref().map_or(0, |block| 1 + block.bytes().len() / WEIGHT_BYTES) + step.edits.len()
+                };
+                dispatch.steps.iter().map(weight).sum::<usize>().max(1)
+            }
+            // As much as there is state: whoever asks for it is alone.
+            Self::Adopt(_) => 1,
         }
     }
 }

@@ -141,6 +141,8 @@ pub enum Verdict {
     Accept(Effects),
     /// No opinion: not mine. (`true` of a filter.)
     Pass,
+    /// No opinion, but if another slice accepts it, this is to change.
+    Watch(Effects),
     /// It is against the rules. Of several slices that see everything, another may accept it all the same.
     Reject(String),
     /// Against the rules, whoever accepts it.
@@ -328,6 +330,28 @@ pub enum FaultKind {
 impl From<Unavailable> for Fault {
     fn from(why: Unavailable) -> Self {
         Self { kind: FaultKind::Unavailable, message: why.to_string() }
+    }
+}
+
+mod archive;
+mod rate;
+mod tasks;
+
+pub use self::archive::Archive;
+pub use self::rate::{Pace, Rate};
+pub use self::tasks::Tasks;
+
+/// The slices that come with the relay, by the names under which `slices` of a room has them. Each is a file beside this
+/// one, and small, to be read by those who write their own.
+pub const NATIVE: &[&str] = &["archive", "rate", "tasks"];
+
+/// A slice that comes with the relay.
+pub fn native(name: &str, rate: Pace) -> Option<Box<dyn Slice>> {
+    match name {
+        "archive" => Some(Box::new(Archive)),
+        "rate" => Some(Box::new(Rate::new(rate))),
+        "tasks" => Some(Box::new(Tasks)),
+        _ => None,
     }
 }
 
