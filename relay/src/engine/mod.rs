@@ -14,6 +14,8 @@ mod layers;
 pub mod offline;
 mod quota;
 pub mod slice;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
