@@ -17,6 +17,7 @@ use crate::engine::slice::Loader;
 use crate::guard::Viewer;
 use crate::http::client_addr;
 use crate::http::metrics::{CONNECTIONS, CONNECTIONS_TOTAL};
+use crate::http::state::Watchers;
 use crate::ingest::{AfterCommit, Ingest, Path, RecentIds, Saves, VerifyThreads};
 use crate::pico::repo::Repo;
 use crate::pico::rooms::Rooms;
@@ -148,6 +149,8 @@ pub struct App {
     pub repo: Repo,
     /// Pico rooms, and the tasks that belong to them.
     pub rooms: Arc<Rooms>,
+    /// Those who watch the states of slices.
+    pub watchers: Arc<Watchers>,
     /// Events out, live.
     pub subscriptions: Subscriptions,
     /// Open negentropy sessions.
@@ -174,6 +177,7 @@ impl App {
         let stop = CancellationToken::new();
         let app = Self {
             rooms: Arc::new(Rooms::new(&config.pico, repo.clone(), engines, stop.clone())),
+            watchers: Watchers::new(config.engine.watchers_max),
             public_url: config.server.url(listening),
             listening,
             urls: relay_urls(&config, listening),
@@ -238,7 +242,7 @@ impl Threads {
 }
 
 /// What makes slices of files.
-fn loader(_config: &Config) -> Arc<dyn Loader> {
+pub fn loader(_config: &Config) -> Arc<dyn Loader> {
     Arc::new(NoScripts)
 }
 

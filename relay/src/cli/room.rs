@@ -9,7 +9,9 @@ use picofeed::{Block, Feed, Format, Limits};
 
 use super::{Outcome, say};
 use crate::app::{Core, relay_urls};
+use crate::clock;
 use crate::config::Config;
+use crate::engine::Decision;
 use crate::pico::chain;
 use crate::pico::file::{FEED_BYTES_MAX, Feeds, MAGIC, write_feed};
 use crate::pico::repo::{Merged, Part, RepoError, RoomName, Run};
@@ -105,9 +107,38 @@ impl Import<'_> {
         if blocks.is_empty() {
             return Ok(());
         }
-        let bounds = rooms::bounds(&self.config.pico);
-        let merging: Result<_, RepoError> = self.runtime.block_on(self.core.repo.merge(&self.room, &bounds, blocks));
-        for merged in merging?.merged {
+        let decisions = match self.core.engines.of(&self.room) {
+            Some(engine) => {
+                let done = self.runtime.block_on(engine.dispatch(blocks, clock::now_ms()));
+                done.and_then(|done| done.decisions).ok_or("the slices of the room could not be asked")?
+            }
+            None => {
+                let bounds = rooms::bounds(&self.config.pico);
+                let merging: Result<_, RepoError> =
+                    self.runtime.block_on(self.core.repo.merge(&self.room, &bounds, blocks));
+                merging?.merged.into_iter().map(Decision::Merged).collect()
+            }
+        };
+        for decision in decisions {
+            let merged = match decision {
+                Decision::Merged(merged) => merged,
+                Decision::Rejected(why) if why.slice.is_empty() => {
+                    *self.tally.entry("rejected: no slice of the room accepts it".into()).or_default() += 1;
+                    continue;
+                }
+                Decision::Rejected(why) => {
+                    *self.tally.entry(format!("rejected by {}", why.slice)).or_default() += 1;
+                    continue;
+                }
+                Decision::Postponed(_) => {
+                    *self.tally.entry("postponed by a slice".into()).or_default() += 1;
+                    continue;
+                }
+                Decision::Evicted => {
+                    *self.tally.entry("evicted: its chain has expired".into()).or_default() += 1;
+                    continue;
+                }
+            };
             let why = match merged {
                 Merged::New => "new".to_owned(),
                 Merged::Known => "known: already there".to_owned(),

@@ -69,7 +69,11 @@ impl Rules {
     }
 
     /// Makes the slices.
-    fn load(&self, room: &RoomName, pace: Pace, loader: &dyn Loader) -> Result<Vec<Box<dyn Slice>>, LoadError> {
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be loaded, names are not unique, or there is nothing to load.
+    pub fn load(&self, room: &RoomName, pace: Pace, loader: &dyn Loader) -> Result<Vec<Box<dyn Slice>>, LoadError> {
         let wrong = |file: String, message: &str| LoadError { file, message: message.into() };
         let native = self.listed.iter().filter_map(|name| slice::native(name.to_str()?, pace));
         let mut slices: Vec<Box<dyn Slice>> = native.collect();

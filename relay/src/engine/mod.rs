@@ -13,9 +13,11 @@ pub mod host;
 mod layers;
 pub mod offline;
 mod quota;
+pub mod replay;
 pub mod slice;
 #[cfg(test)]
 mod tests;
+pub mod watch;
 
 use std::sync::Arc;
 

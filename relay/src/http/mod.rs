@@ -6,3 +6,4 @@ pub mod landing;
 pub mod metrics;
 pub mod nip11;
 pub mod router;
+pub mod state;

@@ -176,13 +176,11 @@ impl Asked {
                 Some(Err(response)) => return response,
                 None => return stopping(),
             },
-            None => {
-                match self.objects(self.params.after.clone(), self.params.limit.unwrap_or(usize::MAX)).await {
-                    Some(Ok(found)) => found,
-                    Some(Err(response)) => return response,
-                    None => return stopping(),
-                }
-            }
+            None => match self.objects(self.params.after.clone(), self.params.limit.unwrap_or(usize::MAX)).await {
+                Some(Ok(found)) => found,
+                Some(Err(response)) => return response,
+                None => return stopping(),
+            },
         };
         let mut response = (headers, CORS_HEADERS, json + "\n").into_response();
         if let Some(last) = more {
@@ -248,7 +246,8 @@ impl Stream {
             match &self.next {
                 Next::End => return None,
                 Next::One => {
-                    let id = if self.asked.is_single() { "" } else { self.asked.params.id.as_deref().unwrap_or_default() };
+                    let id =
+                        if self.asked.is_single() { "" } else { self.asked.params.id.as_deref().unwrap_or_default() };
                     let value = self.asked.object(id).await?.ok()?;
                     self.next = Next::Changes;
                     return Some(message(&value.unwrap_or_else(|| self.none())));

@@ -139,6 +139,11 @@ impl Rooms {
         }
     }
 
+    /// The engines of all rooms that have slices.
+    pub fn engines(&self) -> &Engines {
+        &self.engines
+    }
+
     /// The engine of a room, if it has slices.
     pub fn engine(&self, name: &RoomName) -> Option<&EngineHandle> {
         self.engines.of(name)

@@ -152,9 +152,14 @@ pub enum Change {
     },
     /// Adds blocks and what slices compute of them, answered with [`Changed::Dispatched`].
     Dispatch(Box<Dispatch>),
-    /// Puts the shadow of a room's state in its place, or leaves no state if there is no shadow. Blocks that it has in
-    /// its index but that are gone are forgotten. Answered with [`Changed::Adopted`].
-    Adopt(RoomName),
+    /// Puts the shadow of a room's state in its place, or removes the shadow. What is postponed, and what is remembered as
+    /// evicted, stays as it is. Without a shadow nothing happens. Answered with [`Changed::Shadow`].
+    Shadow {
+        /// Which room.
+        room: RoomName,
+        /// Whether the shadow takes the place of the state.
+        adopt: bool,
+    },
 }
 
 /// The answer to a [`Change`].
@@ -162,8 +167,8 @@ pub enum Change {
 pub enum Changed {
     /// To a dispatch.
     Dispatched(Dispatched),
-    /// To the adoption of a shadow.
-    Adopted,
+    /// To the end of a shadow.
+    Shadow,
     /// To a merge.
     Merged(Merging),
     /// To a rollback.
@@ -368,7 +373,7 @@ impl Change {
                 dispatch.steps.iter().map(weight).sum::<usize>().max(1)
             }
             // As much as there is state: whoever asks for it is alone.
-            Self::Adopt(_) => 1,
+            Self::Shadow { .. } => 1,
         }
     }
 }

@@ -33,14 +33,14 @@ pub(super) struct Line {
 impl Rooms {
     pub(super) fn change(&mut self, change: &Change) -> Changed {
         let name = match change {
-            Change::Merge { room, .. } | Change::Rollback { room, .. } | Change::Adopt(room) => room,
+            Change::Merge { room, .. } | Change::Rollback { room, .. } | Change::Shadow { room, .. } => room,
             Change::Dispatch(dispatch) => &dispatch.scope.room,
         };
         let changed = match change {
             Change::Dispatch(dispatch) => Changed::Dispatched(self.dispatch(dispatch)),
-            Change::Adopt(room) => {
-                self.adopt(room);
-                Changed::Adopted
+            Change::Shadow { room, adopt } => {
+                self.end_shadow(room, *adopt);
+                Changed::Shadow
             }
             Change::Merge { room, bounds, blocks } => Changed::Merged(self.merge(room, bounds, blocks)),
             Change::Rollback { room, chain, stop_at } => {

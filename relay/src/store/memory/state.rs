@@ -176,15 +176,14 @@ impl Rooms {
         self.1 = states;
     }
 
-    pub(super) fn adopt(&mut self, room: &RoomName) {
+    pub(super) fn end_shadow(&mut self, room: &RoomName, adopt: bool) {
         let live = Scope::from(room.clone());
-        let old = self.1.scopes.remove(&live);
-        let new = self.1.scopes.remove(&Scope { shadow: true, ..live.clone() });
-        if let Some(mut new) = new {
-            if let Some(old) = old {
-                (new.postponed, new.remembered, new.step) = (old.postponed, old.remembered, old.step);
+        let shadow = self.1.scopes.remove(&Scope { shadow: true, ..live.clone() });
+        if let Some(mut shadow) = shadow.filter(|_| adopt) {
+            if let Some(old) = self.1.scopes.remove(&live) {
+                (shadow.postponed, shadow.remembered, shadow.step) = (old.postponed, old.remembered, old.step);
             }
-            self.1.scopes.insert(live, new);
+            self.1.scopes.insert(live, shadow);
         }
     }
 }

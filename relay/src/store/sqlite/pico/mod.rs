@@ -39,9 +39,9 @@ pub(super) fn change(db: &Connection, totals: &mut Totals, change: &Change) -> R
             Ok(Changed::RolledBack(remove::rollback(db, totals, room, chain, stop_at.as_ref())?))
         }
         Change::Dispatch(dispatch) => Ok(Changed::Dispatched(state::dispatch(db, totals, dispatch)?)),
-        Change::Adopt(room) => {
-            state::adopt(db, room)?;
-            Ok(Changed::Adopted)
+        Change::Shadow { room, adopt } => {
+            state::end_shadow(db, room, *adopt)?;
+            Ok(Changed::Shadow)
         }
     }
 }

@@ -83,35 +83,31 @@ pub(super) fn read(db: &Connection, scope: &Scope) -> Result<Option<(i64, Standi
     Ok(found)
 }
 
-/// Puts the shadow in the place of the state.
-pub(super) fn adopt(db: &Connection, room: &RoomName) -> Result<(), StoreError> {
+/// Puts the shadow in the place of the state, or removes it.
+pub(super) fn end_shadow(db: &Connection, room: &RoomName, adopt: bool) -> Result<(), StoreError> {
     let live = Scope::from(room.clone());
-    let shadow = Scope { shadow: true, ..live.clone() };
-    let (old, new) = (read(db, &live)?, read(db, &shadow)?);
-    if let Some((old, standing)) = old {
-        db.execute("DELETE FROM pico_reference WHERE object = -?1", [old])?;
-        db.execute(
-            "DELETE FROM pico_reference WHERE object IN (SELECT object FROM pico_object WHERE state = ?1)",
-            [old],
-        )?;
-        for table in ["pico_object", "pico_index", "pico_mark", "pico_state"] {
-            db.execute(&format!("DELETE FROM {table} WHERE state = ?1"), [old])?;
-        }
-        if let Some((new, _)) = new {
-            // What is remembered is not computed anew, and the numbers of blocks go on.
-            for table in ["pico_postponed", "pico_evicted"] {
-                db.execute(&format!("DELETE FROM {table} WHERE state = ?1"), [new])?;
-                db.execute(&format!("UPDATE {table} SET state = ?2 WHERE state = ?1"), [old, new])?;
-            }
-            db.execute("UPDATE pico_state SET step = ?2 WHERE state = ?1", [new, standing.step.cast_signed()])?;
-        } else {
-            for table in ["pico_postponed", "pico_evicted"] {
-                db.execute(&format!("DELETE FROM {table} WHERE state = ?1"), [old])?;
-            }
-        }
+    let Some((new, _)) = read(db, &Scope { shadow: true, ..live.clone() })? else { return Ok(()) };
+    if !adopt {
+        return remove_state(db, new);
     }
-    if let Some((new, _)) = new {
-        db.execute("UPDATE pico_state SET name = ?2 WHERE state = ?1", params![new, name(&live)])?;
+    if let Some((old, standing)) = read(db, &live)? {
+        for table in ["pico_postponed", "pico_evicted"] {
+            db.execute(&format!("DELETE FROM {table} WHERE state = ?1"), [new])?;
+            db.execute(&format!("UPDATE {table} SET state = ?2 WHERE state = ?1"), [old, new])?;
+        }
+        db.execute("UPDATE pico_state SET step = ?2 WHERE state = ?1", [new, standing.step.cast_signed()])?;
+        remove_state(db, old)?;
+    }
+    db.execute("UPDATE pico_state SET name = ?2 WHERE state = ?1", params![new, name(&live)])?;
+    Ok(())
+}
+
+fn remove_state(db: &Connection, state: i64) -> Result<(), StoreError> {
+    db.execute("DELETE FROM pico_reference WHERE object = -?1", [state])?;
+    let objects = "DELETE FROM pico_reference WHERE object IN (SELECT object FROM pico_object WHERE state = ?1)";
+    db.execute(objects, [state])?;
+    for table in ["pico_object", "pico_index", "pico_mark", "pico_postponed", "pico_evicted", "pico_state"] {
+        db.execute(&format!("DELETE FROM {table} WHERE state = ?1"), [state])?;
     }
     Ok(())
 }
