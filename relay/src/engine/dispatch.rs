@@ -48,11 +48,8 @@ impl Engine {
     ///
     /// The store fails. Blocks of which it was not said may have been stored.
     pub fn dispatch(&mut self, blocks: &[Block], now: Millis, mode: Mode) -> Result<Outcome, EngineError> {
-        let evicted = self.gc(now)?;
         let candidates: Vec<Candidate<'_>> = blocks.iter().map(|block| Candidate { block, tries: None }).collect();
-        let mut outcome = self.run(&candidates, now, mode)?;
-        outcome.evicted.splice(..0, evicted);
-        Ok(outcome)
+        self.run(&candidates, now, mode)
     }
 
     /// Does what is due: sweeps, and asks about postponed blocks again. Gives the blocks that are stored now.
@@ -85,6 +82,7 @@ impl Engine {
         let mut outcome = Outcome::default();
         let mut last = None;
         while outcome.decisions.len() < candidates.len() && outcome.failure.is_none() {
+            outcome.evicted.extend(self.gc(now)?);
             let mut batch = Batch::default();
             for (candidate, decision) in candidates.iter().zip(&outcome.decisions) {
                 batch.note(candidate.block.id(), decision);
@@ -104,6 +102,9 @@ impl Engine {
                 batch.note(candidate.block.id(), &decision);
                 outcome.decisions.push(decision);
                 steps.extend(step.map(|step| (at, step)));
+                if steps.last().is_some_and(|(_, step)| is_due(step, now)) {
+                    break;
+                }
             }
             if steps.is_empty() {
                 continue;
@@ -262,6 +263,15 @@ impl Batch {
             refused => drop(self.fates.insert(id, refused.clone())),
         }
     }
+}
+
+/// Whether a step changes what is due at `now` already, and has to be swept before the next block.
+pub(super) fn is_due(step: &Step, now: Millis) -> bool {
+    step.edits.iter().any(|edit| match edit {
+        Edit::Put { stored, .. } => stored.expires.is_some_and(|expires| expires <= now),
+        Edit::Mark(mark) => mark.at <= now,
+        _ => false,
+    })
 }
 
 fn settle(block: &Block) -> Step {

@@ -10,6 +10,7 @@ use picofeed::{Block, Id};
 use tokio::sync::broadcast;
 
 use super::ask::Ruling;
+use super::dispatch::is_due;
 use super::slice::{Context, Millis};
 use super::{Engine, EngineError, Mode, Rejection, body};
 use crate::store::repo::{Chain, Change, Changed, Part, Run};
@@ -97,8 +98,10 @@ impl Engine {
                 replayed.rejected += 1;
                 continue;
             }
-            time = time.max(if stamp.step.is_some() { stamp.at } else { first });
-            if self.next_due.is_some_and(|due| due <= time) || steps.len() >= self.limits.batch_blocks_max.max(1) {
+            let at = time.max(if stamp.step.is_some() { stamp.at } else { first });
+            let full = steps.len() >= self.limits.batch_blocks_max.max(1);
+            if full || at > time || steps.last().is_some_and(|step| is_due(step, at)) {
+                time = at;
                 self.commit(std::mem::take(&mut steps), time)?;
                 for chain in self.gc(time)? {
                     ends.push((chain.genesis, None));

@@ -1,5 +1,7 @@
 //! Slices of both kinds on both backends.
 
+mod random;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -464,7 +466,7 @@ fn postponed_blocks_are_asked_about_again_also_after_a_restart() {
         let open = Fake::collection("p", |block, _| Ok(Verdict::Accept(put("all", payload(block)))));
         let mut room = on(&*backend, vec![patient(), open]);
         let late = feed(1, &[("x", 5)]);
-        let mut dispatch = |room: &mut Offline, now| room.dispatch(&late, now, Mode::Quiet).unwrap();
+        let dispatch = |room: &mut Offline, now| room.dispatch(&late, now, Mode::Quiet).unwrap();
         assert_eq!(dispatch(&mut room, 10).decisions, [Decision::Postponed(1010)]);
         assert_eq!(dispatch(&mut room, 20).decisions, [Decision::Postponed(1010)], "once");
         assert_eq!(objects(&mut room, "x"), []);

@@ -26,7 +26,6 @@ struct State {
     references: BTreeSet<(Option<(String, String)>, Id)>,
     index: BTreeMap<(String, Vec<u8>), Id>,
     marks: BTreeMap<u64, Mark>,
-    mark: u64,
     postponed: BTreeMap<Id, Postponed>,
     /// The oldest first.
     remembered: Vec<Id>,
@@ -109,8 +108,8 @@ impl Rooms {
                 }
             }
             Edit::Mark(mark) => {
-                state.mark += 1;
-                state.marks.insert(state.mark, mark.clone());
+                let number = state.marks.keys().next_back().map_or(1, |last| last + 1);
+                state.marks.insert(number, mark.clone());
             }
             Edit::Unmark(mark) => drop(state.marks.remove(mark)),
             Edit::Postpone(postponed) => drop(state.postponed.insert(postponed.block.id(), postponed.clone())),
