@@ -58,6 +58,12 @@ pub(super) struct Draft {
     timer: Option<(Key, Millis)>,
 }
 
+/// One call of a slice.
+type Call<'a, T> = dyn FnMut(&mut dyn Slice, &mut dyn View) -> Result<T, Fault> + 'a;
+
+/// When an object expires, or why its slice does not say.
+type Expiry = Result<Option<Millis>, Fault>;
+
 /// A slice's failure and its name, or whatever it did.
 type Tried<T> = Result<Result<T, Rejection>, EngineError>;
 
@@ -330,7 +336,7 @@ impl Engine {
         at: usize,
         depth: usize,
         known: &mut HashMap<Key, Option<Millis>>,
-        ask: &mut dyn FnMut(&mut dyn Slice, &mut dyn View) -> Result<T, Fault>,
+        ask: &mut Call<'_, T>,
     ) -> Result<Result<T, Fault>, EngineError> {
         loop {
             let Some(slice) = self.slices.get_mut(at) else {
@@ -360,7 +366,7 @@ impl Engine {
         key: &Key,
         depth: usize,
         known: &mut HashMap<Key, Option<Millis>>,
-    ) -> Result<Result<Option<Millis>, Fault>, EngineError> {
+    ) -> Result<Expiry, EngineError> {
         let Some(at) = self.slices.iter().position(|slice| slice.name() == key.0) else {
             let message = format!("cannot latch: there is no slice {}", key.0);
             return Ok(Err(Fault { kind: FaultKind::Result, message }));

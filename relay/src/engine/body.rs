@@ -10,7 +10,7 @@ pub(super) fn split(body: &[u8]) -> Option<Body<'_>> {
     let mut cbor = Decoder::new(body);
     let len = cbor.array().ok()?;
     let collection = cbor.str().ok()?;
-    let mut items = [&body[..0]; 2];
+    let mut items: [&[u8]; 2] = [&[]; 2];
     let mut seen = 1;
     loop {
         let more = match len {

@@ -312,12 +312,12 @@ impl Host {
         let loaded = self.rules.load(&self.room, self.pace, &*self.loader);
         match loaded {
             Ok(slices) => {
-                let info = |slice: &Box<dyn Slice>| SliceInfo {
+                let info = |slice: &dyn Slice| SliceInfo {
                     name: slice.name().to_owned(),
                     initial: slice.initial(),
                     show: slice.show(),
                 };
-                *self.slices.write() = slices.iter().map(info).collect();
+                *self.slices.write() = slices.iter().map(|slice| info(slice.as_ref())).collect();
                 let names: Vec<&str> = slices.iter().map(|slice| slice.name()).collect();
                 tracing::info!(room = %self.room, slices = names.join(", "), "the slices of the room are loaded");
                 let count = slices.len();

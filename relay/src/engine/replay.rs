@@ -19,6 +19,9 @@ use crate::store::state::{Edit, Scope, Stamp, Step};
 /// Objects that are compared at a time.
 const COMPARED: usize = 256;
 
+/// First block of a chain, and the one that becomes its head; none if it goes.
+type ChainEnd = (Id, Option<Id>);
+
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replayed {
@@ -83,11 +86,11 @@ impl Engine {
 
     /// Decides on every block of the room. Gives where chains end: before the first block that is not accepted, or
     /// nowhere if their time is over.
-    fn decide_all(&mut self, now: Millis) -> Result<(Replayed, Vec<(Id, Option<Id>)>), EngineError> {
+    fn decide_all(&mut self, now: Millis) -> Result<(Replayed, Vec<ChainEnd>), EngineError> {
         let stamps = self.store.reader.stamps(&self.scope.room)?;
         let first = stamps.iter().find(|stamp| stamp.step.is_some()).map_or(now, |stamp| stamp.at);
         let mut replayed = Replayed::default();
-        let mut ends: Vec<(Id, Option<Id>)> = Vec::new();
+        let mut ends: Vec<ChainEnd> = Vec::new();
         let mut over: HashSet<Id> = HashSet::new();
         let mut heads: HashMap<Id, (Chain, Block)> = HashMap::new();
         let mut steps = Vec::new();
@@ -183,7 +186,7 @@ impl Engine {
     }
 
     /// What is left to do in the new state: chains end where they were found to end.
-    fn unreferenced(&mut self, ends: Vec<(Id, Option<Id>)>) -> Result<Vec<Edit>, EngineError> {
+    fn unreferenced(&mut self, ends: Vec<ChainEnd>) -> Result<Vec<Edit>, EngineError> {
         let mut edits = Vec::new();
         for (chain, stop_at) in ends {
             if let Some(stop_at) = stop_at {

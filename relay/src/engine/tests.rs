@@ -17,27 +17,29 @@ use crate::store::state::Stored;
 use crate::store::{Backend, testing};
 use crate::vanish::RelayUrls;
 
+type Asked<T> = fn(&Context<'_>, &mut dyn View) -> Result<T, Fault>;
+
+/// What a slice says of the expiry of a value.
+type Expiry = fn(&[u8], &mut dyn View) -> Result<Option<Millis>, Fault>;
+
 /// A slice made of closures.
 struct Fake {
     name: &'static str,
     sees: Sees,
-    decide: fn(&Context<'_>, &mut dyn View) -> Result<Verdict, Fault>,
-    reduce: fn(&Context<'_>, &mut dyn View) -> Result<Effects, Fault>,
+    decide: Asked<Verdict>,
+    reduce: Asked<Effects>,
     trap: fn(&Signal, &mut dyn View) -> Result<Effects, Fault>,
-    expires: fn(&[u8], &mut dyn View) -> Result<Option<Millis>, Fault>,
+    expires: Expiry,
     sweep: fn(&Due<'_>, &mut dyn View) -> Result<Effects, Fault>,
     weight: fn(&ChainSummary) -> Option<f64>,
 }
 
 impl Fake {
-    fn collection(
-        name: &'static str,
-        decide: fn(&Context<'_>, &mut dyn View) -> Result<Verdict, Fault>,
-    ) -> Box<dyn Slice> {
+    fn collection(name: &'static str, decide: Asked<Verdict>) -> Box<dyn Slice> {
         Box::new(Self::new(name, Sees::Collection, decide))
     }
 
-    fn new(name: &'static str, sees: Sees, decide: fn(&Context<'_>, &mut dyn View) -> Result<Verdict, Fault>) -> Self {
+    fn new(name: &'static str, sees: Sees, decide: Asked<Verdict>) -> Self {
         Self {
             name,
             sees,
@@ -206,7 +208,7 @@ fn what_is_rejected_ends_a_feed_and_changes_nothing() {
 
 #[test]
 fn of_slices_that_see_everything_one_must_accept_and_none_may_veto() {
-    let all = |name, decide: fn(&Context<'_>, &mut dyn View) -> Result<Verdict, Fault>| -> Box<dyn Slice> {
+    let all = |name, decide: Asked<Verdict>| -> Box<dyn Slice> {
         Box::new(Fake {
             reduce: |_, view| {
                 let before = view.object("n", "")?.map_or(0, |object| number(&object.value));

@@ -1,6 +1,8 @@
 //! Random blocks at random times: both backends agree, a restart at any point changes nothing, and computing the state
 //! anew gives the same. `PICORELAY_ENGINE_SEED` tells one story again.
 
+#![allow(clippy::cast_possible_truncation, clippy::disallowed_methods, reason = "small numbers, and a seed")]
+
 use picofeed::Id;
 
 use super::*;
