@@ -79,7 +79,14 @@ impl Core {
         let (handle, writer) = WriterHandle::start(writer, Box::new(after), pace)?;
         let saves = Arc::new(Saves::default());
         let policies = policy::policies(config).into();
-        let path = Path { policies, writer: handle.clone(), broadcast, recent, saves: Arc::clone(&saves) };
+        let path = Path {
+            policies,
+            writer: handle.clone(),
+            broadcast,
+            recent,
+            saves: Arc::clone(&saves),
+            author_keys_max: limits.author_keys_max,
+        };
         let (ingest, verify) = Ingest::start(&path, cores, limits.verify_queue_max)?;
         let readers = if storage.readers == 0 { cores.min(4) } else { storage.readers };
         let slice = Slice {

@@ -19,7 +19,7 @@ use crate::event::{Class, Event, Id, PublicKey};
 use crate::policy::{Policy, Verdict};
 use crate::store::{Commits, Saved, Saving, Seq, StoreError, WriterHandle};
 use crate::subscription::{Broadcast, Subscriptions};
-use crate::verify::{self, Verified};
+use crate::verify::{self, Keys, Verified};
 
 /// Where events come from. Policies differ.
 #[derive(Clone, Debug)]
@@ -75,6 +75,8 @@ pub struct Path {
     pub recent: Arc<RecentIds>,
     /// Learns whether the writer can write.
     pub saves: Arc<Saves>,
+    /// Keys of authors that each thread remembers.
+    pub author_keys_max: usize,
 }
 
 /// Whether the last batch could be saved.
@@ -153,19 +155,20 @@ impl Job {
 
 impl Path {
     fn work(self, jobs: &Receiver<Job>) {
+        let mut keys = Keys::new(self.author_keys_max);
         while let Ok(job) = jobs.recv() {
-            self.take(job, clock::now());
+            self.take(job, &mut keys, clock::now());
         }
     }
 
-    fn take(&self, job: Job, now: Timestamp) {
+    fn take(&self, job: Job, keys: &mut Keys, now: Timestamp) {
         let Job { events, source, answers } = job;
         let mut outcomes = Vec::new();
         let mut to_save = Vec::with_capacity(events.len());
         let mut to_pass = Vec::new();
         for event in events {
             let id = event.id;
-            match self.admit(event, &source, now) {
+            match self.admit(event, &source, keys, now) {
                 Err(outcome) => outcomes.push((id, outcome)),
                 Ok(event) if event.class() == Class::Ephemeral => {
                     to_pass.push((event, None));
@@ -191,7 +194,7 @@ impl Path {
     }
 
     /// Duplicate, verify, policies: cheapest first.
-    fn admit(&self, event: Event, source: &Source, now: Timestamp) -> Result<Verified, Outcome> {
+    fn admit(&self, event: Event, source: &Source, keys: &mut Keys, now: Timestamp) -> Result<Verified, Outcome> {
         let refused = |error: verify::VerifyError| Outcome::Refused(format!("invalid: {error}").into());
         let event = verify::id(event).map_err(refused)?;
         if event.is_expired(now) {
@@ -200,7 +203,7 @@ impl Path {
         if self.recent.contains(event.id()) {
             return Err(Outcome::Saved(Saved::Duplicate));
         }
-        let event = event.signature().map_err(refused)?;
+        let event = event.signature(keys).map_err(refused)?;
         for policy in self.policies.iter() {
             if let Verdict::Reject(why) = policy.event(&event, source, now) {
                 return Err(Outcome::Refused(why));

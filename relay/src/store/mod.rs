@@ -127,7 +127,7 @@ pub trait Writer: Send {
     /// True when there is more.
     fn tend(&mut self) -> Result<bool, StoreError>;
 
-    /// The part of that which cannot wait for ever while batches keep coming. Called between two commits.
+    /// A little of that, since it cannot wait for ever while batches keep coming. Called between two commits.
     fn tend_under_load(&mut self) -> Result<(), StoreError>;
 
     /// The last number given out.

@@ -96,8 +96,8 @@ impl SqliteReader {
 
 /// Where rows are read: memory, else the snapshot.
 #[derive(Clone, Copy)]
-struct Rows<'a> {
-    db: &'a Connection,
+pub(super) struct Rows<'a> {
+    pub(super) db: &'a Connection,
     hot: &'a Hot,
     removals: u64,
 }
@@ -143,7 +143,10 @@ impl<'a> Merge<'a> {
                     newest.reverse();
                     (Source::List(newest), (down_to > span.low).then_some(down_to))
                 }
-                None => (plan::source(merge.db, rows.hot, hash, filter, span, stream.left, &mut merge.examined)?, None),
+                None => (
+                    plan::source(&rows, hash, filter, span, stream.left, scan.query.bodies, &mut merge.examined)?,
+                    None,
+                ),
             };
             merge.open.push(Open { number, source, look_ahead: LOOK_AHEAD, rest });
         }
@@ -207,8 +210,15 @@ impl<'a> Merge<'a> {
             {
                 let span = plan::span(filter, scan.after.as_ref());
                 let span = Span { high: span.high.min(high), ..span };
-                open.source =
-                    plan::source(self.db, self.rows.hot, self.hash, filter, span, stream.left, &mut self.examined)?;
+                open.source = plan::source(
+                    &self.rows,
+                    self.hash,
+                    filter,
+                    span,
+                    stream.left,
+                    scan.query.bodies,
+                    &mut self.examined,
+                )?;
                 pos = open.source.peek(self.db, &mut self.examined)?;
             }
             match pos {
@@ -289,6 +299,30 @@ impl Found {
 }
 
 impl Rows<'_> {
+    /// The position of the event with this id. `keep`: it will be read, so what is found goes into memory.
+    pub(super) fn find(&self, id: &Id, keep: bool) -> Result<Option<i64>, StoreError> {
+        if let Some(pos) = self.hot.find(id) {
+            return Ok(Some(pos));
+        }
+        if !keep {
+            return erase::find(self.db, id);
+        }
+        let mut same = self.db.prepare_cached(
+            "SELECT head, kind, expires_at, event.seq, json, event.pos
+             FROM event_id CROSS JOIN event ON event.pos = event_id.pos CROSS JOIN body ON body.seq = event.seq
+             WHERE event_id.id = ?1",
+        )?;
+        let mut rows = same.query([id.prefix()])?;
+        while let Some(row) = rows.next()? {
+            if row.get_ref(0)?.as_blob().is_ok_and(|head| head.starts_with(&id.0)) {
+                let pos = row.get(5)?;
+                self.hot.keep(pos, read(row, Body::Json(json_text(row.get_ref(4)?)?))?, self.removals);
+                return Ok(Some(pos));
+            }
+        }
+        Ok(None)
+    }
+
     /// The event at `pos`: where it stands in the order, and itself unless the query may not see it.
     fn load(&self, pos: i64, query: &Query) -> Result<Option<(After, Option<Found>)>, StoreError> {
         if let Some(row) = self.hot.row(pos) {
