@@ -74,6 +74,7 @@ impl Core {
         let pace = Pace {
             queue_max: storage.writer_queue_max,
             batch_max: storage.writer_batch_max,
+            wait: Duration::from_millis(storage.writer_wait_ms),
             sweep: Duration::from_secs(storage.sweep_seconds.max(1)),
         };
         let (handle, writer) = WriterHandle::start(writer, Box::new(after), pace)?;

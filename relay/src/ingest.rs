@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 use crate::clock::{self, Timestamp};
 use crate::event::{Class, Event, Id, PublicKey};
 use crate::policy::{Policy, Verdict};
-use crate::store::{Commits, Saved, Saving, Seq, StoreError, WriterHandle};
+use crate::store::{Coming, Commits, Saved, Saving, Seq, StoreError, WriterHandle};
 use crate::subscription::{Broadcast, Subscriptions};
 use crate::verify::{self, Keys, Verified};
 
@@ -57,6 +57,7 @@ struct Job {
 #[derive(Clone)]
 pub struct Ingest {
     lanes: Arc<[Sender<Job>]>,
+    coming: Coming,
 }
 
 /// The verifying threads, to wait for at the end.
@@ -104,15 +105,21 @@ impl Ingest {
             handles.push(thread.spawn(move || path.work(&jobs))?);
             lanes.push(lane);
         }
-        Ok((Self { lanes: lanes.into() }, VerifyThreads(handles)))
+        Ok((Self { lanes: lanes.into(), coming: path.writer.coming().clone() }, VerifyThreads(handles)))
     }
 
     /// Takes in events of one origin. `lane` tells origins apart: events of one lane stay in order. Waits politely while
     /// the queue is full.
     pub async fn submit(&self, lane: u64, events: Vec<Event>, source: Source, answers: Arc<dyn Answers>) {
+        let count = events.len();
         let mut job = Job { events, source, answers };
         loop {
-            match self.lane(lane).map(|lane| lane.try_send(job)) {
+            self.coming.add(count);
+            let sent = self.lane(lane).map(|lane| lane.try_send(job));
+            if !matches!(sent, Some(Ok(()))) {
+                self.coming.remove(count);
+            }
+            match sent {
                 Some(Err(TrySendError::Full(back))) => {
                     job = back;
                     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -125,9 +132,12 @@ impl Ingest {
 
     /// The same for threads that may wait.
     pub fn submit_blocking(&self, lane: u64, events: Vec<Event>, source: Source, answers: Arc<dyn Answers>) {
+        let count = events.len();
+        self.coming.add(count);
         if let Some(lane) = self.lane(lane)
             && let Err(refused) = lane.send(Job { events, source, answers })
         {
+            self.coming.remove(count);
             refused.into_inner().refuse("error: the relay is shutting down");
         }
     }
@@ -157,7 +167,9 @@ impl Path {
     fn work(self, jobs: &Receiver<Job>) {
         let mut keys = Keys::new(self.author_keys_max);
         while let Ok(job) = jobs.recv() {
+            let count = job.events.len();
             self.take(job, &mut keys, clock::now());
+            self.writer.coming().remove(count);
         }
     }
 

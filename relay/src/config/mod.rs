@@ -117,6 +117,9 @@ pub struct Storage {
     pub writer_queue_max: usize,
     /// Events in one transaction.
     pub writer_batch_max: usize,
+    /// Milliseconds that a transaction waits at most for events whose signatures are being checked. An event that comes
+    /// alone never waits.
+    pub writer_wait_ms: u64,
     /// The write-ahead log is copied into the database when it is larger, in MiB. The larger, the less is written in all
     /// under a steady load, and the longer the pause for it.
     pub log_mb_max: usize,
@@ -271,10 +274,11 @@ impl Default for Storage {
             slice_examined_max: 5_000,
             writer_queue_max: 20_000,
             writer_batch_max: 1_000,
+            writer_wait_ms: 10,
             log_mb_max: 128,
-            writer_cache_mb: 32,
+            writer_cache_mb: 24,
             reader_cache_mb: 8,
-            row_cache_mb: 48,
+            row_cache_mb: 32,
             newest_events_max: 200_000,
             sweep_seconds: 30,
             recent_ids_max: 100_000,

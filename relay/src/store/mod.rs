@@ -20,8 +20,8 @@ mod writer;
 use std::sync::Arc;
 
 pub use pool::{Readers, Stopped};
-pub use row::{Body, Row, StoredTags, stored_tags};
-pub use writer::{ChangeError, Commits, Pace, SavedAll, Saving, WriterHandle, WriterThread};
+pub use row::{Body, Row, StoredTags, TagSearch, stored_tags};
+pub use writer::{ChangeError, Coming, Commits, Pace, SavedAll, Saving, WriterHandle, WriterThread};
 
 use self::repo::{Change, Changed, RepoReader};
 use crate::clock::Timestamp;

@@ -12,7 +12,7 @@ use super::{Options, erase, plan, search};
 use crate::clock::Timestamp;
 use crate::event::{Id, PublicKey};
 use crate::filter::Filter;
-use crate::store::{After, Body, End, Query, Reader, Row, Scan, Slice, Step, StoreError, stored_tags};
+use crate::store::{After, Body, End, Query, Reader, Row, Scan, Slice, Step, StoreError, TagSearch, stored_tags};
 
 /// Once a limit is reached, how many more candidates are looked at to learn whether there is more (NIP-67).
 const LOOK_AHEAD: u8 = 16;
@@ -106,6 +106,7 @@ pub(super) struct Rows<'a> {
 struct Open {
     number: usize,
     source: Source,
+    tags: TagSearch,
     /// Candidates it may still look at after its limit.
     look_ahead: u8,
     /// Once the source is dry, the indexes are asked from here on.
@@ -148,7 +149,7 @@ impl<'a> Merge<'a> {
                     None,
                 ),
             };
-            merge.open.push(Open { number, source, look_ahead: LOOK_AHEAD, rest });
+            merge.open.push(Open { number, source, tags: TagSearch::of(filter), look_ahead: LOOK_AHEAD, rest });
         }
         Ok(merge)
     }
@@ -238,7 +239,7 @@ impl<'a> Merge<'a> {
         self.examined += 1;
         let mut give = false;
         let mut at = 0;
-        while let Some(Open { number, source, look_ahead, .. }) = self.open.get_mut(at) {
+        while let Some(Open { number, source, look_ahead, tags, .. }) = self.open.get_mut(at) {
             let number = *number;
             at += 1;
             if source.peek(self.db, &mut self.examined)? != Some(pos) {
@@ -248,7 +249,7 @@ impl<'a> Merge<'a> {
             let (Some(stream), Some(filter)) = (scan.streams.get_mut(number), scan.query.filters.get(number)) else {
                 continue;
             };
-            let matches = found.is_some_and(|found| found.matches(filter));
+            let matches = found.is_some_and(|found| found.matches(filter, tags));
             let over = match (matches, stream.left) {
                 (true, 0) => Some(End::More),
                 (true, _) => {
@@ -286,13 +287,13 @@ struct Found {
 }
 
 impl Found {
-    fn matches(&self, filter: &Filter) -> bool {
+    fn matches(&self, filter: &Filter, tags: &TagSearch) -> bool {
         let row = &self.row;
         filter.matches_head(&row.id, &row.pubkey, row.created_at, row.kind)
             && (filter.tags.is_empty()
                 || match &self.body {
                     Some(Body::Event(event)) => filter.matches_tags(|| event.tags.indexed()),
-                    Some(Body::Json(json)) => filter.matches_tags(|| stored_tags(json)),
+                    Some(Body::Json(json)) => tags.matches(filter, json),
                     None => false,
                 })
     }
@@ -419,12 +420,12 @@ fn find_words(
              ORDER BY score, seq DESC",
         )?;
     let mut ranked = find.query(params![words, i64::try_from(candidates_max).unwrap_or(i64::MAX)])?;
-    let before = rows.len();
+    let (before, tags) = (rows.len(), TagSearch::of(filter));
     while let Some(hit) = ranked.next()? {
         let seq: i64 = hit.get(0)?;
         let Some(pos) = place(db, seq)? else { continue };
         let Some((_, Some(found))) = source.load(pos, query)? else { continue };
-        if found.matches(filter) && rows.iter().all(|row| row.id != found.row.id) {
+        if found.matches(filter, &tags) && rows.iter().all(|row| row.id != found.row.id) {
             rows.push(found.row);
         }
         if rows.len() - before >= limit {
