@@ -80,12 +80,20 @@ impl Core {
         let pace = Pace {
             queue_max: storage.writer_queue_max,
             batch_max: storage.writer_batch_max,
+            wait: Duration::from_millis(storage.writer_wait_ms),
             sweep: Duration::from_secs(storage.sweep_seconds.max(1)),
         };
         let (handle, writer) = WriterHandle::start(writer, Box::new(after), pace)?;
         let saves = Arc::new(Saves::default());
         let policies = policy::policies(config).into();
-        let path = Path { policies, writer: handle.clone(), broadcast, recent, saves: Arc::clone(&saves) };
+        let path = Path {
+            policies,
+            writer: handle.clone(),
+            broadcast,
+            recent,
+            saves: Arc::clone(&saves),
+            author_keys_max: limits.author_keys_max,
+        };
         let (ingest, verify) = Ingest::start(&path, cores, limits.verify_queue_max)?;
         let readers = if storage.readers == 0 { cores.min(4) } else { storage.readers };
         let slice = Slice {
