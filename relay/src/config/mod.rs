@@ -55,7 +55,8 @@ pub struct Server {
     pub drain_seconds: u64,
     /// Answer `/metrics`.
     pub metrics: bool,
-    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or by module, such as `info,picorelay::store=debug`.
+    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or by module, such as `info,picorelay::store=debug`. The
+    /// peeroxide modules speak hyperswarm, and tell below `warn` whom they meet.
     pub log: String,
 }
 
@@ -236,7 +237,7 @@ impl Default for Server {
             trusted_proxies: Vec::new(),
             drain_seconds: 10,
             metrics: true,
-            log: "info".into(),
+            log: "info,peeroxide=warn,peeroxide_dht=warn".into(),
         }
     }
 }
