@@ -130,7 +130,9 @@ impl Node {
     }
 
     async fn ask(&mut self, to: u16, kind: u8, data: &[u8], ask: Ask) {
-        self.port += 1;
+        // From 65535 back to 1, where JavaScript nodes fail.
+        self.port = self.port.checked_add(1).unwrap_or(1);
+        assert!(!self.asks.contains_key(&self.port), "port {} is still open", self.port);
         self.asks.insert(self.port, ask);
         self.send(frame(to, Some(self.port), kind, data)).await;
     }
