@@ -43,7 +43,8 @@ pub async fn serve(listener: TcpListener, pages: Router, patience: Duration, sto
 
 async fn answer(stream: TcpStream, address: SocketAddr, pages: Router, patience: Duration, stop: CancellationToken) {
     let service = TowerToHyperService::new(Extension(ConnectInfo(address)).layer(pages));
-    let mut builder = Builder::new(TokioExecutor::new());
+    // Said beforehand: it would wait without limit for the bytes by which it tells versions apart.
+    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder.http1().timer(TokioTimer::new()).header_read_timeout(patience);
     let mut connection = std::pin::pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     tokio::select! {
