@@ -51,11 +51,14 @@ pub struct Server {
     /// Addresses or networks of reverse proxies whose `X-Forwarded-For` is believed, such as `127.0.0.1` or `10.0.0.0/8`.
     #[serde(deserialize_with = "load::networks")]
     pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// Seconds for which a connection waits for the head of a request, or for the next one.
+    pub request_seconds: u64,
     /// How long a stop waits for what is under way.
     pub drain_seconds: u64,
     /// Answer `/metrics`.
     pub metrics: bool,
-    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or by module, such as `info,picorelay::store=debug`.
+    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or by module, such as `info,picorelay::store=debug`. The
+    /// peeroxide modules speak hyperswarm, and tell below `warn` whom they meet.
     pub log: String,
 }
 
@@ -256,9 +259,10 @@ impl Default for Server {
             data: "./data".into(),
             public_url: String::new(),
             trusted_proxies: Vec::new(),
+            request_seconds: 20,
             drain_seconds: 10,
             metrics: true,
-            log: "info".into(),
+            log: "info,peeroxide=warn,peeroxide_dht=warn".into(),
         }
     }
 }
