@@ -1,10 +1,12 @@
 //! A room: its peers, its blocks, and the one task through which every block enters.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::chain::settle;
 use super::gossip::{Hub, PeerNumber};
@@ -15,6 +17,7 @@ use super::verify::{Checker, Recent};
 use crate::clock;
 use crate::engine::Decision;
 use crate::engine::host::{Done, EngineHandle};
+use crate::engine::slice::Millis;
 use crate::http::metrics::{PICO_BLOCKS, PICO_REFUSED};
 
 /// Offers that wait for a room's task. Each peer has at most one there.
@@ -56,6 +59,8 @@ struct Inner {
     recent: Arc<Recent>,
     /// Asks the slices of the room, if it has any.
     engine: Option<EngineHandle>,
+    /// When it has something to do.
+    next_due: AtomicI64,
 }
 
 /// Feeds of one peer.
@@ -98,6 +103,7 @@ impl Room {
             recent: Arc::new(Recent::new(common.recent_ids_max)),
             common,
             engine,
+            next_due: AtomicI64::new(0),
         });
         let task = run(Arc::clone(&inner), queue);
         (Arc::new(Self { inner, offers }), task)
@@ -163,11 +169,16 @@ async fn run(inner: Arc<Inner>, mut queue: mpsc::Receiver<Offer>) {
     let mut mempool = Mempool::new(inner.common.mempool);
     let mut offers = Vec::new();
     // What was due while nobody was there is done first.
-    let mut wait = Duration::ZERO;
+    let mut not_before = Instant::now();
     loop {
+        // Not counted anew with each offer, so that a busy room does not forget the time.
+        let next = not_before.max(Instant::now() + inner.until_due());
         tokio::select! {
             count = queue.recv_many(&mut offers, OFFERS_BATCH) => if count == 0 { break },
-            () = tokio::time::sleep(wait), if inner.engine.is_some() => wait = inner.tick(&mut mempool).await,
+            () = tokio::time::sleep_until(next), if inner.engine.is_some() => {
+                let pause = if inner.tick(&mut mempool).await { TICK } else { FAILED_TICK };
+                not_before = Instant::now() + pause;
+            }
         }
         let mut blocks = Vec::new();
         let mut waiting = Vec::new();
@@ -187,31 +198,39 @@ async fn run(inner: Arc<Inner>, mut queue: mpsc::Receiver<Offer>) {
     }
 }
 
-/// The longest and the shortest time between two looks at what is due.
-const TICKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(60));
+/// Between two looks at what is due, at least.
+const TICK: Duration = Duration::from_millis(20);
+
+/// The same after the engine could not do it.
+const FAILED_TICK: Duration = Duration::from_secs(5);
 
 impl Inner {
-    /// Lets the engine do what is due, and says how long it has nothing to do.
-    async fn tick(&self, mempool: &mut Mempool) -> Duration {
-        let Some(engine) = &self.engine else { return TICKS.1 };
-        let Some(done) = engine.tick(clock::now_ms()).await else { return TICKS.1 };
+    /// How long nothing is due.
+    fn until_due(&self) -> Duration {
+        let left = self.next_due.load(Ordering::Relaxed).saturating_sub(clock::now_ms());
+        Duration::from_millis(u64::try_from(left).unwrap_or(0)).min(Duration::from_secs(3600))
+    }
+
+    fn set_due(&self, next_due: Option<Millis>) {
+        self.next_due.store(next_due.unwrap_or(Millis::MAX), Ordering::Relaxed);
+    }
+
+    /// Lets the engine do what is due. False if it could not.
+    async fn tick(&self, mempool: &mut Mempool) -> bool {
+        let Some(engine) = &self.engine else { return false };
+        let Some(done) = engine.tick(clock::now_ms()).await else { return false };
+        self.set_due(done.next_due);
         if done.evicted > 0 {
             self.recent.clear();
         }
         let retried: Vec<Offered> =
             done.retried.iter().map(|block| Offered { block: block.clone(), brought_by: Default::default() }).collect();
-        let mut next_due = done.next_due;
         if !retried.is_empty() {
             let decisions = vec![Decision::Merged(super::repo::Merged::New); retried.len()];
             let next = self.settled(mempool, retried, &decisions);
             self.merge(mempool, next).await;
-            // What those changed may be due earlier.
-            next_due = Some(clock::now_ms());
         }
-        let due = next_due.map_or(Duration::MAX, |due| {
-            Duration::from_millis(u64::try_from(due.saturating_sub(clock::now_ms())).unwrap_or(0))
-        });
-        due.clamp(TICKS.0, TICKS.1)
+        done.decisions.is_some()
     }
 
     /// Asks the slices, or only the store if there are none. None if neither could answer.
@@ -220,7 +239,8 @@ impl Inner {
         let discarded;
         let decisions = match &self.engine {
             Some(engine) => {
-                let Done { decisions, evicted, .. } = engine.dispatch(to_store, clock::now_ms()).await?;
+                let Done { decisions, evicted, next_due, .. } = engine.dispatch(to_store, clock::now_ms()).await?;
+                self.set_due(next_due);
                 discarded = evicted;
                 decisions?
             }
