@@ -26,6 +26,7 @@ impl Writer for Gated {
                 Changed::Merged(Merging { merged: vec![Merged::Orphan; blocks.len()], discarded: Vec::new() })
             }
             Change::Rollback { .. } => Changed::RolledBack(RolledBack::ChainUnknown),
+            Change::CarriedOut(_) | Change::CarriedIn(_) => Changed::Carried,
         };
         let changed = changes.iter().map(answer).collect();
         Ok(Batch { saved: vec![Saved::Duplicate; events.len()], removed: Vec::new(), changed })

@@ -25,7 +25,7 @@ fn chain(author: u32, blocks: usize, body_bytes: usize) -> Vec<Block> {
 }
 
 fn merge(blocks: &[Block], bounds: Bounds) -> Change {
-    Change::Merge { room: RoomName::main(), bounds, blocks: blocks.to_vec() }
+    Change::Merge { room: RoomName::main(), bounds, blocks: blocks.to_vec(), origins: Vec::new() }
 }
 
 /// Rooms, chains, their blocks, and how many authors of chains have a last block.
