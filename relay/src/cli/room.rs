@@ -9,11 +9,13 @@ use picofeed::{Block, Feed, Format, Limits};
 
 use super::{Outcome, say};
 use crate::app::{Core, relay_urls};
-use crate::config::Config;
+use crate::config::{Bridge, Config};
+use crate::pico::carry::Modes;
 use crate::pico::chain;
 use crate::pico::file::{FEED_BYTES_MAX, Feeds, MAGIC, write_feed};
 use crate::pico::repo::{Merged, Part, RepoError, RoomName, Run};
 use crate::pico::rooms;
+use crate::store::carry::Origin;
 use crate::store::sqlite::{FILE, Options, Sqlite};
 use crate::store::{Backend, Reader};
 
@@ -38,8 +40,9 @@ pub(super) async fn import(files: Vec<PathBuf>, room: RoomName, config: Config) 
     let runtime = tokio::runtime::Handle::current();
     tokio::task::spawn_blocking(move || {
         let core = Core::start(&config, relay_urls(&config, config.server.listen))?;
+        let modes = Modes::new(&config);
         let mut import =
-            Import { core: &core, config: &config, room, runtime, tally: BTreeMap::new(), waiting: Vec::new() };
+            Import { core: &core, config: &config, modes, room, runtime, tally: BTreeMap::new(), waiting: Vec::new() };
         let read = files.iter().try_for_each(|file| import.file(file)).and_then(|()| import.merge());
         let tally = import.tally;
         core.finish();
@@ -56,6 +59,7 @@ pub(super) async fn import(files: Vec<PathBuf>, room: RoomName, config: Config) 
 struct Import<'a> {
     core: &'a Core,
     config: &'a Config,
+    modes: Modes,
     room: RoomName,
     runtime: tokio::runtime::Handle,
     waiting: Vec<Block>,
@@ -106,7 +110,12 @@ impl Import<'_> {
             return Ok(());
         }
         let bounds = rooms::bounds(&self.config.pico);
-        let merging: Result<_, RepoError> = self.runtime.block_on(self.core.repo.merge(&self.room, &bounds, blocks));
+        let origins = match self.modes.of(self.room.as_str()) {
+            Bridge::Off => Vec::new(),
+            Bridge::Wrap | Bridge::Copies => vec![Origin::Peer; blocks.len()],
+        };
+        let merge = self.core.repo.merge_carried(&self.room, &bounds, blocks, origins);
+        let merging: Result<_, RepoError> = self.runtime.block_on(merge);
         for merged in merging?.merged {
             let why = match merged {
                 Merged::New => "new".to_owned(),
@@ -130,7 +139,7 @@ pub(super) async fn export(file: PathBuf, room: RoomName, budget: Option<u64>, c
             return Err(format!("there is no database in {}", data.display()).into());
         }
         let urls = relay_urls(&config, config.server.listen);
-        let options = Options { storage: config.storage.clone(), search: config.search.clone(), urls };
+        let options = Options { storage: config.storage.clone(), search: config.search.clone(), urls, interest: None };
         let mut reader = Sqlite::open_beside(data, options)?.reader()?;
         let mut source = Source { reader: reader.as_mut(), room };
         if file == Path::new("-") {

@@ -3,6 +3,7 @@
 //! A file (TOML), then environment variables `PICORELAY_<SECTION>__<FIELD>`, then flags; the later wins. Limits that are
 //! 0 are switched off where the field says so. How it is read: [`load`]; what a value must mean: [`check`].
 
+mod bridge;
 pub mod check;
 pub mod load;
 mod pico;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use bridge::BridgeSection;
 pub use load::{ConfigError, Problem};
 pub use pico::{Bridge, Peer, Pico, Room};
 
@@ -35,6 +37,8 @@ pub struct Config {
     pub negentropy: Negentropy,
     /// Rooms of pico nodes.
     pub pico: Pico,
+    /// Between pico rooms and nostr events.
+    pub bridge: BridgeSection,
 }
 
 /// Where it listens and where its data is.

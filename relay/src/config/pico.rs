@@ -74,7 +74,7 @@ pub struct Pico {
 }
 
 /// One room.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Room {
     /// Its name: 1 to 64 of a-z, 0-9, `.`, `_`, `-`, the first a letter or digit.
@@ -82,6 +82,13 @@ pub struct Room {
     /// What nostr clients see of it: `wrap` each block as an event, `copies` to read beside that, or `off`.
     #[serde(default)]
     pub bridge: Bridge,
+    /// Nostr events that go into the room as blocks of the relay's own feed: filters as in REQ, such as
+    /// `{ kinds = [1], "#t" = ["pico"] }`. Apps must know the collection `nostr`.
+    #[serde(default)]
+    pub nostr: Vec<toml::Table>,
+    /// So do replies to what `copies` made.
+    #[serde(default)]
+    pub replies: bool,
     /// Files of slices, the rules of the room. Without any it keeps every valid chain.
     #[serde(default)]
     pub slices: Vec<PathBuf>,

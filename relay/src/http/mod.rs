@@ -5,4 +5,5 @@ pub mod health;
 pub mod landing;
 pub mod metrics;
 pub mod nip11;
+pub mod room;
 pub mod router;

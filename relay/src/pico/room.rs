@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+use super::carry::Carry;
 use super::chain::settle;
 use super::gossip::{Hub, PeerNumber};
 use super::mempool::{self, Mempool, Offered};
@@ -36,6 +37,8 @@ pub struct Common {
     pub peers_max: usize,
     /// Ids that are remembered.
     pub recent_ids_max: usize,
+    /// Tells the bridge.
+    pub carry: Carry,
 }
 
 /// Handle of a room; its task ends when the last one is gone.
@@ -117,12 +120,17 @@ impl Room {
             return Verdict { refused, orphans: 0 };
         }
         let blocks = checked.blocks.into_iter().map(|block| Offered::by(block, from)).collect();
+        let verdict = self.offer_blocks(blocks).await;
+        Verdict { refused: refused || verdict.refused, ..verdict }
+    }
+
+    /// The same for blocks that are verified: those in events, and the relay's own.
+    pub async fn offer_blocks(&self, blocks: Vec<Offered>) -> Verdict {
         let (done, verdict) = oneshot::channel();
         if self.offers.send(Offer { blocks, done }).await.is_err() {
             return Verdict { refused: true, orphans: 0 };
         }
-        let verdict = verdict.await.unwrap_or(Verdict { refused: true, orphans: 0 });
-        Verdict { refused: refused || verdict.refused, ..verdict }
+        verdict.await.unwrap_or(Verdict { refused: true, orphans: 0 })
     }
 }
 
@@ -156,7 +164,9 @@ impl Inner {
         let mut first = None;
         while !blocks.is_empty() {
             let to_store = blocks.iter().map(|offered| offered.block.clone()).collect();
-            let merging = match self.common.repo.merge(&self.name, &self.common.bounds, to_store).await {
+            let origins = self.common.carry.modes.origins(&self.name, &blocks);
+            let (bounds, is_carried) = (&self.common.bounds, !origins.is_empty());
+            let merging = match self.common.repo.merge_carried(&self.name, bounds, to_store, origins).await {
                 Ok(merging) => merging,
                 Err(error) => {
                     tracing::error!(%error, room = %self.name, "blocks could not be stored");
@@ -176,6 +186,9 @@ impl Inner {
                 metrics::counter!(PICO_BLOCKS, "outcome" => outcome).increment(count);
             }
             self.hub.tell(&settled.new, self.common.feed_bytes_max);
+            if is_carried && !settled.new.is_empty() {
+                self.common.carry.stored.notify_one();
+            }
             blocks = settled.next;
         }
         first.unwrap_or_default()
