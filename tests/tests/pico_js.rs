@@ -12,6 +12,9 @@ use crate::js::{ci, has, has_node, install};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/js/pico");
 
+/// Where nostr-tools is.
+const NOSTR_TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/js");
+
 /// A script that hangs a node hangs all: JavaScript has one thread.
 const PATIENCE: Duration = Duration::from_secs(240);
 
@@ -42,14 +45,35 @@ fn a_page_in_chromium() {
     play("browser");
 }
 
+#[test]
+fn nodes_that_share_only_a_relay_talk_in_events() {
+    if has_node() {
+        install(Path::new(NOSTR_TOOLS));
+    }
+    play("frames");
+}
+
+#[test]
+fn a_nostr_client_and_a_node_read_each_other() {
+    if has_node() {
+        install(Path::new(NOSTR_TOOLS));
+    }
+    play_with("bridge", "[[pico.room]]\nname = 'notes'\nbridge = 'copies'\nreplies = true");
+}
+
+/// With default options.
+fn play(part: &str) {
+    play_with(part, "");
+}
+
 /// Runs one part against a relay of its own. A line `RESTART` or `KILL` on its stdout asks for a restart; the answer on
 /// its stdin is where the relay listens then.
-fn play(part: &str) {
+fn play_with(part: &str, config: &str) {
     if !has_node() {
         return;
     }
     install(Path::new(FOLDER));
-    let mut relay = Relay::start();
+    let mut relay = Relay::with(config);
     let mut node = Command::new("node")
         .args(["--test-reporter=spec", "suite.mjs"])
         .current_dir(FOLDER)
