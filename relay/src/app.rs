@@ -84,6 +84,7 @@ impl Core {
         let pace = Pace {
             queue_max: storage.writer_queue_max,
             batch_max: storage.writer_batch_max,
+            wait: Duration::from_millis(storage.writer_wait_ms),
             sweep: Duration::from_secs(storage.sweep_seconds.max(1)),
         };
         let (handle, writer) = WriterHandle::start(writer, Box::new(after), pace)?;
@@ -97,7 +98,14 @@ impl Core {
         let readers = Readers::start(backend, readers, storage.reader_queue_max, slice)?;
         let gate = Gate::new(config, readers.clone()).map(|gate| Box::new(gate) as Box<dyn Policy>);
         let policies = policy::policies(config).into_iter().chain(gate).collect();
-        let path = Path { policies, writer: handle.clone(), broadcast, recent, saves: Arc::clone(&saves) };
+        let path = Path {
+            policies,
+            writer: handle.clone(),
+            broadcast,
+            recent,
+            saves: Arc::clone(&saves),
+            author_keys_max: limits.author_keys_max,
+        };
         let (ingest, verify) = Ingest::start(&path, cores, limits.verify_queue_max)?;
         drop(path);
         let repo = Repo::new(handle, readers.clone());

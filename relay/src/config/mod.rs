@@ -121,6 +121,12 @@ pub struct Storage {
     pub writer_queue_max: usize,
     /// Events in one transaction.
     pub writer_batch_max: usize,
+    /// Milliseconds that a transaction waits at most for events whose signatures are being checked. An event that comes
+    /// alone never waits.
+    pub writer_wait_ms: u64,
+    /// The write-ahead log is copied into the database when it is larger, in MiB. The larger, the less is written in all
+    /// under a steady load, and the longer the pause for it.
+    pub log_mb_max: usize,
     /// Page cache of the writer, in MiB.
     pub writer_cache_mb: usize,
     /// Page cache of each reader, in MiB.
@@ -177,6 +183,8 @@ pub struct Limits {
     pub events_in_flight_max: usize,
     /// Batches of events that may wait for each of the threads that check signatures.
     pub verify_queue_max: usize,
+    /// Keys of authors that each of these threads keeps ready for use, about 150 bytes each.
+    pub author_keys_max: usize,
     /// Bytes that wait to be sent to one client. One who is slower than its live events is closed.
     pub outbox_bytes_max: usize,
     /// Live events held back for one connection while its stored events are still being sent.
@@ -270,9 +278,11 @@ impl Default for Storage {
             slice_examined_max: 5_000,
             writer_queue_max: 20_000,
             writer_batch_max: 1_000,
-            writer_cache_mb: 32,
+            writer_wait_ms: 10,
+            log_mb_max: 128,
+            writer_cache_mb: 24,
             reader_cache_mb: 8,
-            row_cache_mb: 48,
+            row_cache_mb: 32,
             newest_events_max: 200_000,
             sweep_seconds: 30,
             recent_ids_max: 100_000,
@@ -302,6 +312,7 @@ impl Default for Limits {
             queries_at_once_max: 4,
             events_in_flight_max: 1_000,
             verify_queue_max: 10_000,
+            author_keys_max: 20_000,
             outbox_bytes_max: 8 * 1024 * 1024,
             held_events_max: 10_000,
             broadcast_queue_max: 1_000,

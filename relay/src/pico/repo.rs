@@ -53,7 +53,12 @@ impl Repo {
     #[cfg(test)]
     pub(crate) fn on(backend: &dyn crate::store::Backend) -> Self {
         use crate::store::{Pace, Slice};
-        let pace = Pace { queue_max: 100, batch_max: 1_000, sweep: std::time::Duration::from_secs(3600) };
+        let pace = Pace {
+            queue_max: 100,
+            batch_max: 1_000,
+            wait: std::time::Duration::ZERO,
+            sweep: std::time::Duration::from_secs(3600),
+        };
         let (writer, _) = WriterHandle::start(backend.writer().unwrap(), Box::new(()), pace).unwrap();
         let slice = Slice { rows: 500, bytes: 1 << 20, examined: 5_000 };
         Self::new(writer, Readers::start(backend, 1, 100, slice).unwrap())

@@ -21,8 +21,8 @@ mod writer;
 use std::sync::Arc;
 
 pub use pool::{Readers, Stopped};
-pub use row::{Body, Row, StoredTags, stored_tags};
-pub use writer::{ChangeError, Commits, Pace, SavedAll, Saving, WriterHandle, WriterThread};
+pub use row::{Body, Row, StoredTags, TagSearch, stored_tags};
+pub use writer::{ChangeError, Coming, Commits, Pace, SavedAll, Saving, WriterHandle, WriterThread};
 
 use self::carry::CarryReader;
 use self::repo::{Change, Changed, RepoReader};
@@ -130,7 +130,7 @@ pub trait Writer: Send {
     /// True when there is more.
     fn tend(&mut self) -> Result<bool, StoreError>;
 
-    /// The part of that which cannot wait for ever while batches keep coming. Called between two commits.
+    /// A little of that, since it cannot wait for ever while batches keep coming. Called between two commits.
     fn tend_under_load(&mut self) -> Result<(), StoreError>;
 
     /// The last number given out.

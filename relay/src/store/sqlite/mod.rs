@@ -8,6 +8,7 @@ mod pico;
 mod plan;
 mod read;
 mod search;
+mod tables;
 mod write;
 
 use std::fs::File;
@@ -34,6 +35,9 @@ const MIGRATIONS: &[&str] = &[
 
 /// Name of the database in the data folder.
 pub const FILE: &str = "picorelay.db";
+
+/// Of a new database. With pages of 4 KiB, writing took a third longer.
+const PAGE_BYTES: i64 = 8_192;
 
 /// How long one connection waits for another's lock. They never wait long: readers see snapshots.
 const BUSY: Duration = Duration::from_secs(10);
@@ -126,7 +130,7 @@ fn connect(path: &Path, storage: &Storage, cache_mb: usize, read_only: bool) -> 
     // Statements are planned once, not again for each value that is bound: that was more than half of the work.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     if !read_only {
-        db.pragma_update(None, "page_size", 8192)?;
+        db.pragma_update(None, "page_size", PAGE_BYTES)?;
         db.pragma_update(None, "journal_mode", "wal")?;
         let synchronous = match storage.durability {
             Durability::Full => "full",
