@@ -194,8 +194,7 @@ fn pico(pico: &Pico, problem: &mut impl FnMut(&str, String)) {
         }
         if room.bridge == Bridge::Off && (room.replies || !room.nostr.is_empty()) {
             problem("pico.room", format!("`{}`: bridge is off, so nothing can go into it from nostr", room.name));
-        }
-        if room.replies && room.bridge != Bridge::Copies {
+        } else if room.replies && room.bridge != Bridge::Copies {
             problem("pico.room", format!("`{}`: there are replies only to what bridge = \"copies\" made", room.name));
         }
         for peer in &room.peer {
@@ -286,6 +285,12 @@ mod tests {
                 "pico.hyperswarm_bootstrap",
                 "pico.hyperswarm_inbox_bytes_max",
                 "pico.outbox_bytes_max",
+                "pico.room",
+                "pico.room",
+                "pico.room",
+                "pico.room",
+                "pico.room",
+                "pico.room",
                 "pico.room",
                 "pico.room",
                 "pico.room",
