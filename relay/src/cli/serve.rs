@@ -1,16 +1,15 @@
 //! `picorelay serve`.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 
 use super::{Outcome, say};
 use crate::app::{App, Core, relay_urls};
 use crate::bridge::{self, keys::Signers};
 use crate::config::Config;
+use crate::http::listen;
 use crate::http::metrics::Metrics;
 use crate::http::router::{Shared, router};
 use crate::keys;
@@ -50,19 +49,9 @@ pub(super) async fn run(config: Config) -> Outcome {
     crate::pico::swarm::join_all(&app.rooms);
     say(format!("picorelay listens on http://{listening} and {}{tcp}", app.public_url))?;
     let pages = router(Shared { app: Arc::clone(&app), metrics });
-    let service = pages.into_make_service_with_connect_info::<SocketAddr>();
-    // Replies are written whole, so waiting for more (Nagle) would only add 40 ms to each.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "no TCP_NODELAY");
-        }
-    });
     let stop = app.stop.clone();
-    let serving = axum::serve(listener, service).with_graceful_shutdown({
-        let stop = stop.clone();
-        async move { stop.cancelled().await }
-    });
-    let serving = tokio::spawn(serving.into_future());
+    let request = Duration::from_secs(app.config.server.request_seconds);
+    let serving = tokio::spawn(listen::serve(listener, pages, request, stop.clone()));
 
     stopped.await;
     tracing::info!("stopping");

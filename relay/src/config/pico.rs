@@ -35,6 +35,10 @@ pub struct Pico {
     pub body_bytes_max: usize,
     /// Bytes that wait to be sent to one peer. One who is slower than new blocks come is closed.
     pub outbox_bytes_max: usize,
+    /// Feeds of one peer that are being merged before no more is read from it.
+    pub peer_feeds_max: usize,
+    /// Bytes of them; a single one may be longer.
+    pub peer_feeds_bytes_max: usize,
     /// Blocks in one room that wait for the block before them.
     pub mempool_blocks_max: usize,
     /// Bytes of such blocks.
@@ -137,6 +141,8 @@ impl Default for Pico {
             feed_bytes_max: 1 << 20,
             body_bytes_max: 4 << 20,
             outbox_bytes_max: 16 << 20,
+            peer_feeds_max: 64,
+            peer_feeds_bytes_max: 64 << 10,
             mempool_blocks_max: 10_000,
             mempool_bytes_max: 16 << 20,
             mempool_peer_blocks_max: 1_000,

@@ -185,8 +185,8 @@ impl Repo {
         self.read(|reader| reader.rooms()).await
     }
 
-    /// The chains to take along if there is space for `bytes_max` bytes of blocks, ordered by format and owner: whole
-    /// chains, in turns the one changed last and the one most written on by others, skipping what does not fit.
+    /// The chains to take along if there is space for `bytes_max` bytes of blocks, the most wanted first: whole chains, in
+    /// turns the one changed last and the one most written on by others, skipping what does not fit.
     pub async fn pick(&self, room: &RoomName, bytes_max: u64) -> Result<Vec<(Format, Key)>, RepoError> {
         let room = room.clone();
         self.read(move |reader| reader.pick(&room, bytes_max)).await

@@ -14,10 +14,10 @@ use super::rpc::NodeId;
 use super::verify::{Checker, Recent};
 use crate::http::metrics::{PICO_BLOCKS, PICO_REFUSED};
 
-/// Feeds that wait for a room's task. Each peer has at most one there.
+/// Offers that wait for a room's task. Each peer has at most one there.
 const OFFERS_MAX: usize = 256;
 
-/// Feeds that go into one transaction.
+/// Offers that go into one transaction.
 const OFFERS_BATCH: usize = 64;
 
 /// What all rooms have in common.
@@ -55,9 +55,12 @@ struct Inner {
     recent: Arc<Recent>,
 }
 
+/// Feeds of one peer.
 struct Offer {
     blocks: Vec<Offered>,
-    done: oneshot::Sender<Verdict>,
+    /// How many blocks each feed has.
+    lens: Vec<usize>,
+    done: oneshot::Sender<Vec<Verdict>>,
 }
 
 /// What a feed was worth.
@@ -67,6 +70,13 @@ pub struct Verdict {
     pub refused: bool,
     /// Blocks of it whose parents are missing.
     pub orphans: usize,
+}
+
+impl Verdict {
+    fn add(&mut self, other: Self) {
+        self.refused |= other.refused;
+        self.orphans += other.orphans;
+    }
 }
 
 impl Room {
@@ -109,28 +119,42 @@ impl Room {
         self.inner.common.feed_bytes_max
     }
 
-    /// Takes in a feed as a peer sent it: decodes, verifies, merges, and tells the others of what is new.
-    pub async fn offer(&self, from: PeerNumber, feed: Bytes) -> Verdict {
-        let checked = self.inner.common.checker.check(feed, &self.inner.recent).await;
-        let refused = checked.refused.is_some();
-        if let Some(reason) = checked.refused {
+    /// Takes in feeds as a peer sent them, in order: decodes, verifies, merges, and tells the others of what is new. Gives
+    /// a verdict for each.
+    pub async fn offer(&self, from: PeerNumber, feeds: Vec<Bytes>) -> Vec<Verdict> {
+        let checked = self.inner.common.checker.check(feeds, &self.inner.recent).await;
+        let mut verdicts: Vec<Verdict> =
+            checked.iter().map(|one| Verdict { refused: one.refused.is_some(), orphans: 0 }).collect();
+        for reason in checked.iter().filter_map(|one| one.refused) {
             metrics::counter!(PICO_REFUSED, "reason" => reason).increment(1);
         }
-        if checked.blocks.is_empty() {
-            return Verdict { refused, orphans: 0 };
+        let lens = checked.iter().map(|one| one.blocks.len()).collect();
+        let blocks: Vec<Offered> =
+            checked.into_iter().flat_map(|one| one.blocks).map(|block| Offered::by(block, from)).collect();
+        if blocks.is_empty() {
+            return verdicts;
         }
-        let blocks = checked.blocks.into_iter().map(|block| Offered::by(block, from)).collect();
-        let verdict = self.offer_blocks(blocks).await;
-        Verdict { refused: refused || verdict.refused, ..verdict }
+        let (done, merged) = oneshot::channel();
+        let merged = match self.offers.send(Offer { blocks, lens, done }).await {
+            Ok(()) => merged.await.unwrap_or_default(),
+            Err(_) => Vec::new(),
+        };
+        // Nothing is heard of a room that has ended.
+        let merged = merged.into_iter().chain(std::iter::repeat(Verdict { refused: true, orphans: 0 }));
+        for (verdict, merged) in verdicts.iter_mut().zip(merged) {
+            verdict.add(merged);
+        }
+        verdicts
     }
 
     /// The same for blocks that are verified: those in events, and the relay's own.
     pub async fn offer_blocks(&self, blocks: Vec<Offered>) -> Verdict {
-        let (done, verdict) = oneshot::channel();
-        if self.offers.send(Offer { blocks, done }).await.is_err() {
-            return Verdict { refused: true, orphans: 0 };
-        }
-        verdict.await.unwrap_or(Verdict { refused: true, orphans: 0 })
+        let (done, merged) = oneshot::channel();
+        let merged = match self.offers.send(Offer { lens: vec![blocks.len()], blocks, done }).await {
+            Ok(()) => merged.await.unwrap_or_default(),
+            Err(_) => Vec::new(),
+        };
+        merged.first().copied().unwrap_or(Verdict { refused: true, orphans: 0 })
     }
 }
 
@@ -143,17 +167,17 @@ async fn run(inner: Arc<Inner>, mut queue: mpsc::Receiver<Offer>) {
         let mut blocks = Vec::new();
         let mut waiting = Vec::new();
         for offer in offers.drain(..) {
-            waiting.push((offer.done, offer.blocks.len()));
+            waiting.push((offer.done, offer.lens));
             blocks.extend(offer.blocks);
         }
         let mut outcomes = inner.merge(&mut mempool, blocks).await.into_iter();
-        for (done, len) in waiting {
-            let mine = outcomes.by_ref().take(len);
-            let verdict = mine.fold(Verdict::default(), |sum, one| Verdict {
-                refused: sum.refused || one.refused,
-                orphans: sum.orphans + one.orphans,
+        for (done, lens) in waiting {
+            let verdicts = lens.into_iter().map(|len| {
+                let mut verdict = Verdict::default();
+                outcomes.by_ref().take(len).for_each(|outcome| verdict.add(outcome));
+                verdict
             });
-            let _ = done.send(verdict);
+            let _ = done.send(verdicts.collect());
         }
     }
 }

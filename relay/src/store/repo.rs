@@ -265,7 +265,7 @@ impl From<&Chain> for Candidate {
 }
 
 /// Chooses chains for `bytes_max` bytes: in turns the one changed last and the one most written on by others (of equal
-/// ones that changed last), skipping what does not fit any more. Whole chains, ordered by format and owner.
+/// ones that changed last), skipping what does not fit any more. Whole chains, in the order in which they were chosen.
 pub fn pick(candidates: &[Candidate], bytes_max: u64) -> Vec<(Format, Key)> {
     let mut newest: Vec<&Candidate> = candidates.iter().collect();
     newest.sort_by_key(|chain| std::cmp::Reverse(chain.changed));
@@ -280,7 +280,6 @@ pub fn pick(candidates: &[Candidate], bytes_max: u64) -> Vec<(Format, Key)> {
             picked.push((chain.format, chain.owner));
         }
     }
-    picked.sort_unstable();
     picked
 }
 

@@ -1,5 +1,6 @@
 //! The real backend: SQLite in WAL mode, one writing connection, a few reading ones.
 
+mod body;
 mod cursor;
 mod erase;
 mod hot;
