@@ -16,12 +16,14 @@ use tokio::task::JoinHandle;
 use super::{Outcome, progress, say};
 use crate::app::{Core, relay_urls};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Bridge, Config};
 use crate::engine::Decision;
+use crate::pico::carry::Modes;
 use crate::pico::chain;
 use crate::pico::file::{FEED_BYTES_MAX, Feeds, MAGIC, write_feed};
 use crate::pico::repo::{Bounds, Merged, Part, RoomName, Run};
 use crate::pico::rooms;
+use crate::store::carry::Origin;
 use crate::store::sqlite::{FILE, Options, Sqlite};
 use crate::store::{Backend, Reader};
 
@@ -67,6 +69,8 @@ pub(super) async fn import(files: Vec<PathBuf>, room: RoomName, config: Config) 
 
 struct Import<'a> {
     core: &'a Core,
+    /// Where the blocks come from, if the room is bridged.
+    origin: Option<Origin>,
     room: RoomName,
     bounds: Bounds,
     limits: Limits,
@@ -88,8 +92,10 @@ impl<'a> Import<'a> {
             blocks_max: usize::MAX,
             ..Limits::default()
         };
+        let is_carried = Modes::new(config).of(room.as_str()) != Bridge::Off;
         Self {
             core,
+            origin: is_carried.then_some(Origin::Peer),
             room,
             bounds: rooms::bounds(&config.pico),
             limits,
@@ -164,6 +170,7 @@ impl<'a> Import<'a> {
         self.stored()?;
         let (repo, room, bounds) = (self.core.repo.clone(), self.room.clone(), self.bounds);
         let engine = self.core.engines.of(&room).cloned();
+        let origins = self.origin.map(|origin| vec![origin; blocks.len()]).unwrap_or_default();
         self.storing = Some(self.runtime.spawn(async move {
             match engine {
                 Some(engine) => {
@@ -171,7 +178,7 @@ impl<'a> Import<'a> {
                     done.ok_or_else(|| "the slices of the room could not be asked".into())
                 }
                 None => {
-                    let merging = repo.merge(&room, &bounds, blocks).await?;
+                    let merging = repo.merge_carried(&room, &bounds, blocks, origins).await?;
                     Ok(merging.merged.into_iter().map(Decision::Merged).collect())
                 }
             }
@@ -243,7 +250,7 @@ pub(super) async fn export(file: PathBuf, room: RoomName, budget: Option<u64>, c
             return Err(format!("there is no database in {}", data.display()).into());
         }
         let urls = relay_urls(&config, config.server.listen);
-        let options = Options { storage: config.storage.clone(), search: config.search.clone(), urls };
+        let options = Options { storage: config.storage.clone(), search: config.search.clone(), urls, interest: None };
         let mut reader = Sqlite::open_beside(data, options)?.reader()?;
         let mut source = Source { reader: reader.as_mut(), room };
         if file == Path::new("-") {

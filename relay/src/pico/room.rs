@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::carry::Carry;
 use super::chain::settle;
 use super::gossip::{Hub, PeerNumber};
 use super::mempool::{self, Mempool, Offered};
@@ -43,6 +44,8 @@ pub struct Common {
     pub peers_max: usize,
     /// Ids that are remembered.
     pub recent_ids_max: usize,
+    /// Tells the bridge.
+    pub carry: Carry,
 }
 
 /// Handle of a room; its task ends when the last one is gone.
@@ -161,6 +164,16 @@ impl Room {
         }
         verdicts
     }
+
+    /// The same for blocks that are verified: those in events, and the relay's own.
+    pub async fn offer_blocks(&self, blocks: Vec<Offered>) -> Verdict {
+        let (done, merged) = oneshot::channel();
+        let merged = match self.offers.send(Offer { lens: vec![blocks.len()], blocks, done }).await {
+            Ok(()) => merged.await.unwrap_or_default(),
+            Err(_) => Vec::new(),
+        };
+        merged.first().copied().unwrap_or(Verdict { refused: true, orphans: 0 })
+    }
 }
 
 /// Merges what is offered, in order, as much in one transaction as waits. The order in which blocks are told is the
@@ -244,16 +257,23 @@ impl Inner {
                 discarded = evicted;
                 decisions?
             }
-            None => match self.common.repo.merge(&self.name, &self.common.bounds, to_store).await {
-                Ok(merging) => {
-                    discarded = merging.discarded.len();
-                    merging.merged.into_iter().map(Decision::Merged).collect()
+            None => {
+                let origins = self.common.carry.modes.origins(&self.name, blocks);
+                let is_carried = !origins.is_empty();
+                match self.common.repo.merge_carried(&self.name, &self.common.bounds, to_store, origins).await {
+                    Ok(merging) => {
+                        if is_carried && merging.merged.contains(&super::repo::Merged::New) {
+                            self.common.carry.stored.notify_one();
+                        }
+                        discarded = merging.discarded.len();
+                        merging.merged.into_iter().map(Decision::Merged).collect()
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, room = %self.name, "blocks could not be stored");
+                        return None;
+                    }
                 }
-                Err(error) => {
-                    tracing::error!(%error, room = %self.name, "blocks could not be stored");
-                    return None;
-                }
-            },
+            }
         };
         if discarded > 0 {
             tracing::debug!(room = %self.name, chains = discarded, "discarded to make room, or expired");
