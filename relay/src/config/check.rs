@@ -317,6 +317,7 @@ mod tests {
                 "pico.room",
                 "pico.room",
                 "pico.room",
+                "pico.room",
                 "pico.tcp_listen",
                 "server.log",
                 "server.public_url",
