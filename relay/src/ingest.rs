@@ -14,6 +14,7 @@ use hashbrown::HashSet;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
+use crate::bridge::Wanted;
 use crate::clock::{self, Timestamp};
 use crate::event::{Class, Event, Id, PublicKey};
 use crate::policy::{Policy, Verdict};
@@ -28,6 +29,8 @@ pub enum Source {
     Client(SmallVec<[PublicKey; 1]>),
     /// The operator's own files: only what the NIPs demand of the store applies.
     Import,
+    /// The relay itself, for blocks of pico rooms. No policy about work and age applies: nobody chose when the block came.
+    Bridge,
 }
 
 /// What became of an event.
@@ -273,6 +276,8 @@ impl RecentIds {
 
 /// What follows a commit: caches learn of it, then subscribers.
 pub struct AfterCommit {
+    /// The bridge.
+    pub wanted: Option<Arc<Wanted>>,
     /// Known duplicates.
     pub recent: Arc<RecentIds>,
     /// Learn what the store has.
@@ -289,6 +294,9 @@ impl Commits for AfterCommit {
         self.recent.update(events.iter().map(|(event, _)| event.id), removed);
         if batch_len > 0 {
             crate::http::metrics::commit(took, batch_len);
+        }
+        if let Some(wanted) = &self.wanted {
+            wanted.committed();
         }
         let events: Broadcast = events.into_iter().map(|(event, seq)| (event, Some(seq))).collect();
         if !events.is_empty() && self.broadcast.send(events).is_err() {

@@ -4,10 +4,12 @@
 //! kept ([`store`]).
 
 pub mod app;
+pub mod bridge;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod connection;
+pub mod engine;
 pub mod event;
 pub mod filter;
 pub mod guard;

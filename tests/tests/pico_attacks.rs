@@ -239,7 +239,8 @@ async fn orphans_without_end() {
 #[tokio::test]
 async fn a_crowd_of_authors() {
     let authors: u32 = if is_long() { 100_000 } else { 2_000 };
-    let mut relay = Relay::start();
+    // Events of blocks would fill the cache of events, which is not what is measured here.
+    let mut relay = Relay::with("[bridge]\nundeclared = 'off'");
     relay.stop();
     let mut file = b"PICROOM1".to_vec();
     for n in 0..authors {
@@ -313,7 +314,8 @@ async fn what_does_not_join_is_not_told() {
 #[tokio::test]
 async fn one_who_never_reads() {
     let relay = Relay::with(
-        "[pico]\nmessage_bytes_max = 200000\nfeed_bytes_max = 200000\nbody_bytes_max = 100000\noutbox_bytes_max = 200000",
+        "[pico]\nmessage_bytes_max = 200000\nfeed_bytes_max = 200000\nbody_bytes_max = 100000\noutbox_bytes_max = 200000
+        [bridge]\nundeclared = 'off' # events of blocks would fill the cache of events",
     );
     let mut healthy = Healthy::new(&relay, "slow").await;
     let slow = healthy.attacker().await;
@@ -344,7 +346,8 @@ async fn rooms_have_names_and_limits() {
     ] {
         let response = relay.http(&format!("GET {path}"), &[]);
         assert_eq!(response.status, status, "{path}: {}", response.body);
-        assert!(response.body.lines().count() <= 2 && !response.body.is_empty(), "{}", response.body);
+        let is_short = response.body.lines().count() <= 2 && !response.body.is_empty();
+        assert!(if status == 200 { response.body.contains("<h2>Connect</h2>") } else { is_short }, "{}", response.body);
     }
     let url = |name: &str| format!("{}/pico/{name}", relay.url);
     let mut nodes = Vec::new();

@@ -7,6 +7,9 @@ use crate::js::{ci, has, has_node, install};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/js/pico");
 
+/// Where nostr-tools is.
+const NOSTR_TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/js");
+
 #[test]
 fn nodes_of_both_generations_share_rooms() {
     play("rooms");
@@ -34,15 +37,36 @@ fn a_page_in_chromium() {
     play("browser");
 }
 
+#[test]
+fn nodes_that_share_only_a_relay_talk_in_events() {
+    if has_node() {
+        install(Path::new(NOSTR_TOOLS));
+    }
+    play("frames");
+}
+
+#[test]
+fn a_nostr_client_and_a_node_read_each_other() {
+    if has_node() {
+        install(Path::new(NOSTR_TOOLS));
+    }
+    play_with("bridge", "[[pico.room]]\nname = 'notes'\nbridge = 'copies'\nreplies = true");
+}
+
+/// With default options.
+fn play(part: &str) {
+    play_with(part, "");
+}
+
 /// Runs one part against a relay of its own. A line `RESTART` or `KILL` on its stdout asks for a restart; the answer on
 /// its stdin is where the relay listens then.
-fn play(part: &str) {
+fn play_with(part: &str, config: &str) {
     if !has_node() {
         return;
     }
     let folder = Path::new(FOLDER);
     install(folder);
-    let mut relay = Relay::start();
+    let mut relay = Relay::with(config);
     let environment = [("RELAY_URL", &*relay.url.clone()), ("PARTS", part)];
     let status = script::play(folder, "suite.mjs", &environment, |line| {
         match line {

@@ -15,11 +15,15 @@ use tokio::task::JoinHandle;
 
 use super::{Outcome, progress, say};
 use crate::app::{Core, relay_urls};
-use crate::config::Config;
+use crate::clock;
+use crate::config::{Bridge, Config};
+use crate::engine::Decision;
+use crate::pico::carry::Modes;
 use crate::pico::chain;
 use crate::pico::file::{FEED_BYTES_MAX, Feeds, MAGIC, write_feed};
-use crate::pico::repo::{Bounds, Merged, Merging, Part, RepoError, RoomName, Run};
+use crate::pico::repo::{Bounds, Merged, Part, RoomName, Run};
 use crate::pico::rooms;
+use crate::store::carry::Origin;
 use crate::store::sqlite::{FILE, Options, Sqlite};
 use crate::store::{Backend, Reader};
 
@@ -65,6 +69,8 @@ pub(super) async fn import(files: Vec<PathBuf>, room: RoomName, config: Config) 
 
 struct Import<'a> {
     core: &'a Core,
+    /// Where the blocks come from, if the room is bridged.
+    origin: Option<Origin>,
     room: RoomName,
     bounds: Bounds,
     limits: Limits,
@@ -73,7 +79,7 @@ struct Import<'a> {
     unread: Vec<Bytes>,
     unread_bytes: usize,
     /// Blocks that are being stored while others are verified.
-    storing: Option<JoinHandle<Result<Merging, RepoError>>>,
+    storing: Option<JoinHandle<Result<Vec<Decision>, Failure>>>,
     tally: BTreeMap<String, u64>,
     progress: ProgressBar,
 }
@@ -86,8 +92,10 @@ impl<'a> Import<'a> {
             blocks_max: usize::MAX,
             ..Limits::default()
         };
+        let is_carried = Modes::new(config).of(room.as_str()) != Bridge::Off;
         Self {
             core,
+            origin: is_carried.then_some(Origin::Peer),
             room,
             bounds: rooms::bounds(&config.pico),
             limits,
@@ -157,18 +165,50 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
-    /// Begins to store blocks, when those before them are stored.
+    /// Begins to store blocks, when those before them are stored. The slices of the room are asked, if it has any.
     fn merge(&mut self, blocks: Vec<Block>) -> Result<(), Failure> {
         self.stored()?;
         let (repo, room, bounds) = (self.core.repo.clone(), self.room.clone(), self.bounds);
-        self.storing = Some(self.runtime.spawn(async move { repo.merge(&room, &bounds, blocks).await }));
+        let engine = self.core.engines.of(&room).cloned();
+        let origins = self.origin.map(|origin| vec![origin; blocks.len()]).unwrap_or_default();
+        self.storing = Some(self.runtime.spawn(async move {
+            match engine {
+                Some(engine) => {
+                    let done = engine.dispatch(blocks, origins, clock::now_ms()).await.and_then(|done| done.decisions);
+                    done.ok_or_else(|| "the slices of the room could not be asked".into())
+                }
+                None => {
+                    let merging = repo.merge_carried(&room, &bounds, blocks, origins).await?;
+                    Ok(merging.merged.into_iter().map(Decision::Merged).collect())
+                }
+            }
+        }));
         Ok(())
     }
 
     /// Waits for what is being stored, and counts what became of it.
     fn stored(&mut self) -> Result<(), Failure> {
         let Some(storing) = self.storing.take() else { return Ok(()) };
-        for merged in self.runtime.block_on(storing)??.merged {
+        for decision in self.runtime.block_on(storing)?? {
+            let merged = match decision {
+                Decision::Merged(merged) => merged,
+                Decision::Rejected(why) if why.slice.is_empty() => {
+                    *self.tally.entry("rejected: no slice of the room accepts it".into()).or_default() += 1;
+                    continue;
+                }
+                Decision::Rejected(why) => {
+                    *self.tally.entry(format!("rejected by {}", why.slice)).or_default() += 1;
+                    continue;
+                }
+                Decision::Postponed(_) => {
+                    *self.tally.entry("postponed by a slice".into()).or_default() += 1;
+                    continue;
+                }
+                Decision::Evicted => {
+                    *self.tally.entry("evicted: its chain has expired".into()).or_default() += 1;
+                    continue;
+                }
+            };
             let why = match merged {
                 Merged::New => "new".to_owned(),
                 Merged::Known => "known: already there".to_owned(),
@@ -210,7 +250,7 @@ pub(super) async fn export(file: PathBuf, room: RoomName, budget: Option<u64>, c
             return Err(format!("there is no database in {}", data.display()).into());
         }
         let urls = relay_urls(&config, config.server.listen);
-        let options = Options { storage: config.storage.clone(), search: config.search.clone(), urls };
+        let options = Options { storage: config.storage.clone(), search: config.search.clone(), urls, interest: None };
         let mut reader = Sqlite::open_beside(data, options)?.reader()?;
         let mut source = Source { reader: reader.as_mut(), room };
         if file == Path::new("-") {

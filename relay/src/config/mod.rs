@@ -3,7 +3,9 @@
 //! A file (TOML), then environment variables `PICORELAY_<SECTION>__<FIELD>`, then flags; the later wins. Limits that are
 //! 0 are switched off where the field says so. How it is read: [`load`]; what a value must mean: [`check`].
 
+mod bridge;
 pub mod check;
+mod engine;
 pub mod load;
 mod pico;
 
@@ -12,6 +14,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use bridge::BridgeSection;
+pub use engine::Engine;
 pub use load::{ConfigError, Problem};
 pub use pico::{Bridge, Peer, Pico, Room};
 
@@ -35,6 +39,10 @@ pub struct Config {
     pub negentropy: Negentropy,
     /// Rooms of pico nodes.
     pub pico: Pico,
+    /// What the slices of one room may cost.
+    pub engine: Engine,
+    /// Between pico rooms and nostr events.
+    pub bridge: BridgeSection,
 }
 
 /// Where it listens and where its data is.

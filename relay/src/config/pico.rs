@@ -78,7 +78,7 @@ pub struct Pico {
 }
 
 /// One room.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Room {
     /// Its name: 1 to 64 of a-z, 0-9, `.`, `_`, `-`, the first a letter or digit.
@@ -86,7 +86,15 @@ pub struct Room {
     /// What nostr clients see of it: `wrap` each block as an event, `copies` to read beside that, or `off`.
     #[serde(default)]
     pub bridge: Bridge,
-    /// Files of slices, the rules of the room. Without any it keeps every valid chain.
+    /// Nostr events that go into the room as blocks of the relay's own feed: filters as in REQ, such as
+    /// `{ kinds = [1], "#t" = ["pico"] }`. Apps must know the collection `nostr`.
+    #[serde(default)]
+    pub nostr: Vec<toml::Table>,
+    /// So do replies to what `copies` made.
+    #[serde(default)]
+    pub replies: bool,
+    /// Slices, the rules of the room, in the order in which they are asked: `archive`, `rate` or `tasks`, and files. Files in
+    /// `slices/<room>` of the data folder follow. Without any the room keeps every valid chain.
     #[serde(default)]
     pub slices: Vec<PathBuf>,
     /// Topic by which the room is found on hyperswarm: a text, or 64 hex digits. Empty: not there.

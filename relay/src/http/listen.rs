@@ -42,6 +42,12 @@ pub async fn serve(listener: TcpListener, pages: Router, patience: Duration, sto
 }
 
 async fn answer(stream: TcpStream, address: SocketAddr, pages: Router, patience: Duration, stop: CancellationToken) {
+    // Before the first byte hyper does not count.
+    let mut first = [0];
+    match tokio::time::timeout(patience, stream.peek(&mut first)).await {
+        Ok(Ok(1..)) => {}
+        _ => return,
+    }
     let service = TowerToHyperService::new(Extension(ConnectInfo(address)).layer(pages));
     // Said beforehand: it would wait without limit for the bytes by which it tells versions apart.
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();

@@ -7,4 +7,6 @@ pub mod landing;
 pub mod listen;
 pub mod metrics;
 pub mod nip11;
+pub mod room;
 pub mod router;
+pub mod state;

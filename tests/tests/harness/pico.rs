@@ -152,7 +152,11 @@ impl Node {
 
     /// Writes a block and tells the relay.
     pub(crate) async fn write(&mut self, body: &str) -> Block {
-        let block = self.append(body);
+        self.write_bytes(body.as_bytes()).await
+    }
+
+    pub(crate) async fn write_bytes(&mut self, body: &[u8]) -> Block {
+        let block = self.append_bytes(body);
         let feed = Feed::from_blocks([block.clone()]).unwrap();
         self.send(live(&feed.encode())).await;
         block
@@ -160,8 +164,12 @@ impl Node {
 
     /// Writes a block, to oneself.
     pub(crate) fn append(&mut self, body: &str) -> Block {
+        self.append_bytes(body.as_bytes())
+    }
+
+    fn append_bytes(&mut self, body: &[u8]) -> Block {
         let feed = self.feeds.entry(self.secret.key()).or_insert_with(|| Feed::new(self.format));
-        let block = feed.append(body.as_bytes(), &self.secret).unwrap();
+        let block = feed.append(body, &self.secret).unwrap();
         self.known.insert(block.id());
         block
     }

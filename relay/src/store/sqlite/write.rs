@@ -97,7 +97,7 @@ impl Writer for SqliteWriter {
         }
         let mut totals = self.totals;
         let changed =
-            changes.iter().map(|change| pico::change(&step, &mut totals, change)).collect::<Result<_, _>>()?;
+            changes.iter().map(|change| pico::change(&step, &mut totals, change, now)).collect::<Result<_, _>>()?;
         step.commit()?;
         self.hot.apply(ops);
         (self.last_seq, self.totals) = (last_seq, totals);
@@ -277,6 +277,9 @@ impl Change<'_> {
         self.db.prepare_cached("INSERT INTO body VALUES (?1, ?2)")?.execute(params![seq, body])?;
         let held = Held { pos: key::home(event.created_at, &event.id), seq, event: event.clone() };
         erase::place(&mut self.tables, held)?;
+        if self.options.interest.as_ref().is_some_and(|interest| interest.wants(event)) {
+            pico::remember_event(self.db, seq)?;
+        }
         Ok(seq)
     }
 
