@@ -12,9 +12,12 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::engine::host::{EngineThreads, Engines, NoScripts};
+use crate::engine::slice::Loader;
 use crate::guard::Viewer;
 use crate::http::client_addr;
 use crate::http::metrics::{CONNECTIONS, CONNECTIONS_TOTAL};
+use crate::http::state::Watchers;
 use crate::ingest::{AfterCommit, Ingest, Path, RecentIds, Saves, VerifyThreads};
 use crate::pico::repo::Repo;
 use crate::pico::rooms::Rooms;
@@ -32,6 +35,8 @@ pub struct Core {
     pub ingest: Ingest,
     /// Blocks of pico rooms.
     pub repo: Repo,
+    /// Those who decide about them, in rooms that have slices.
+    pub engines: Engines,
     /// Events out, live.
     pub subscriptions: Subscriptions,
     /// Whether the database takes events.
@@ -42,6 +47,7 @@ pub struct Core {
 /// The threads of a [`Core`].
 pub struct Threads {
     verify: VerifyThreads,
+    engines: EngineThreads,
     writer: WriterThread,
     broadcast: JoinHandle<()>,
     /// Holds the lock on the data folder until the others have ended.
@@ -96,6 +102,7 @@ impl Core {
             examined: storage.slice_examined_max,
         };
         let readers = Readers::start(backend, readers, storage.reader_queue_max, slice)?;
+        let (engines, engine_threads) = Engines::start(config, backend, &handle, &loader(config))?;
         let repo = Repo::new(handle, readers.clone());
         let listeners = subscriptions.clone();
         let broadcast = std::thread::Builder::new()
@@ -105,16 +112,17 @@ impl Core {
             readers,
             ingest,
             repo,
+            engines,
             subscriptions,
             saves,
-            threads: Threads { verify, writer, broadcast, backend: None },
+            threads: Threads { verify, engines: engine_threads, writer, broadcast, backend: None },
         })
     }
 
     /// Lets everything that came in be written, and ends the threads. Blocks.
     pub fn finish(self) {
-        let Self { readers, ingest, repo, subscriptions, threads, .. } = self;
-        drop((readers, ingest, repo, subscriptions));
+        let Self { readers, ingest, repo, engines, subscriptions, threads, .. } = self;
+        drop((readers, ingest, repo, engines, subscriptions));
         threads.join();
     }
 }
@@ -122,6 +130,7 @@ impl Core {
 impl Threads {
     fn join(self) {
         self.verify.join();
+        self.engines.join();
         self.writer.join();
         let _ = self.broadcast.join();
         drop(self.backend);
@@ -148,6 +157,8 @@ pub struct App {
     pub repo: Repo,
     /// Pico rooms, and the tasks that belong to them.
     pub rooms: Arc<Rooms>,
+    /// Those who watch the states of slices.
+    pub watchers: Arc<Watchers>,
     /// Events out, live.
     pub subscriptions: Subscriptions,
     /// Open negentropy sessions.
@@ -164,7 +175,7 @@ pub struct App {
 impl App {
     /// Puts the relay on a [`Core`]. The threads come back, to be waited for when all handles are gone.
     pub fn new(config: Config, core: Core, listening: SocketAddr, relay_key: String) -> (Arc<Self>, Threads) {
-        let Core { readers, ingest, repo, subscriptions, saves, threads } = core;
+        let Core { readers, ingest, repo, engines, subscriptions, saves, threads } = core;
         let door = Arc::new(Door {
             max: config.limits.connections_max,
             max_per_address: config.limits.connections_per_address_max,
@@ -173,7 +184,8 @@ impl App {
         });
         let stop = CancellationToken::new();
         let app = Self {
-            rooms: Arc::new(Rooms::new(&config.pico, repo.clone(), stop.clone())),
+            rooms: Arc::new(Rooms::new(&config.pico, repo.clone(), engines, stop.clone())),
+            watchers: Watchers::new(config.engine.watchers_max),
             public_url: config.server.url(listening),
             listening,
             urls: relay_urls(&config, listening),
@@ -235,6 +247,11 @@ impl Threads {
         let joined = tokio::task::spawn_blocking(move || self.join());
         tokio::time::timeout(patience, joined).await.is_ok()
     }
+}
+
+/// What makes slices of files.
+pub fn loader(_config: &Config) -> Arc<dyn Loader> {
+    Arc::new(NoScripts)
 }
 
 /// The URLs that mean a relay that listens there: the configured one, or the ways in which a machine names itself.

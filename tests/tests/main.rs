@@ -16,6 +16,7 @@ mod bad_input;
 mod cli;
 mod crash;
 mod differential;
+mod engine_rooms;
 mod http;
 mod js;
 mod limits;

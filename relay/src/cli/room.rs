@@ -15,10 +15,12 @@ use tokio::task::JoinHandle;
 
 use super::{Outcome, progress, say};
 use crate::app::{Core, relay_urls};
+use crate::clock;
 use crate::config::Config;
+use crate::engine::Decision;
 use crate::pico::chain;
 use crate::pico::file::{FEED_BYTES_MAX, Feeds, MAGIC, write_feed};
-use crate::pico::repo::{Bounds, Merged, Merging, Part, RepoError, RoomName, Run};
+use crate::pico::repo::{Bounds, Merged, Part, RoomName, Run};
 use crate::pico::rooms;
 use crate::store::sqlite::{FILE, Options, Sqlite};
 use crate::store::{Backend, Reader};
@@ -73,7 +75,7 @@ struct Import<'a> {
     unread: Vec<Bytes>,
     unread_bytes: usize,
     /// Blocks that are being stored while others are verified.
-    storing: Option<JoinHandle<Result<Merging, RepoError>>>,
+    storing: Option<JoinHandle<Result<Vec<Decision>, Failure>>>,
     tally: BTreeMap<String, u64>,
     progress: ProgressBar,
 }
@@ -157,18 +159,49 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
-    /// Begins to store blocks, when those before them are stored.
+    /// Begins to store blocks, when those before them are stored. The slices of the room are asked, if it has any.
     fn merge(&mut self, blocks: Vec<Block>) -> Result<(), Failure> {
         self.stored()?;
         let (repo, room, bounds) = (self.core.repo.clone(), self.room.clone(), self.bounds);
-        self.storing = Some(self.runtime.spawn(async move { repo.merge(&room, &bounds, blocks).await }));
+        let engine = self.core.engines.of(&room).cloned();
+        self.storing = Some(self.runtime.spawn(async move {
+            match engine {
+                Some(engine) => {
+                    let done = engine.dispatch(blocks, clock::now_ms()).await.and_then(|done| done.decisions);
+                    done.ok_or_else(|| "the slices of the room could not be asked".into())
+                }
+                None => {
+                    let merging = repo.merge(&room, &bounds, blocks).await?;
+                    Ok(merging.merged.into_iter().map(Decision::Merged).collect())
+                }
+            }
+        }));
         Ok(())
     }
 
     /// Waits for what is being stored, and counts what became of it.
     fn stored(&mut self) -> Result<(), Failure> {
         let Some(storing) = self.storing.take() else { return Ok(()) };
-        for merged in self.runtime.block_on(storing)??.merged {
+        for decision in self.runtime.block_on(storing)?? {
+            let merged = match decision {
+                Decision::Merged(merged) => merged,
+                Decision::Rejected(why) if why.slice.is_empty() => {
+                    *self.tally.entry("rejected: no slice of the room accepts it".into()).or_default() += 1;
+                    continue;
+                }
+                Decision::Rejected(why) => {
+                    *self.tally.entry(format!("rejected by {}", why.slice)).or_default() += 1;
+                    continue;
+                }
+                Decision::Postponed(_) => {
+                    *self.tally.entry("postponed by a slice".into()).or_default() += 1;
+                    continue;
+                }
+                Decision::Evicted => {
+                    *self.tally.entry("evicted: its chain has expired".into()).or_default() += 1;
+                    continue;
+                }
+            };
             let why = match merged {
                 Merged::New => "new".to_owned(),
                 Merged::Known => "known: already there".to_owned(),

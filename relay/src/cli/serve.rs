@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use super::{Outcome, say};
 use crate::app::{App, Core, relay_urls};
 use crate::config::Config;
+use crate::engine::watch::watch;
 use crate::http::listen;
 use crate::http::metrics::Metrics;
 use crate::http::router::{Shared, router};
@@ -27,6 +28,7 @@ pub(super) async fn run(config: Config) -> Outcome {
     let listening = listener.local_addr()?;
     let core = Core::start(&config, relay_urls(&config, listening))?;
     let patience = Duration::from_secs(config.server.drain_seconds);
+    let reload_seconds = config.engine.reload_seconds;
     let (app, threads) = App::new(config, core, listening, keys.public_key().to_hex());
 
     let metrics = Metrics::install().ok();
@@ -42,6 +44,8 @@ pub(super) async fn run(config: Config) -> Outcome {
     let tcp =
         tcp::listen(&app).await.map_err(|error| format!("pico.tcp_listen {}: {error}", app.rooms.config.tcp_listen))?;
     let tcp = tcp.map(|address| format!(", pico by TCP on {address}")).unwrap_or_default();
+    app.rooms.open_engines();
+    watch(&app.rooms, app.rooms.engines(), reload_seconds)?;
     follow::follow_all(&app.rooms);
     #[cfg(feature = "hyperswarm")]
     crate::pico::swarm::join_all(&app.rooms);

@@ -6,6 +6,8 @@ use toml::Value;
 
 use super::load::{leaves, table};
 use super::{Config, Info, Pico, Room, Server};
+use crate::engine::host::is_native;
+use crate::engine::slice::NATIVE;
 use crate::guard::GIFT_WRAP;
 use crate::pico::repo::RoomName;
 
@@ -26,6 +28,12 @@ const MAY_BE_ZERO: &[&str] = &[
     "limits.pow_min",
     "limits.messages_per_minute",
     "limits.queries_per_minute",
+    "engine.postponed_blocks_max",
+    "engine.retries_max",
+    "engine.evicted_ids_max",
+    "engine.cache_bytes_max",
+    "engine.watchers_max",
+    "engine.reload_seconds",
     "pico.frames_per_minute",
     "pico.queries_per_minute",
     "pico.verify_threads",
@@ -57,6 +65,9 @@ pub fn check(config: &Config) -> Vec<(String, String)> {
     server(&config.server, &mut problem);
     info(&config.info, &mut problem);
     pico(&config.pico, &mut problem);
+    if config.engine.object_bytes_max as u64 > config.engine.state_bytes_max {
+        problem("engine.object_bytes_max", "is more than engine.state_bytes_max".to_owned());
+    }
     let (storage, limits) = (&config.storage, &config.limits);
     if storage.writer_batch_max > storage.writer_queue_max {
         problem("storage.writer_batch_max", "is more than storage.writer_queue_max".to_owned());
@@ -177,6 +188,13 @@ fn pico(pico: &Pico, problem: &mut impl FnMut(&str, String)) {
         problem("pico.hyperswarm_bootstrap", format!("`{node}`: must be a host and port such as 192.0.2.1:49737"));
     }
     for (number, room) in pico.room.iter().enumerate() {
+        for slice in room.slices.iter().filter(|slice| !is_native(slice) && !slice.is_file()) {
+            let (name, known) = (slice.display(), NATIVE.join(", "));
+            problem(
+                "pico.room",
+                format!("`{}`: there is no file `{name}`, and no slice of that name ({known})", room.name),
+            );
+        }
         if let Err(error) = room.name.parse::<RoomName>() {
             problem("pico.room", format!("`{}` is {error}", room.name));
         }
@@ -236,17 +254,20 @@ mod tests {
         let room = |name: &str, url: &str| crate::config::Room {
             name: name.into(),
             bridge: crate::config::Bridge::Off,
-            slices: Vec::new(),
+            slices: vec!["archive".into()],
             topic: "same".into(),
             peer: vec![crate::config::Peer { url: url.into() }],
         };
         config.pico.room = vec![room("nostr", "ws://a"), room("a", "http://a"), room("a", "wss://a/pico/a")];
+        config.pico.room[0].slices.push("nowhere.js".into());
+        config.engine.state_bytes_max = 1;
         let mut keys: Vec<String> = check(&config).into_iter().map(|(key, _)| key).collect();
         keys.sort();
         assert_eq!(
             keys,
             [
                 "auth.restricted_kinds",
+                "engine.object_bytes_max",
                 "info.contact",
                 "info.icon",
                 "info.pubkey",
@@ -261,6 +282,7 @@ mod tests {
                 "pico.hyperswarm_bootstrap",
                 "pico.hyperswarm_inbox_bytes_max",
                 "pico.outbox_bytes_max",
+                "pico.room",
                 "pico.room",
                 "pico.room",
                 "pico.room",

@@ -4,6 +4,7 @@
 //! 0 are switched off where the field says so. How it is read: [`load`]; what a value must mean: [`check`].
 
 pub mod check;
+mod engine;
 pub mod load;
 mod pico;
 
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use engine::Engine;
 pub use load::{ConfigError, Problem};
 pub use pico::{Bridge, Peer, Pico, Room};
 
@@ -35,6 +37,8 @@ pub struct Config {
     pub negentropy: Negentropy,
     /// Rooms of pico nodes.
     pub pico: Pico,
+    /// What the slices of one room may cost.
+    pub engine: Engine,
 }
 
 /// Where it listens and where its data is.

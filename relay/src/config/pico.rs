@@ -88,7 +88,8 @@ pub struct Room {
     /// What nostr clients see of it: `wrap` each block as an event, `copies` to read beside that, or `off`.
     #[serde(default)]
     pub bridge: Bridge,
-    /// Files of slices, the rules of the room. Without any it keeps every valid chain.
+    /// Slices, the rules of the room, in the order in which they are asked: `archive`, `rate` or `tasks`, and files. Files in
+    /// `slices/<room>` of the data folder follow. Without any the room keeps every valid chain.
     #[serde(default)]
     pub slices: Vec<PathBuf>,
     /// Topic by which the room is found on hyperswarm: a text, or 64 hex digits. Empty: not there.

@@ -8,3 +8,4 @@ pub mod listen;
 pub mod metrics;
 pub mod nip11;
 pub mod router;
+pub mod state;

@@ -4,14 +4,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{ConnectInfo, Path, State};
+use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::metrics::Metrics;
+use super::state::{self, Asked};
 use super::{client_addr, health, landing, nip11};
 use crate::app::{App, Full};
 use crate::connection;
@@ -32,6 +34,7 @@ pub fn router(shared: Shared) -> Router {
         .route("/", get(root).options(preflight))
         .route("/pico", get(pico_main))
         .route("/pico/{room}", get(pico_room))
+        .route("/pico/{room}/state/{slice}", get(pico_state).options(preflight))
         .route("/health", get(async || health::health()))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
@@ -111,6 +114,37 @@ async fn pico_room(
         Ok(room) if room.hub().is_full() => (StatusCode::SERVICE_UNAVAILABLE, "the room is full\n").into_response(),
         Ok(room) => websocket::upgrade(upgrade, app, room, admission),
         Err(none) => (none.status(), format!("{none}\n")).into_response(),
+    }
+}
+
+/// `/pico/<room>/state/<slice>`: what a slice has computed, once or as it changes.
+async fn pico_state(
+    State(shared): State<Shared>,
+    Path((room, slice)): Path<(String, String)>,
+    params: Result<Query<state::Params>, QueryRejection>,
+    ConnectInfo(socket): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Response {
+    let app = shared.app;
+    let name = match app.rooms.name(&room) {
+        Ok(name) => name,
+        Err(none) => return (none.status(), nip11::CORS_HEADERS, format!("{none}\n")).into_response(),
+    };
+    let config = &app.config.engine;
+    let page = state::Page { objects_max: config.page_objects_max, bytes_max: config.page_bytes_max };
+    let engine = app.rooms.engine(&name);
+    let asked = match Asked::find(app.readers.clone(), (name.clone(), engine), &slice, params, page) {
+        Ok(asked) => asked,
+        Err(refused) => return *refused,
+    };
+    let Some(engine) = engine.filter(|_| state::wants_stream(&headers)) else {
+        return asked.once(&format!("/pico/{room}/state/{slice}")).await;
+    };
+    // Before the value is read, so that nothing falls between it and the changes.
+    let updates = engine.watch();
+    match app.admit(client_addr::of_request(socket.ip(), &headers, &app.config.server.trusted_proxies)) {
+        Ok(admission) => asked.stream(updates, &app.watchers, admission, app.stop.clone()),
+        Err(full) => no_place(full),
     }
 }
 

@@ -70,7 +70,7 @@ impl Repo {
         let change = Change::Merge { room: room.clone(), bounds: *bounds, blocks };
         match self.writer.change(change).await? {
             Changed::Merged(merging) => Ok(merging),
-            Changed::RolledBack(_) => Err(RepoError::Write(MIXED_UP.into())),
+            _ => Err(RepoError::Write(MIXED_UP.into())),
         }
     }
 
@@ -78,7 +78,7 @@ impl Repo {
     pub async fn rollback(&self, room: &RoomName, chain: Id, stop_at: Option<Id>) -> Result<RolledBack, RepoError> {
         match self.writer.change(Change::Rollback { room: room.clone(), chain, stop_at }).await? {
             Changed::RolledBack(outcome) => Ok(outcome),
-            Changed::Merged(_) => Err(RepoError::Write(MIXED_UP.into())),
+            _ => Err(RepoError::Write(MIXED_UP.into())),
         }
     }
 

@@ -20,6 +20,7 @@ use super::room::{Common, Room};
 use super::rpc::NodeId;
 use super::verify::Checker;
 use crate::config;
+use crate::engine::host::{EngineHandle, Engines};
 use crate::http::metrics::PICO_ROOMS;
 
 /// All rooms of the relay.
@@ -29,7 +30,8 @@ pub struct Rooms {
     /// Told to stop.
     pub stop: CancellationToken,
     common: Common,
-    /// `main` and those in the configuration: they are always open.
+    engines: Engines,
+    /// `main`, those in the configuration, and those with slices: they are always open.
     declared: HashSet<RoomName>,
     open: Mutex<HashMap<RoomName, Arc<Room>>>,
     /// Makes the node ids.
@@ -71,10 +73,12 @@ impl NoRoom {
 
 impl Rooms {
     /// On a running store. Rooms come to be when somebody connects to them.
-    pub fn new(config: &config::Pico, repo: Repo, stop: CancellationToken) -> Self {
-        let declared = config.room.iter().filter_map(|room| room.name.parse().ok()).chain([RoomName::main()]).collect();
+    pub fn new(config: &config::Pico, repo: Repo, engines: Engines, stop: CancellationToken) -> Self {
+        let declared = config.room.iter().filter_map(|room| room.name.parse().ok()).chain([RoomName::main()]);
+        let declared = declared.chain(engines.iter().map(|(name, _)| name.clone())).collect();
         Self {
             common: common(config, repo),
+            engines,
             declared,
             config: config.clone(),
             stop,
@@ -118,11 +122,31 @@ impl Rooms {
                 return Err(NoRoom::TooMany);
             }
         }
-        let (room, task) = Room::new(name.clone(), self.node_id(name), self.common.clone());
+        let (room, task) =
+            Room::new(name.clone(), self.node_id(name), self.common.clone(), self.engines.of(name).cloned());
         self.tasks.spawn(task);
         open.insert(name.clone(), Arc::clone(&room));
         metrics::gauge!(PICO_ROOMS).set(open.len() as f64);
         Ok(room)
+    }
+
+    /// Opens the rooms that have slices: time passes in them even if nobody is there.
+    pub fn open_engines(&self) {
+        for (name, _) in self.engines.iter() {
+            if let Err(error) = self.open(name) {
+                tracing::warn!(room = %name, %error, "the room is not open");
+            }
+        }
+    }
+
+    /// The engines of all rooms that have slices.
+    pub fn engines(&self) -> &Engines {
+        &self.engines
+    }
+
+    /// The engine of a room, if it has slices.
+    pub fn engine(&self, name: &RoomName) -> Option<&EngineHandle> {
+        self.engines.of(name)
     }
 
     /// A line about a room, for people.

@@ -13,6 +13,7 @@ mod pool;
 pub mod repo;
 mod row;
 pub mod sqlite;
+pub mod state;
 #[cfg(test)]
 pub(crate) mod testing;
 mod writer;
@@ -24,6 +25,7 @@ pub use row::{Body, Row, StoredTags, TagSearch, stored_tags};
 pub use writer::{ChangeError, Coming, Commits, Pace, SavedAll, Saving, WriterHandle, WriterThread};
 
 use self::repo::{Change, Changed, RepoReader};
+use self::state::StateReader;
 use crate::clock::Timestamp;
 use crate::event::Id;
 use crate::filter::Filter;
@@ -135,7 +137,7 @@ pub trait Writer: Send {
 }
 
 /// Reads a consistent state for each call.
-pub trait Reader: RepoReader + Send {
+pub trait Reader: RepoReader + StateReader + Send {
     /// Goes on with `scan` for one slice, and appends what it found to `rows`: newest first, equal times by lowest id,
     /// each event once even if several filters match. Filters with `search` come first, by relevance, all in the first
     /// slice and whatever its size; how they ended is [`End::Unknown`]. A `search` without a word is no condition.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use picofeed::{Block, Feed, Format, Id, Key};
 
 use super::StoreError;
+use super::state::{Dispatch, Dispatched};
 
 /// Blocks in one chain; none can be appended after that.
 pub const CHAIN_BLOCKS_MAX: u64 = 1 << 24;
@@ -149,11 +150,25 @@ pub enum Change {
         /// The block that becomes the head. None: everything goes.
         stop_at: Option<Id>,
     },
+    /// Adds blocks and what slices compute of them, answered with [`Changed::Dispatched`].
+    Dispatch(Box<Dispatch>),
+    /// Puts the shadow of a room's state in its place, or removes the shadow. What is postponed, and what is remembered as
+    /// evicted, stays as it is. Without a shadow nothing happens. Answered with [`Changed::Shadow`].
+    Shadow {
+        /// Which room.
+        room: RoomName,
+        /// Whether the shadow takes the place of the state.
+        adopt: bool,
+    },
 }
 
 /// The answer to a [`Change`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Changed {
+    /// To a dispatch.
+    Dispatched(Dispatched),
+    /// To the end of a shadow.
+    Shadow,
     /// To a merge.
     Merged(Merging),
     /// To a rollback.
@@ -350,6 +365,14 @@ impl Change {
                 blocks.iter().map(|block| 1 + block.bytes().len() / WEIGHT_BYTES).sum::<usize>().max(1)
             }
             Self::Rollback { .. } => 1,
+            Self::Dispatch(dispatch) => {
+                let weight = |step: &super::state::Step| {
+                    step.block.as_ref().map_or(0, |block| 1 + block.bytes().len() / WEIGHT_BYTES) + step.edits.len()
+                };
+                dispatch.steps.iter().map(weight).sum::<usize>().max(1)
+            }
+            // As much as there is state: whoever asks for it is alone.
+            Self::Shadow { .. } => 1,
         }
     }
 }

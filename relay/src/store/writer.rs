@@ -122,6 +122,17 @@ impl WriterHandle {
         }
     }
 
+    /// Changes a room, and says what that did. Blocks: only for threads that may wait.
+    pub fn change_now(&self, change: Change) -> Result<Changed, ChangeError> {
+        let (answer, changed) = crossbeam_channel::bounded(1);
+        let done = Box::new(move |changed: Result<Changed, &StoreError>| {
+            let _ = answer.send(changed.map_err(|error| ChangeError::Failed(error.to_string())));
+        });
+        let job = Job::Room(Box::new(Changing { change, done }));
+        self.queue.send(job).map_err(|_| ChangeError::Stopped)?;
+        changed.recv().unwrap_or(Err(ChangeError::Stopped))
+    }
+
     /// Changes a room, and says what that did. Waits politely while the queue is full. Once the future was polled, the
     /// change is made even if the future is dropped.
     pub async fn change(&self, change: Change) -> Result<Changed, ChangeError> {

@@ -270,7 +270,7 @@ impl Bench {
         let change = Change::Merge { room: self.room.clone(), bounds: self.bounds, blocks: blocks.to_vec() };
         match self.change(change) {
             Changed::Merged(merging) => merging,
-            Changed::RolledBack(_) => panic!(),
+            _ => panic!(),
         }
     }
 
@@ -281,7 +281,7 @@ impl Bench {
     fn rollback(&mut self, chain: Id, stop_at: Option<Id>) -> RolledBack {
         match self.change(Change::Rollback { room: self.room.clone(), chain, stop_at }) {
             Changed::RolledBack(outcome) => outcome,
-            Changed::Merged(_) => panic!(),
+            _ => panic!(),
         }
     }
 

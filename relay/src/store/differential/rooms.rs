@@ -67,6 +67,7 @@ fn names(changed: &Changed) -> Vec<&'static str> {
             let discarded = (!discarded.is_empty()).then_some("discarded");
             merged.iter().map(name).chain(discarded).collect()
         }
+        other => panic!("{other:?}"),
     }
 }
 
@@ -194,6 +195,6 @@ fn without_numbers(changed: Changed) -> Changed {
         Changed::Merged(Merging { merged, discarded }) => {
             Changed::Merged(Merging { merged, discarded: discarded.into_iter().map(without_number).collect() })
         }
-        rolled_back @ Changed::RolledBack(_) => rolled_back,
+        other => other,
     }
 }

@@ -7,6 +7,7 @@ mod pico;
 mod rules;
 mod scan;
 mod search;
+mod state;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use picofeed::{Feed, Format, Key};
 
 use self::rules::State;
 use super::repo::{Chain, Change, Part, RepoReader, RoomName, Run, Usage};
+use super::state::{DueItem, Millis, Postponed, Scope, Stamp, Standing, StateReader, Stored};
 use super::{Backend, Batch, Reader, Row, Scan, Seq, Slice, Step, StoreError, Writer};
 use crate::clock::Timestamp;
 use crate::event::Id;
@@ -120,5 +122,77 @@ impl RepoReader for Memory {
 
     fn pick(&mut self, room: &RoomName, bytes_max: u64) -> Result<Vec<(Format, Key)>, StoreError> {
         Ok(self.rooms.read().pick(room, bytes_max))
+    }
+}
+
+impl StateReader for Memory {
+    fn standing(&mut self, scope: &Scope) -> Result<Option<Standing>, StoreError> {
+        Ok(self.rooms.read().standing(scope))
+    }
+
+    fn object(&mut self, scope: &Scope, slice: &str, id: &str) -> Result<Option<Stored>, StoreError> {
+        Ok(self.rooms.read().object(scope, slice, id))
+    }
+
+    fn objects(
+        &mut self,
+        scope: &Scope,
+        slice: &str,
+        after: Option<&str>,
+        max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<(String, Stored)>, StoreError> {
+        Ok(self.rooms.read().objects(scope, slice, after, max, bytes_max))
+    }
+
+    fn object_ids(
+        &mut self,
+        scope: &Scope,
+        slice: &str,
+        after: Option<&str>,
+        max: usize,
+    ) -> Result<Vec<String>, StoreError> {
+        let objects = self.rooms.read().objects(scope, slice, after, max, usize::MAX);
+        Ok(objects.into_iter().map(|(id, _)| id).collect())
+    }
+
+    fn lookup(&mut self, scope: &Scope, slice: &str, key: &[u8]) -> Result<Option<picofeed::Id>, StoreError> {
+        Ok(self.rooms.read().lookup(scope, slice, key))
+    }
+
+    fn due(&mut self, scope: &Scope, now: Millis, max: usize) -> Result<Vec<DueItem>, StoreError> {
+        Ok(self.rooms.read().due(scope, now, max))
+    }
+
+    fn next_due(&mut self, scope: &Scope) -> Result<Option<Millis>, StoreError> {
+        Ok(self.rooms.read().next_due(scope))
+    }
+
+    fn postponed_due(&mut self, scope: &Scope, now: Millis, max: usize) -> Result<Vec<Postponed>, StoreError> {
+        Ok(self.rooms.read().postponed_due(scope, now, max))
+    }
+
+    fn postponed(&mut self, scope: &Scope, block: &picofeed::Id) -> Result<Option<Postponed>, StoreError> {
+        Ok(self.rooms.read().postponed(scope, block))
+    }
+
+    fn postponed_len(&mut self, scope: &Scope) -> Result<usize, StoreError> {
+        Ok(self.rooms.read().postponed_due(scope, Millis::MAX, usize::MAX).len())
+    }
+
+    fn is_evicted(&mut self, scope: &Scope, chain: &picofeed::Id) -> Result<bool, StoreError> {
+        Ok(self.rooms.read().is_evicted(scope, chain))
+    }
+
+    fn references(&mut self, scope: &Scope, chain: &picofeed::Id) -> Result<u64, StoreError> {
+        Ok(self.rooms.read().references(scope, chain))
+    }
+
+    fn stamps(&mut self, room: &RoomName) -> Result<Vec<Stamp>, StoreError> {
+        Ok(self.rooms.read().stamps(room))
+    }
+
+    fn oldest_chains(&mut self, room: &RoomName, max: usize) -> Result<Vec<Chain>, StoreError> {
+        Ok(self.rooms.read().oldest_chains(room, max))
     }
 }

@@ -30,6 +30,7 @@ use key::TagHash;
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/0001_event.sql"),
     include_str!("../../../../migrations/sqlite/0002_pico.sql"),
+    include_str!("../../../../migrations/sqlite/0003_engine.sql"),
 ];
 
 /// Name of the database in the data folder.

@@ -25,7 +25,7 @@ impl Writer for Gated {
             Change::Merge { blocks, .. } => {
                 Changed::Merged(Merging { merged: vec![Merged::Orphan; blocks.len()], discarded: Vec::new() })
             }
-            Change::Rollback { .. } => Changed::RolledBack(RolledBack::ChainUnknown),
+            _ => Changed::RolledBack(RolledBack::ChainUnknown),
         };
         let changed = changes.iter().map(answer).collect();
         Ok(Batch { saved: vec![Saved::Duplicate; events.len()], removed: Vec::new(), changed })

@@ -3,6 +3,8 @@
 mod merge;
 mod read;
 mod remove;
+mod state;
+mod state_read;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +37,11 @@ pub(super) fn change(db: &Connection, totals: &mut Totals, change: &Change) -> R
         Change::Merge { room, bounds, blocks } => Ok(Changed::Merged(merge::merge(db, totals, room, bounds, blocks)?)),
         Change::Rollback { room, chain, stop_at } => {
             Ok(Changed::RolledBack(remove::rollback(db, totals, room, chain, stop_at.as_ref())?))
+        }
+        Change::Dispatch(dispatch) => Ok(Changed::Dispatched(state::dispatch(db, totals, dispatch)?)),
+        Change::Shadow { room, adopt } => {
+            state::end_shadow(db, room, *adopt)?;
+            Ok(Changed::Shadow)
         }
     }
 }
