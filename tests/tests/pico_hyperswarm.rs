@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::harness::{Relay, is_long, script};
+use crate::harness::{Relay, script};
 use crate::js::{has_node, install};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/js/pico");
@@ -20,13 +20,10 @@ fn config(port: &str, topic: &str) -> String {
     )
 }
 
-/// Part of the long run (PICORELAY_TEST_LONG).
-///
 /// A line on the script's stdout asks for something; a line on its stdin says that it is done.
 #[test]
 fn nodes_on_hyperswarm_share_a_room() {
-    // Finding each other on a hash table takes seconds to a minute, and longer on a busy machine.
-    if !is_long() || !has_node() {
+    if !has_node() {
         return;
     }
     let folder = Path::new(FOLDER);

@@ -117,9 +117,9 @@ test('what was there is there after a restart of the relay', { timeout: 120000 }
   await same(second, first)
 })
 
-test('connections end when the relay does', { timeout: 60000 }, async () => {
+test('connections end when the relay does', { timeout: 120000 }, async () => {
   await ask('STOP')
-  await until(() => nodes.every(({ streams }) => streams.size === 0), () => `all are closed: ${nodes.map(({ streams }) => streams.size)}`, 15000)
+  await until(() => nodes.every(({ streams }) => streams.size === 0), () => `all are closed: ${nodes.map(({ streams }) => streams.size)}`, PATIENCE)
   await sleep(100)
 })
 
