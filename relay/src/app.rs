@@ -30,6 +30,7 @@ use crate::store::carry::Interest;
 use crate::store::sqlite::{Options, Sqlite};
 use crate::store::{Backend, Pace, Readers, Slice, StoreError, WriterHandle, WriterThread};
 use crate::subscription::{self, Subscriptions};
+use crate::unfinished::Budget;
 use crate::vanish::RelayUrls;
 
 /// Store, path in and live side: what works without a network.
@@ -184,6 +185,8 @@ pub struct App {
     pub reconciliations: AtomicUsize,
     /// Whether the database takes events.
     pub saves: Arc<Saves>,
+    /// What unfinished messages of all connections may hold.
+    pub unfinished: Arc<Budget>,
     /// Told to stop.
     pub stop: CancellationToken,
     restricted: Arc<[u16]>,
@@ -219,6 +222,7 @@ impl App {
             subscriptions,
             saves,
             reconciliations: AtomicUsize::new(0),
+            unfinished: Budget::new(config.server.unfinished_bytes_max),
             stop,
             restricted: config.auth.restricted_kinds.clone().into(),
             connections: AtomicU64::new(0),

@@ -22,5 +22,6 @@ pub mod pico;
 pub mod policy;
 pub mod store;
 pub mod subscription;
+pub mod unfinished;
 pub mod vanish;
 pub mod verify;

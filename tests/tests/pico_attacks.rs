@@ -6,6 +6,9 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use picofeed::{Feed, Format, Secret};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -375,4 +378,39 @@ async fn rooms_have_names_and_limits() {
     }
     Node::connect(&format!("{}/pico/mine", closed.url), Format::V8, 1).await;
     assert!(tokio_tungstenite::connect_async(format!("{}/pico/other", closed.url)).await.is_err());
+}
+
+/// Peers that each begin a long message and do not end it: all of them together may hold only so much.
+#[tokio::test]
+async fn unfinished_messages_are_bounded_together() {
+    const PEERS: usize = 60;
+    let relay = Relay::with("[server]\nunfinished_bytes_max = 8388608");
+    let mut healthy = Healthy::new(&relay, "unfinished").await;
+    let before = relay.memory_bytes();
+    let mut begun = Vec::new();
+    for _ in 0..PEERS {
+        let mut peer = TcpStream::connect(("127.0.0.1", relay.port)).await.unwrap();
+        let head = "GET /pico/unfinished HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        peer.write_all(head.as_bytes()).await.unwrap();
+        // A binary message of 7 MiB, masked with zeros; most of it.
+        let frame = [&[0x82, 0xff][..], &(7_u64 << 20).to_be_bytes(), &[0; 4 + (6 << 20)]].concat();
+        let _ = peer.write_all(&frame).await;
+        begun.push(peer);
+    }
+    // Of 360 MiB there is place for 8, and a little for each: most are let go. The others just wait.
+    let mut gone = 0;
+    for peer in &mut begun {
+        let mut rest = Vec::new();
+        gone += usize::from(timeout(Duration::from_millis(200), peer.read_to_end(&mut rest)).await.is_ok());
+    }
+    assert!((PEERS - 5..PEERS).contains(&gone), "{gone} of {PEERS}");
+    // What the allocator keeps of those that are gone counts, too.
+    let more = relay.memory_bytes().saturating_sub(before);
+    assert!(more < 180 << 20, "{more} bytes of memory");
+    healthy.check().await;
+    drop(begun);
+    // What they held is free again.
+    let block = healthy.writer.write(&"x".repeat(1 << 20)).await;
+    healthy.reader.until_has(&block).await;
 }

@@ -55,7 +55,7 @@ pub(super) async fn run(config: Config) -> Outcome {
     let pages = router(Shared { app: Arc::clone(&app), metrics });
     let stop = app.stop.clone();
     let request = Duration::from_secs(app.config.server.request_seconds);
-    let serving = tokio::spawn(listen::serve(listener, pages, request, stop.clone()));
+    let serving = tokio::spawn(listen::serve(listener, pages, request, Arc::clone(&app.unfinished), stop.clone()));
 
     stopped.await;
     tracing::info!("stopping");

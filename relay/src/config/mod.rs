@@ -61,6 +61,9 @@ pub struct Server {
     pub trusted_proxies: Vec<ipnet::IpNet>,
     /// Seconds for which a connection waits for the head of a request, or for the next one.
     pub request_seconds: u64,
+    /// Bytes of messages that have come in part or are being worked on, over all connections. Beyond, a connection that
+    /// sends more than 64 KiB of a message is let go.
+    pub unfinished_bytes_max: usize,
     /// How long a stop waits for what is under way.
     pub drain_seconds: u64,
     /// Answer `/metrics`.
@@ -268,6 +271,7 @@ impl Default for Server {
             public_url: String::new(),
             trusted_proxies: Vec::new(),
             request_seconds: 20,
+            unfinished_bytes_max: 128 << 20,
             drain_seconds: 10,
             metrics: true,
             log: "info,peeroxide=warn,peeroxide_dht=warn".into(),

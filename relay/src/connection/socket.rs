@@ -13,6 +13,7 @@ use futures_util::{FutureExt, Sink, SinkExt};
 use super::{Closing, Session};
 use crate::app::App;
 use crate::message::reply;
+use crate::unfinished::Meter;
 
 /// Bytes that a read asks the socket for, and that an idle connection therefore costs.
 const READ_BYTES: usize = 4096;
@@ -33,7 +34,7 @@ const SEND_BURST: usize = 1 << 20;
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Turns an upgrade request into a session.
-pub fn upgrade(upgrade: WebSocketUpgrade, app: Arc<App>, guard: crate::app::Admission) -> Response {
+pub fn upgrade(upgrade: WebSocketUpgrade, app: Arc<App>, guard: crate::app::Admission, meter: Arc<Meter>) -> Response {
     let bytes = app.config.limits.message_bytes_max.saturating_mul(OVERSIZE_FACTOR);
     upgrade
         .read_buffer_size(READ_BYTES)
@@ -41,13 +42,13 @@ pub fn upgrade(upgrade: WebSocketUpgrade, app: Arc<App>, guard: crate::app::Admi
         .max_message_size(bytes)
         .max_frame_size(bytes)
         .on_upgrade(move |socket| async move {
-            serve(socket, app).await;
+            serve(socket, app, &meter).await;
             drop(guard);
         })
 }
 
 /// Serves one connection until it ends.
-pub async fn serve(socket: WebSocket, app: Arc<App>) {
+pub async fn serve(socket: WebSocket, app: Arc<App>, meter: &Meter) {
     let number = app.next_connection();
     let ping = Duration::from_secs(app.config.limits.ping_seconds.max(1));
     let session = Session::new(Arc::clone(&app), number);
@@ -78,6 +79,7 @@ pub async fn serve(socket: WebSocket, app: Arc<App>) {
                 if !connection.read(frame, &mut stream).await {
                     break;
                 }
+                meter.clear();
             }
             _ = timer.tick() => {
                 if heard.elapsed() >= ping * 2 {

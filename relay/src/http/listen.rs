@@ -1,6 +1,7 @@
 //! The one port: takes connections, and lets those go that do not say what they want.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ConnectInfo;
@@ -11,14 +12,22 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::Layer;
+use tower::{Layer, ServiceExt};
+
+use crate::unfinished::{Budget, Meter, Metered};
 
 /// A pause after which connections are taken again when that failed, as when there are no file handles.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Answers requests until it is told to stop, and then those that have begun. `patience` is how long a request's head may
 /// take, and how long a connection may wait before the next one.
-pub async fn serve(listener: TcpListener, pages: Router, patience: Duration, stop: CancellationToken) {
+pub async fn serve(
+    listener: TcpListener,
+    pages: Router,
+    patience: Duration,
+    unfinished: Arc<Budget>,
+    stop: CancellationToken,
+) {
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -29,7 +38,7 @@ pub async fn serve(listener: TcpListener, pages: Router, patience: Duration, sto
             Ok((stream, address)) => {
                 // Replies are written whole, so waiting for more (Nagle) would only add 40 ms to each.
                 let _ = stream.set_nodelay(true);
-                connections.spawn(answer(stream, address, pages.clone(), patience, stop.clone()));
+                connections.spawn(answer(stream, address, pages.clone(), patience, unfinished.meter(), stop.clone()));
             }
             Err(error) => {
                 tracing::debug!(%error, "a connection could not be taken");
@@ -41,14 +50,27 @@ pub async fn serve(listener: TcpListener, pages: Router, patience: Duration, sto
     connections.wait().await;
 }
 
-async fn answer(stream: TcpStream, address: SocketAddr, pages: Router, patience: Duration, stop: CancellationToken) {
+async fn answer(
+    stream: TcpStream,
+    address: SocketAddr,
+    pages: Router,
+    patience: Duration,
+    meter: Arc<Meter>,
+    stop: CancellationToken,
+) {
     // Before the first byte hyper does not count.
     let mut first = [0];
     match tokio::time::timeout(patience, stream.peek(&mut first)).await {
         Ok(Ok(1..)) => {}
         _ => return,
     }
-    let service = TowerToHyperService::new(Extension(ConnectInfo(address)).layer(pages));
+    let stream = Metered::new(stream, Arc::clone(&meter));
+    let pages = Extension(ConnectInfo(address)).layer(Extension(Arc::clone(&meter)).layer(pages));
+    // A request is done with when its head has come: there are no bodies.
+    let service = TowerToHyperService::new(pages.map_request(move |request| {
+        meter.clear();
+        request
+    }));
     // Said beforehand: it would wait without limit for the bytes by which it tells versions apart.
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder.http1().timer(TokioTimer::new()).header_read_timeout(patience);

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -11,6 +10,7 @@ use axum::extract::{ConnectInfo, Path, Query, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 
 use super::metrics::Metrics;
 use super::state::{self, Asked};
@@ -18,6 +18,7 @@ use super::{client_addr, health, landing, nip11, room};
 use crate::app::{App, Full};
 use crate::connection;
 use crate::pico::websocket;
+use crate::unfinished::Meter;
 
 /// What handlers share.
 #[derive(Clone)]
@@ -46,6 +47,7 @@ pub fn router(shared: Shared) -> Router {
 async fn root(
     State(shared): State<Shared>,
     ConnectInfo(socket): ConnectInfo<SocketAddr>,
+    Extension(meter): Extension<Arc<Meter>>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
@@ -54,7 +56,7 @@ async fn root(
         Ok(upgrade) => {
             let address = client_addr::of_request(socket.ip(), &headers, &app.config.server.trusted_proxies);
             match app.admit(address) {
-                Ok(admission) => connection::upgrade(upgrade, app, admission),
+                Ok(admission) => connection::upgrade(upgrade, app, admission, meter),
                 Err(full) => no_place(full),
             }
         }
@@ -81,11 +83,12 @@ async fn root(
 async fn pico_main(
     state: State<Shared>,
     socket: ConnectInfo<SocketAddr>,
+    meter: Extension<Arc<Meter>>,
     query: RawQuery,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
-    pico_room(state, Path("main".to_owned()), socket, query, headers, upgrade).await
+    pico_room(state, Path("main".to_owned()), socket, meter, query, headers, upgrade).await
 }
 
 /// `/pico/<room>`: a WebSocket for pico nodes, or a page for people.
@@ -93,6 +96,7 @@ async fn pico_room(
     State(shared): State<Shared>,
     Path(name): Path<String>,
     ConnectInfo(socket): ConnectInfo<SocketAddr>,
+    meter: Extension<Arc<Meter>>,
     query: RawQuery,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -118,7 +122,7 @@ async fn pico_room(
     };
     match app.rooms.open(&name) {
         Ok(room) if room.hub().is_full() => (StatusCode::SERVICE_UNAVAILABLE, "the room is full\n").into_response(),
-        Ok(room) => websocket::upgrade(upgrade, app, room, admission),
+        Ok(room) => websocket::upgrade(upgrade, app, room, admission, meter.0),
         Err(none) => (none.status(), format!("{none}\n")).into_response(),
     }
 }

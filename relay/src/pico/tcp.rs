@@ -23,6 +23,7 @@ use tokio_util::codec::{Framed, LengthDelimitedCodec};
 use super::gossip::Direction;
 use super::socket::{Heard, Said, converse};
 use crate::app::App;
+use crate::unfinished::Metered;
 
 /// How long a peer may take to name its room.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -74,7 +75,8 @@ async fn accept(app: &Arc<App>, listener: &TcpListener) {
 async fn serve(stream: TcpStream, app: &App) {
     let _ = stream.set_nodelay(true);
     let codec = LengthDelimitedCodec::builder().max_frame_length(app.rooms.config.message_bytes_max).new_codec();
-    let mut framed = Framed::new(stream, codec);
+    let meter = app.unfinished.meter();
+    let mut framed = Framed::new(Metered::new(stream, Arc::clone(&meter)), codec);
     let first = tokio::select! {
         first = tokio::time::timeout(PATIENCE, framed.next()) => first,
         () = app.stop.cancelled() => return,
@@ -83,7 +85,7 @@ async fn serve(stream: TcpStream, app: &App) {
     let Ok(name) = std::str::from_utf8(&name) else { return };
     let Ok(room) = app.rooms.name(name).and_then(|name| app.rooms.open(&name)) else { return };
     let (sink, stream) = framed.split();
-    let reader = stream.map(|record| match record {
+    let reader = meter.messages(stream).map(|record| match record {
         Ok(record) if record.is_empty() => Heard::Alive,
         Ok(record) => Heard::Frame(record.freeze()),
         Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Heard::TooLong,

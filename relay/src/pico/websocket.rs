@@ -10,6 +10,7 @@ use super::gossip::Direction;
 use super::room::Room;
 use super::socket::{Heard, Said, converse};
 use crate::app::{Admission, App};
+use crate::unfinished::Meter;
 
 /// Bytes that a read asks the socket for, and that an idle connection therefore costs.
 const READ_BYTES: usize = 4096;
@@ -18,7 +19,13 @@ const READ_BYTES: usize = 4096;
 const WRITE_BYTES: usize = 16 * 1024;
 
 /// Turns an upgrade request into a peer.
-pub fn upgrade(upgrade: WebSocketUpgrade, app: Arc<App>, room: Arc<Room>, admission: Admission) -> Response {
+pub fn upgrade(
+    upgrade: WebSocketUpgrade,
+    app: Arc<App>,
+    room: Arc<Room>,
+    admission: Admission,
+    meter: Arc<Meter>,
+) -> Response {
     let bytes = app.rooms.config.message_bytes_max;
     upgrade
         .read_buffer_size(READ_BYTES)
@@ -26,16 +33,16 @@ pub fn upgrade(upgrade: WebSocketUpgrade, app: Arc<App>, room: Arc<Room>, admiss
         .max_message_size(bytes)
         .max_frame_size(bytes)
         .on_upgrade(move |socket| async move {
-            serve(socket, &app, &room).await;
+            serve(socket, &app, &room, meter).await;
             app.rooms.close_if_empty(&room);
             drop(room);
             drop(admission);
         })
 }
 
-async fn serve(socket: WebSocket, app: &App, room: &Arc<Room>) {
+async fn serve(socket: WebSocket, app: &App, room: &Arc<Room>, meter: Arc<Meter>) {
     let (sink, stream) = socket.split();
-    let reader = stream.map(|message| match message {
+    let reader = meter.messages(stream).map(|message| match message {
         Ok(Message::Binary(frame)) => Heard::Frame(frame),
         Ok(Message::Text(_)) => Heard::Text,
         Ok(Message::Ping(_) | Message::Pong(_)) => Heard::Alive,
