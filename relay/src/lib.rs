@@ -8,6 +8,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod connection;
+pub mod dial;
 pub mod event;
 pub mod filter;
 pub mod guard;

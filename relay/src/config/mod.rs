@@ -3,17 +3,21 @@
 //! A file (TOML), then environment variables `PICORELAY_<SECTION>__<FIELD>`, then flags; the later wins. Limits that are
 //! 0 are switched off where the field says so. How it is read: [`load`]; what a value must mean: [`check`].
 
+mod bridge;
 pub mod check;
 pub mod load;
 mod pico;
+mod sync;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use bridge::{BridgeSection, Upstream};
 pub use load::{ConfigError, Problem};
 pub use pico::{Bridge, Peer, Pico, Room};
+pub use sync::Sync;
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -35,6 +39,10 @@ pub struct Config {
     pub negentropy: Negentropy,
     /// Rooms of pico nodes.
     pub pico: Pico,
+    /// Between pico rooms and nostr events.
+    pub bridge: BridgeSection,
+    /// How this relay talks to other relays: those in `[[bridge.upstream]]`, and the one that `picorelay sync` is given.
+    pub sync: Sync,
 }
 
 /// Where it listens and where its data is.
