@@ -21,5 +21,6 @@ pub mod pico;
 pub mod policy;
 pub mod store;
 pub mod subscription;
+pub mod sync;
 pub mod vanish;
 pub mod verify;

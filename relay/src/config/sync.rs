@@ -42,6 +42,9 @@ pub struct Sync {
     pub ping_seconds: u64,
     /// The longest pause between two attempts to connect, in seconds. The first is one second.
     pub pause_seconds_max: u64,
+    /// Seconds after which an upstream without negentropy is looked through from the beginning again, when it is connected
+    /// to anew. Sooner than that only what it has not been asked for is.
+    pub full_seconds: u64,
     /// Attempts of `picorelay sync`, one after the other without any progress, before it fails.
     pub attempts_max: u32,
 }
@@ -67,6 +70,7 @@ impl Default for Sync {
             request_seconds: 300,
             ping_seconds: 60,
             pause_seconds_max: 300,
+            full_seconds: 3_600,
             attempts_max: 5,
         }
     }
