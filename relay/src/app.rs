@@ -11,14 +11,22 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::bridge::Wanted;
+use crate::bridge::gate::Gate;
+use crate::bridge::keys::Signers;
 use crate::config::Config;
+use crate::engine::host::{EngineThreads, Engines, NoScripts};
+use crate::engine::slice::Loader;
 use crate::guard::Viewer;
 use crate::http::client_addr;
 use crate::http::metrics::{CONNECTIONS, CONNECTIONS_TOTAL};
+use crate::http::state::Watchers;
 use crate::ingest::{AfterCommit, Ingest, Path, RecentIds, Saves, VerifyThreads};
+use crate::pico::carry::{Carry, Modes};
 use crate::pico::repo::Repo;
 use crate::pico::rooms::Rooms;
-use crate::policy;
+use crate::policy::{self, Policy};
+use crate::store::carry::Interest;
 use crate::store::sqlite::{Options, Sqlite};
 use crate::store::{Backend, Pace, Readers, Slice, StoreError, WriterHandle, WriterThread};
 use crate::subscription::{self, Subscriptions};
@@ -32,6 +40,10 @@ pub struct Core {
     pub ingest: Ingest,
     /// Blocks of pico rooms.
     pub repo: Repo,
+    /// Those who decide about them, in rooms that have slices.
+    pub engines: Engines,
+    /// Which events go into rooms.
+    pub wanted: Option<Arc<Wanted>>,
     /// Events out, live.
     pub subscriptions: Subscriptions,
     /// Whether the database takes events.
@@ -42,6 +54,7 @@ pub struct Core {
 /// The threads of a [`Core`].
 pub struct Threads {
     verify: VerifyThreads,
+    engines: EngineThreads,
     writer: WriterThread,
     broadcast: JoinHandle<()>,
     /// Holds the lock on the data folder until the others have ended.
@@ -51,15 +64,17 @@ pub struct Threads {
 impl Core {
     /// Opens the database in `config.server.data` and starts the threads.
     pub fn start(config: &Config, urls: RelayUrls) -> Result<Self, StoreError> {
-        let options = Options { storage: config.storage.clone(), search: config.search.clone(), urls };
+        let wanted = Wanted::new(config).map(Arc::new);
+        let interest = wanted.clone().map(|wanted| wanted as Arc<dyn Interest>);
+        let options = Options { storage: config.storage.clone(), search: config.search.clone(), urls, interest };
         let backend = Sqlite::open(&config.server.data, options)?;
-        let mut core = Self::on(config, &backend)?;
+        let mut core = Self::on(config, &backend, wanted)?;
         core.threads.backend = Some(Box::new(backend));
         Ok(core)
     }
 
-    /// The same on any backend.
-    pub fn on(config: &Config, backend: &dyn Backend) -> Result<Self, StoreError> {
+    /// The same on any backend, which asks `wanted` for its interest.
+    pub fn on(config: &Config, backend: &dyn Backend, wanted: Option<Arc<Wanted>>) -> Result<Self, StoreError> {
         let (storage, limits) = (&config.storage, &config.limits);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let writer = backend.writer()?;
@@ -67,6 +82,7 @@ impl Core {
         let (broadcast, queue) = subscription::broadcast_queue(limits.broadcast_queue_max);
         let recent = Arc::new(RecentIds::new(storage.recent_ids_max));
         let after = AfterCommit {
+            wanted: wanted.clone(),
             recent: Arc::clone(&recent),
             subscriptions: subscriptions.clone(),
             broadcast: broadcast.clone(),
@@ -74,13 +90,11 @@ impl Core {
         let pace = Pace {
             queue_max: storage.writer_queue_max,
             batch_max: storage.writer_batch_max,
+            wait: Duration::from_millis(storage.writer_wait_ms),
             sweep: Duration::from_secs(storage.sweep_seconds.max(1)),
         };
         let (handle, writer) = WriterHandle::start(writer, Box::new(after), pace)?;
         let saves = Arc::new(Saves::default());
-        let policies = policy::policies(config).into();
-        let path = Path { policies, writer: handle.clone(), broadcast, recent, saves: Arc::clone(&saves) };
-        let (ingest, verify) = Ingest::start(&path, cores, limits.verify_queue_max)?;
         let readers = if storage.readers == 0 { cores.min(4) } else { storage.readers };
         let slice = Slice {
             rows: storage.slice_rows_max,
@@ -88,6 +102,19 @@ impl Core {
             examined: storage.slice_examined_max,
         };
         let readers = Readers::start(backend, readers, storage.reader_queue_max, slice)?;
+        let gate = Gate::new(config, readers.clone()).map(|gate| Box::new(gate) as Box<dyn Policy>);
+        let policies = policy::policies(config).into_iter().chain(gate).collect();
+        let path = Path {
+            policies,
+            writer: handle.clone(),
+            broadcast,
+            recent,
+            saves: Arc::clone(&saves),
+            author_keys_max: limits.author_keys_max,
+        };
+        let (ingest, verify) = Ingest::start(&path, cores, limits.verify_queue_max)?;
+        let (engines, engine_threads) = Engines::start(config, backend, &handle, &loader(config))?;
+        drop(path);
         let repo = Repo::new(handle, readers.clone());
         let listeners = subscriptions.clone();
         let broadcast = std::thread::Builder::new()
@@ -97,16 +124,18 @@ impl Core {
             readers,
             ingest,
             repo,
+            engines,
+            wanted,
             subscriptions,
             saves,
-            threads: Threads { verify, writer, broadcast, backend: None },
+            threads: Threads { verify, engines: engine_threads, writer, broadcast, backend: None },
         })
     }
 
     /// Lets everything that came in be written, and ends the threads. Blocks.
     pub fn finish(self) {
-        let Self { readers, ingest, repo, subscriptions, threads, .. } = self;
-        drop((readers, ingest, repo, subscriptions));
+        let Self { readers, ingest, repo, engines, subscriptions, threads, .. } = self;
+        drop((readers, ingest, repo, engines, subscriptions));
         threads.join();
     }
 }
@@ -114,6 +143,7 @@ impl Core {
 impl Threads {
     fn join(self) {
         self.verify.join();
+        self.engines.join();
         self.writer.join();
         let _ = self.broadcast.join();
         drop(self.backend);
@@ -132,6 +162,8 @@ pub struct App {
     pub urls: RelayUrls,
     /// The relay's own public key, hex.
     pub relay_key: String,
+    /// Sign for the relay, and for pico authors.
+    pub signers: Arc<Signers>,
     /// Queries.
     pub readers: Readers,
     /// Events in.
@@ -140,6 +172,12 @@ pub struct App {
     pub repo: Repo,
     /// Pico rooms, and the tasks that belong to them.
     pub rooms: Arc<Rooms>,
+    /// Those who watch the states of slices.
+    pub watchers: Arc<Watchers>,
+    /// What rooms tell the bridge.
+    pub carry: Carry,
+    /// Which events go into rooms.
+    pub wanted: Option<Arc<Wanted>>,
     /// Events out, live.
     pub subscriptions: Subscriptions,
     /// Open negentropy sessions.
@@ -155,8 +193,8 @@ pub struct App {
 
 impl App {
     /// Puts the relay on a [`Core`]. The threads come back, to be waited for when all handles are gone.
-    pub fn new(config: Config, core: Core, listening: SocketAddr, relay_key: String) -> (Arc<Self>, Threads) {
-        let Core { readers, ingest, repo, subscriptions, saves, threads } = core;
+    pub fn new(config: Config, core: Core, listening: SocketAddr, signers: Signers) -> (Arc<Self>, Threads) {
+        let Core { readers, ingest, repo, engines, wanted, subscriptions, saves, threads } = core;
         let door = Arc::new(Door {
             max: config.limits.connections_max,
             max_per_address: config.limits.connections_per_address_max,
@@ -164,12 +202,17 @@ impl App {
             left: Notify::new(),
         });
         let stop = CancellationToken::new();
+        let carry = Carry { modes: Arc::new(Modes::new(&config)), ..Carry::default() };
         let app = Self {
-            rooms: Arc::new(Rooms::new(&config.pico, repo.clone(), stop.clone())),
+            rooms: Arc::new(Rooms::new(&config.pico, repo.clone(), engines, carry.clone(), stop.clone())),
+            watchers: Watchers::new(config.engine.watchers_max),
+            carry,
+            wanted,
             public_url: config.server.url(listening),
             listening,
             urls: relay_urls(&config, listening),
-            relay_key,
+            relay_key: signers.relay().to_hex(),
+            signers: Arc::new(signers),
             readers,
             ingest,
             repo,
@@ -227,6 +270,11 @@ impl Threads {
         let joined = tokio::task::spawn_blocking(move || self.join());
         tokio::time::timeout(patience, joined).await.is_ok()
     }
+}
+
+/// What makes slices of files.
+pub fn loader(_config: &Config) -> Arc<dyn Loader> {
+    Arc::new(NoScripts)
 }
 
 /// The URLs that mean a relay that listens there: the configured one, or the ways in which a machine names itself.

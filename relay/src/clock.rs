@@ -10,3 +10,10 @@ pub type Timestamp = u64;
 pub fn now() -> Timestamp {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
+
+/// The same in milliseconds, as pico counts.
+#[allow(clippy::disallowed_methods, reason = "the one place")]
+pub fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -14,12 +14,13 @@ use hashbrown::HashSet;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
+use crate::bridge::Wanted;
 use crate::clock::{self, Timestamp};
 use crate::event::{Class, Event, Id, PublicKey};
 use crate::policy::{Policy, Verdict};
-use crate::store::{Commits, Saved, Saving, Seq, StoreError, WriterHandle};
+use crate::store::{Coming, Commits, Saved, Saving, Seq, StoreError, WriterHandle};
 use crate::subscription::{Broadcast, Subscriptions};
-use crate::verify::{self, Verified, VerifyError};
+use crate::verify::{self, Keys, Verified, VerifyError};
 
 /// Where events come from. Policies differ.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub enum Source {
     Client(SmallVec<[PublicKey; 1]>),
     /// The operator's own files: only what the NIPs demand of the store applies.
     Import,
+    /// The relay itself, for blocks of pico rooms. No policy about work and age applies: nobody chose when the block came.
+    Bridge,
     /// Another relay that the operator named. It is trusted in nothing, but what it gives may be old, and was not made for
     /// us: the age limit and proof of work do not apply. Protected events (NIP-70) are refused, as their authors did not
     /// bring them.
@@ -103,6 +106,7 @@ struct Job {
 #[derive(Clone)]
 pub struct Ingest {
     lanes: Arc<[Sender<Job>]>,
+    coming: Coming,
 }
 
 /// The verifying threads, to wait for at the end.
@@ -121,6 +125,8 @@ pub struct Path {
     pub recent: Arc<RecentIds>,
     /// Learns whether the writer can write.
     pub saves: Arc<Saves>,
+    /// Keys of authors that each thread remembers.
+    pub author_keys_max: usize,
 }
 
 /// Whether the last batch could be saved.
@@ -148,15 +154,21 @@ impl Ingest {
             handles.push(thread.spawn(move || path.work(&jobs))?);
             lanes.push(lane);
         }
-        Ok((Self { lanes: lanes.into() }, VerifyThreads(handles)))
+        Ok((Self { lanes: lanes.into(), coming: path.writer.coming().clone() }, VerifyThreads(handles)))
     }
 
     /// Takes in events of one origin. `lane` tells origins apart: events of one lane stay in order. Waits politely while
     /// the queue is full.
     pub async fn submit(&self, lane: u64, events: Vec<Event>, source: Source, answers: Arc<dyn Answers>) {
+        let count = events.len();
         let mut job = Job { events, source, answers };
         loop {
-            match self.lane(lane).map(|lane| lane.try_send(job)) {
+            self.coming.add(count);
+            let sent = self.lane(lane).map(|lane| lane.try_send(job));
+            if !matches!(sent, Some(Ok(()))) {
+                self.coming.remove(count);
+            }
+            match sent {
                 Some(Err(TrySendError::Full(back))) => {
                     job = back;
                     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -169,9 +181,12 @@ impl Ingest {
 
     /// The same for threads that may wait.
     pub fn submit_blocking(&self, lane: u64, events: Vec<Event>, source: Source, answers: Arc<dyn Answers>) {
+        let count = events.len();
+        self.coming.add(count);
         if let Some(lane) = self.lane(lane)
             && let Err(refused) = lane.send(Job { events, source, answers })
         {
+            self.coming.remove(count);
             refused.into_inner().refuse("error: the relay is shutting down");
         }
     }
@@ -199,19 +214,22 @@ impl Job {
 
 impl Path {
     fn work(self, jobs: &Receiver<Job>) {
+        let mut keys = Keys::new(self.author_keys_max);
         while let Ok(job) = jobs.recv() {
-            self.take(job, clock::now());
+            let count = job.events.len();
+            self.take(job, &mut keys, clock::now());
+            self.writer.coming().remove(count);
         }
     }
 
-    fn take(&self, job: Job, now: Timestamp) {
+    fn take(&self, job: Job, keys: &mut Keys, now: Timestamp) {
         let Job { events, source, answers } = job;
         let mut outcomes = Vec::new();
         let mut to_save = Vec::with_capacity(events.len());
         let mut to_pass = Vec::new();
         for event in events {
             let id = event.id;
-            match self.admit(event, &source, now) {
+            match self.admit(event, &source, keys, now) {
                 Err(outcome) => outcomes.push((id, outcome)),
                 Ok(event) if event.class() == Class::Ephemeral => {
                     to_pass.push((event, None));
@@ -237,7 +255,7 @@ impl Path {
     }
 
     /// Duplicate, verify, policies: cheapest first.
-    fn admit(&self, event: Event, source: &Source, now: Timestamp) -> Result<Verified, Outcome> {
+    fn admit(&self, event: Event, source: &Source, keys: &mut Keys, now: Timestamp) -> Result<Verified, Outcome> {
         let refused = |error: VerifyError| Outcome::Refused(forged(error).into());
         let event = verify::id(event).map_err(refused)?;
         if event.is_expired(now) {
@@ -246,7 +264,7 @@ impl Path {
         if self.recent.contains(event.id()) {
             return Err(Outcome::Saved(Saved::Duplicate));
         }
-        let event = event.signature().map_err(refused)?;
+        let event = event.signature(keys).map_err(refused)?;
         for policy in self.policies.iter() {
             if let Verdict::Reject(why) = policy.event(&event, source, now) {
                 return Err(Outcome::Refused(why));
@@ -304,6 +322,8 @@ impl RecentIds {
 
 /// What follows a commit: caches learn of it, then subscribers.
 pub struct AfterCommit {
+    /// The bridge.
+    pub wanted: Option<Arc<Wanted>>,
     /// Known duplicates.
     pub recent: Arc<RecentIds>,
     /// Learn what the store has.
@@ -320,6 +340,9 @@ impl Commits for AfterCommit {
         self.recent.update(events.iter().map(|(event, _)| event.id), removed);
         if batch_len > 0 {
             crate::http::metrics::commit(took, batch_len);
+        }
+        if let Some(wanted) = &self.wanted {
+            wanted.committed();
         }
         let events: Broadcast = events.into_iter().map(|(event, seq)| (event, Some(seq))).collect();
         if !events.is_empty() && self.broadcast.send(events).is_err() {

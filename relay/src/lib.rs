@@ -4,11 +4,13 @@
 //! kept ([`store`]).
 
 pub mod app;
+pub mod bridge;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod connection;
 pub mod dial;
+pub mod engine;
 pub mod event;
 pub mod filter;
 pub mod guard;

@@ -4,11 +4,12 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use secp256k1::schnorr::Signature;
 use secp256k1::{SECP256K1, XOnlyPublicKey};
 
 use crate::clock::Timestamp;
-use crate::event::{Event, Id};
+use crate::event::{Event, Id, PublicKey};
 
 /// An event whose id and signature are right. The type is the proof: only this module makes it.
 #[derive(Clone, Debug)]
@@ -59,10 +60,11 @@ impl Hashed {
         self.0.is_expired(now)
     }
 
-    /// Checks the BIP-340 signature. About 36 microseconds of CPU: not for async threads.
-    pub fn signature(self) -> Result<Verified, VerifyError> {
+    /// Checks the BIP-340 signature. About 33 microseconds of CPU, 3 more for an author who is new to `keys`: not for
+    /// async threads.
+    pub fn signature(self, keys: &mut Keys) -> Result<Verified, VerifyError> {
         let event = &self.0;
-        let key = XOnlyPublicKey::from_slice(&event.pubkey.0).map_err(|_| VerifyError::Signature)?;
+        let key = keys.of(&event.pubkey).ok_or(VerifyError::Signature)?;
         let signature = Signature::from_slice(&event.sig).map_err(|_| VerifyError::Signature)?;
         SECP256K1.verify_schnorr(&signature, &event.id.0, &key).map_err(|_| VerifyError::Signature)?;
         Ok(Verified(Arc::new(self.0)))
@@ -76,7 +78,39 @@ pub fn id(event: Event) -> Result<Hashed, VerifyError> {
 
 /// Checks id and signature.
 pub fn verify(event: Event) -> Result<Verified, VerifyError> {
-    id(event)?.signature()
+    id(event)?.signature(&mut Keys::new(0))
+}
+
+/// Keys of authors who wrote lately, as points of the curve: finding the point takes a square root each time.
+pub struct Keys {
+    max: usize,
+    young: HashMap<PublicKey, XOnlyPublicKey>,
+    old: HashMap<PublicKey, XOnlyPublicKey>,
+}
+
+impl Keys {
+    /// Remembers between `max / 2` and `max` keys, about 150 bytes each.
+    pub fn new(max: usize) -> Self {
+        Self { max, young: HashMap::new(), old: HashMap::new() }
+    }
+
+    /// The point. None: this is no key.
+    fn of(&mut self, author: &PublicKey) -> Option<XOnlyPublicKey> {
+        if let Some(key) = self.young.get(author) {
+            return Some(*key);
+        }
+        let key = match self.old.get(author) {
+            Some(key) => *key,
+            None => XOnlyPublicKey::from_slice(&author.0).ok()?,
+        };
+        if self.max >= 2 {
+            if self.young.len() >= self.max / 2 {
+                self.old = std::mem::take(&mut self.young);
+            }
+            self.young.insert(*author, key);
+        }
+        Some(key)
+    }
 }
 
 impl fmt::Display for Verified {

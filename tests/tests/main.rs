@@ -13,9 +13,13 @@
 mod harness;
 
 mod bad_input;
+mod bridge;
+mod bridge_crash;
+mod bridge_ring;
 mod cli;
 mod crash;
 mod differential;
+mod engine_rooms;
 mod http;
 mod js;
 mod limits;

@@ -6,6 +6,7 @@ mod check;
 mod export;
 mod import;
 mod key;
+mod pico;
 mod room;
 mod serve;
 
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::config::Config;
 use crate::filter::Filter;
@@ -119,6 +121,37 @@ Examples:
   picorelay key                                  Public key, as npub and hex
   picorelay key --secret                         Secret key, as nsec: show it to nobody")]
     Key(KeyArgs),
+
+    /// What has to do with the slices of pico rooms
+    #[command(subcommand)]
+    Pico(PicoCommand),
+}
+
+/// What `pico` can do.
+#[derive(Subcommand, Clone, Debug)]
+pub enum PicoCommand {
+    /// Compute the state of a room anew from its blocks
+    ///
+    /// For slices that have changed what they compute. The new state takes the place of the old one at once, or not at all:
+    /// if the slices do not accept every block that is stored, nothing is changed, unless --drop is given. The server must
+    /// not be running on the same data folder.
+    #[command(after_help = "\
+Examples:
+  picorelay pico reload chess                    Compute the state of the room chess anew
+  picorelay pico reload chess --drop             Remove blocks that its slices do not accept now")]
+    Reload(ReloadArgs),
+}
+
+/// Arguments of `pico reload`.
+#[derive(Args, Clone, Debug)]
+pub struct ReloadArgs {
+    /// The room
+    #[arg(value_name = "ROOM")]
+    pub room: RoomName,
+
+    /// Remove blocks that the slices do not accept now, and what follows them
+    #[arg(long)]
+    pub drop: bool,
 }
 
 /// Arguments of `serve`.
@@ -238,6 +271,10 @@ pub async fn run(cli: Cli) -> Outcome {
         }
         Some(Command::Check(args)) => check::run(args, config).await,
         Some(Command::Key(args)) => key::run(args, &config),
+        Some(Command::Pico(PicoCommand::Reload(args))) => {
+            start_log(&config);
+            pico::reload(args, config).await
+        }
     }
 }
 
@@ -246,6 +283,16 @@ fn say(line: impl Display) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{line}")?;
     stdout.flush()
+}
+
+/// Bytes read of how many, on a terminal.
+fn progress() -> ProgressBar {
+    let progress = if io::stderr().is_terminal() { ProgressBar::no_length() } else { ProgressBar::hidden() };
+    let style = ProgressStyle::with_template("{spinner} {wide_bar} {bytes}/{total_bytes} {msg} {eta}");
+    match style {
+        Ok(style) => progress.with_style(style),
+        Err(_) => progress,
+    }
 }
 
 /// Logs go to stderr, so that stdout holds only what was asked for.
@@ -310,6 +357,10 @@ mod tests {
             ("check --listen 127.0.0.1:0", false),
             ("check --ready --show", true),
             ("key --secret", true),
+            ("pico reload chess --drop", true),
+            ("pico reload", false),
+            ("pico reload Chess", false),
+            ("pico", false),
             ("unknown", false),
         ] {
             let given = ["picorelay"].into_iter().chain(arguments.split_whitespace());

@@ -5,7 +5,10 @@ use nostr::types::url::{RelayUrl, Url};
 use toml::Value;
 
 use super::load::{leaves, table};
-use super::{Config, Info, Pico, Room, Server, Sync, Upstream};
+use super::{Bridge, BridgeSection, Config, Info, Pico, Room, Server, Sync, Upstream};
+use crate::bridge::filters;
+use crate::engine::host::is_native;
+use crate::engine::slice::NATIVE;
 use crate::guard::GIFT_WRAP;
 use crate::pico::repo::RoomName;
 
@@ -26,6 +29,12 @@ const MAY_BE_ZERO: &[&str] = &[
     "limits.pow_min",
     "limits.messages_per_minute",
     "limits.queries_per_minute",
+    "engine.postponed_blocks_max",
+    "engine.retries_max",
+    "engine.evicted_ids_max",
+    "engine.cache_bytes_max",
+    "engine.watchers_max",
+    "engine.reload_seconds",
     "pico.frames_per_minute",
     "pico.queries_per_minute",
     "pico.verify_threads",
@@ -59,6 +68,10 @@ pub fn check(config: &Config) -> Vec<(String, String)> {
     pico(&config.pico, &mut problem);
     upstreams(&config.bridge.upstream, &mut problem);
     sync(&config.sync, &mut problem);
+    if config.engine.object_bytes_max as u64 > config.engine.state_bytes_max {
+        problem("engine.object_bytes_max", "is more than engine.state_bytes_max".to_owned());
+    }
+    bridge(&config.bridge, &mut problem);
     let (storage, limits) = (&config.storage, &config.limits);
     if storage.writer_batch_max > storage.writer_queue_max {
         problem("storage.writer_batch_max", "is more than storage.writer_queue_max".to_owned());
@@ -179,6 +192,13 @@ fn pico(pico: &Pico, problem: &mut impl FnMut(&str, String)) {
         problem("pico.hyperswarm_bootstrap", format!("`{node}`: must be a host and port such as 192.0.2.1:49737"));
     }
     for (number, room) in pico.room.iter().enumerate() {
+        for slice in room.slices.iter().filter(|slice| !is_native(slice) && !slice.is_file()) {
+            let (name, known) = (slice.display(), NATIVE.join(", "));
+            problem(
+                "pico.room",
+                format!("`{}`: there is no file `{name}`, and no slice of that name ({known})", room.name),
+            );
+        }
         if let Err(error) = room.name.parse::<RoomName>() {
             problem("pico.room", format!("`{}` is {error}", room.name));
         }
@@ -188,6 +208,14 @@ fn pico(pico: &Pico, problem: &mut impl FnMut(&str, String)) {
         let has_same = |other: &Room| !room.topic.is_empty() && other.topic == room.topic;
         if pico.room.iter().take(number).any(has_same) {
             problem("pico.room", format!("`{}`: another room has that topic", room.name));
+        }
+        if let Err(error) = filters(room) {
+            problem("pico.room", format!("`{}`: nostr: {error}", room.name));
+        }
+        if room.bridge == Bridge::Off && (room.replies || !room.nostr.is_empty()) {
+            problem("pico.room", format!("`{}`: bridge is off, so nothing can go into it from nostr", room.name));
+        } else if room.replies && room.bridge != Bridge::Copies {
+            problem("pico.room", format!("`{}`: there are replies only to what bridge = \"copies\" made", room.name));
         }
         for peer in &room.peer {
             if !is_websocket(&peer.url) {
@@ -235,6 +263,16 @@ pub fn is_websocket(url: &str) -> bool {
     Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "ws" | "wss"))
 }
 
+fn bridge(bridge: &BridgeSection, problem: &mut impl FnMut(&str, String)) {
+    let is_web = Url::parse(&bridge.silo).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+    if !bridge.silo.is_empty() && (!is_web || bridge.silo.ends_with('/')) {
+        problem(
+            "bridge.silo",
+            "must be a URL that starts with http:// or https://, without a slash at the end".to_owned(),
+        );
+    }
+}
+
 fn is_host_and_port(node: &str) -> bool {
     let port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
     node.rsplit_once(':').is_some_and(|(host, digits)| !host.is_empty() && port(digits))
@@ -270,30 +308,41 @@ mod tests {
         config.pico.message_bytes_max = 1 << 30;
         config.pico.feed_bytes_max = 2 << 30;
         config.pico.body_bytes_max = 2 << 30;
+        config.bridge.silo = "https://relay.example/silo/".into();
         config.pico.tcp_listen = "7421".into();
         config.pico.hyperswarm_bootstrap = vec!["10.0.0.1:49737".into(), "10.0.0.1".into(), ":1".into()];
         let room = |name: &str, url: &str| crate::config::Room {
             name: name.into(),
             bridge: crate::config::Bridge::Off,
-            slices: Vec::new(),
+            slices: vec!["archive".into()],
+            replies: true,
+            nostr: vec![toml::toml! { kinds = "one" }],
             topic: "same".into(),
             peer: vec![crate::config::Peer { url: url.into() }],
         };
-        let upstream = |url: &str, room: &str| crate::config::Upstream { url: url.into(), rooms: vec![room.into()] };
+        let upstream = |url: &str, room: &str| crate::config::Upstream {
+            url: url.into(),
+            rooms: vec![room.into()],
+            direction: Default::default(),
+        };
         config.bridge.upstream = vec![upstream("http://a", "a"), upstream("ws://a", "A"), upstream("ws://a", "a")];
         config.sync.message_bytes_max = 10;
         config.sync.frame_bytes_max = 100;
         config.sync.page_events_max = 1 << 30;
         config.pico.room = vec![room("nostr", "ws://a"), room("a", "http://a"), room("a", "wss://a/pico/a")];
+        config.pico.room[0].slices.push("nowhere.js".into());
+        config.engine.state_bytes_max = 1;
         let mut keys: Vec<String> = check(&config).into_iter().map(|(key, _)| key).collect();
         keys.sort();
         assert_eq!(
             keys,
             [
                 "auth.restricted_kinds",
+                "bridge.silo",
                 "bridge.upstream",
                 "bridge.upstream",
                 "bridge.upstream",
+                "engine.object_bytes_max",
                 "info.contact",
                 "info.icon",
                 "info.pubkey",
@@ -308,6 +357,13 @@ mod tests {
                 "pico.hyperswarm_bootstrap",
                 "pico.hyperswarm_inbox_bytes_max",
                 "pico.outbox_bytes_max",
+                "pico.room",
+                "pico.room",
+                "pico.room",
+                "pico.room",
+                "pico.room",
+                "pico.room",
+                "pico.room",
                 "pico.room",
                 "pico.room",
                 "pico.room",

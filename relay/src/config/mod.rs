@@ -5,6 +5,7 @@
 
 mod bridge;
 pub mod check;
+mod engine;
 pub mod load;
 mod pico;
 mod sync;
@@ -14,7 +15,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use bridge::{BridgeSection, Upstream};
+pub use bridge::{BridgeSection, Direction, Upstream};
+pub use engine::Engine;
 pub use load::{ConfigError, Problem};
 pub use pico::{Bridge, Peer, Pico, Room};
 pub use sync::Sync;
@@ -39,6 +41,8 @@ pub struct Config {
     pub negentropy: Negentropy,
     /// Rooms of pico nodes.
     pub pico: Pico,
+    /// What the slices of one room may cost.
+    pub engine: Engine,
     /// Between pico rooms and nostr events.
     pub bridge: BridgeSection,
     /// How this relay talks to other relays: those in `[[bridge.upstream]]`, and the one that `picorelay sync` is given.
@@ -59,11 +63,14 @@ pub struct Server {
     /// Addresses or networks of reverse proxies whose `X-Forwarded-For` is believed, such as `127.0.0.1` or `10.0.0.0/8`.
     #[serde(deserialize_with = "load::networks")]
     pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// Seconds for which a connection waits for the head of a request, or for the next one.
+    pub request_seconds: u64,
     /// How long a stop waits for what is under way.
     pub drain_seconds: u64,
     /// Answer `/metrics`.
     pub metrics: bool,
-    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or by module, such as `info,picorelay::store=debug`.
+    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or by module, such as `info,picorelay::store=debug`. The
+    /// peeroxide modules speak hyperswarm, and tell below `warn` whom they meet.
     pub log: String,
 }
 
@@ -104,6 +111,17 @@ pub enum Durability {
     Normal,
 }
 
+/// How events are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// As they are.
+    #[default]
+    Off,
+    /// Compressed with zstd.
+    Zstd,
+}
+
 /// The database.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -111,6 +129,9 @@ pub struct Storage {
     /// When an `OK` is given. `full`: after the commit is on disk, nothing acknowledged is ever lost. `normal`: after the
     /// commit, a power cut may lose the last moments, the database stays whole.
     pub durability: Durability,
+    /// `off`, or `zstd`: events take a third less space, and a little more CPU to write and to read. Can be changed at any
+    /// time; holds for what is written from then on.
+    pub compression: Compression,
     /// Threads that answer queries. 0: one for each core, at most 4.
     pub readers: usize,
     /// Slices of queries that may wait for a reader.
@@ -125,6 +146,12 @@ pub struct Storage {
     pub writer_queue_max: usize,
     /// Events in one transaction.
     pub writer_batch_max: usize,
+    /// Milliseconds that a transaction waits at most for events whose signatures are being checked. An event that comes
+    /// alone never waits.
+    pub writer_wait_ms: u64,
+    /// The write-ahead log is copied into the database when it is larger, in MiB. The larger, the less is written in all
+    /// under a steady load, and the longer the pause for it.
+    pub log_mb_max: usize,
     /// Page cache of the writer, in MiB.
     pub writer_cache_mb: usize,
     /// Page cache of each reader, in MiB.
@@ -181,6 +208,8 @@ pub struct Limits {
     pub events_in_flight_max: usize,
     /// Batches of events that may wait for each of the threads that check signatures.
     pub verify_queue_max: usize,
+    /// Keys of authors that each of these threads keeps ready for use, about 150 bytes each.
+    pub author_keys_max: usize,
     /// Bytes that wait to be sent to one client. One who is slower than its live events is closed.
     pub outbox_bytes_max: usize,
     /// Live events held back for one connection while its stored events are still being sent.
@@ -242,9 +271,10 @@ impl Default for Server {
             data: "./data".into(),
             public_url: String::new(),
             trusted_proxies: Vec::new(),
+            request_seconds: 20,
             drain_seconds: 10,
             metrics: true,
-            log: "info".into(),
+            log: "info,peeroxide=warn,peeroxide_dht=warn".into(),
         }
     }
 }
@@ -267,6 +297,7 @@ impl Default for Storage {
     fn default() -> Self {
         Self {
             durability: Durability::Full,
+            compression: Compression::Off,
             readers: 0,
             reader_queue_max: 4096,
             slice_rows_max: 500,
@@ -274,9 +305,11 @@ impl Default for Storage {
             slice_examined_max: 5_000,
             writer_queue_max: 20_000,
             writer_batch_max: 1_000,
-            writer_cache_mb: 32,
+            writer_wait_ms: 10,
+            log_mb_max: 128,
+            writer_cache_mb: 24,
             reader_cache_mb: 8,
-            row_cache_mb: 48,
+            row_cache_mb: 32,
             newest_events_max: 200_000,
             sweep_seconds: 30,
             recent_ids_max: 100_000,
@@ -306,6 +339,7 @@ impl Default for Limits {
             queries_at_once_max: 4,
             events_in_flight_max: 1_000,
             verify_queue_max: 10_000,
+            author_keys_max: 20_000,
             outbox_bytes_max: 8 * 1024 * 1024,
             held_events_max: 10_000,
             broadcast_queue_max: 1_000,

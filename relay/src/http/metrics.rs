@@ -31,14 +31,24 @@ pub const PICO_ROOMS: &str = "picorelay_pico_rooms";
 /// Frames of peers, by `outcome`: read, malformed, or why they were ignored (unknown_port, unknown_type, node_id_twice,
 /// stray_answer, unanswered, upload_refused, text, too_many_queries, slowed).
 pub const PICO_FRAMES: &str = "picorelay_pico_frames_total";
-/// Blocks that were merged, by `outcome`: new, known, orphan, fork, second_genesis, over_.., dropped, failed.
+/// Blocks that were merged, by `outcome`: new, known, orphan, fork, second_genesis, over_.., rejected, postponed, evicted,
+/// dropped, failed.
 pub const PICO_BLOCKS: &str = "picorelay_pico_blocks_total";
 /// Feeds that were refused before that, by `reason`: signature, key, author, parent, header, size, ..
 pub const PICO_REFUSED: &str = "picorelay_pico_refused_total";
+/// Blocks that the slices of a room rejected, by `room`, `slice` (empty: no slice was asked) and `reason`, of which only the
+/// first few of a slice are told apart.
+pub const PICO_REJECTED: &str = "picorelay_pico_rejected_total";
 /// Feeds sent to peers, by `phase`: stored, live.
 pub const PICO_FEEDS_SENT: &str = "picorelay_pico_feeds_sent_total";
 /// Connections that ended, by `reason`.
 pub const PICO_CLOSES: &str = "picorelay_pico_closes_total";
+/// Events of blocks that were published, by `outcome`: saved, duplicate, superseded, refused.
+pub const BRIDGE_EVENTS: &str = "picorelay_bridge_events_total";
+/// Blocks in events, by `outcome`: offered (to their room), false_chain, no_room, invalid.
+pub const BRIDGE_BLOCKS: &str = "picorelay_bridge_blocks_total";
+/// Events that were chosen for a room, by `outcome`: written, known, too_long, too_many, no_room, refused.
+pub const BRIDGE_NOTES: &str = "picorelay_bridge_notes_total";
 /// Subscriptions that are open.
 pub const SUBSCRIPTIONS: &str = "picorelay_subscriptions";
 /// Events in the store, roughly.
@@ -72,8 +82,12 @@ const LIST: &[(&str, Kind, &str)] = &[
     (PICO_FRAMES, Kind::Counter, "Frames of peers, by outcome"),
     (PICO_BLOCKS, Kind::Counter, "Blocks of peers that were merged, by outcome"),
     (PICO_REFUSED, Kind::Counter, "Feeds of peers that were refused, by reason"),
+    (PICO_REJECTED, Kind::Counter, "Blocks that slices rejected, by room, slice and reason"),
     (PICO_FEEDS_SENT, Kind::Counter, "Feeds sent to peers, by phase (stored or live)"),
     (PICO_CLOSES, Kind::Counter, "Connections of peers that ended, by reason"),
+    (BRIDGE_EVENTS, Kind::Counter, "Events made of blocks of pico rooms, by outcome"),
+    (BRIDGE_BLOCKS, Kind::Counter, "Blocks in events, by outcome"),
+    (BRIDGE_NOTES, Kind::Counter, "Events chosen for pico rooms, by outcome"),
     (SUBSCRIPTIONS, Kind::Gauge, "Subscriptions that are open"),
     (STORE_EVENTS, Kind::Gauge, "Events in the store, roughly"),
     (STORE_BYTES, Kind::Gauge, "Bytes of the database on disk"),

@@ -4,15 +4,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{ConnectInfo, Path, State};
+use axum::extract::{ConnectInfo, Path, Query, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::metrics::Metrics;
-use super::{client_addr, health, landing, nip11};
+use super::state::{self, Asked};
+use super::{client_addr, health, landing, nip11, room};
 use crate::app::{App, Full};
 use crate::connection;
 use crate::pico::websocket;
@@ -32,6 +34,7 @@ pub fn router(shared: Shared) -> Router {
         .route("/", get(root).options(preflight))
         .route("/pico", get(pico_main))
         .route("/pico/{room}", get(pico_room))
+        .route("/pico/{room}/state/{slice}", get(pico_state).options(preflight))
         .route("/health", get(async || health::health()))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
@@ -78,17 +81,19 @@ async fn root(
 async fn pico_main(
     state: State<Shared>,
     socket: ConnectInfo<SocketAddr>,
+    query: RawQuery,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
-    pico_room(state, Path("main".to_owned()), socket, headers, upgrade).await
+    pico_room(state, Path("main".to_owned()), socket, query, headers, upgrade).await
 }
 
-/// `/pico/<room>`: a WebSocket for pico nodes, or a line for people.
+/// `/pico/<room>`: a WebSocket for pico nodes, or a page for people.
 async fn pico_room(
     State(shared): State<Shared>,
     Path(name): Path<String>,
     ConnectInfo(socket): ConnectInfo<SocketAddr>,
+    query: RawQuery,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
@@ -100,7 +105,11 @@ async fn pico_room(
     let upgrade = match upgrade {
         Ok(upgrade) => upgrade,
         Err(rejection) if headers.contains_key(header::UPGRADE) => return rejection.into_response(),
-        Err(_) => return (StatusCode::OK, app.rooms.about(&name, &app.public_url)).into_response(),
+        Err(_) => {
+            let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+            let url = landing::url(&app.config.server, app.listening, host);
+            return room::answer(&app, &name, query.0.as_deref(), &url).await;
+        }
     };
     let admission = match app.admit(client_addr::of_request(socket.ip(), &headers, &app.config.server.trusted_proxies))
     {
@@ -111,6 +120,37 @@ async fn pico_room(
         Ok(room) if room.hub().is_full() => (StatusCode::SERVICE_UNAVAILABLE, "the room is full\n").into_response(),
         Ok(room) => websocket::upgrade(upgrade, app, room, admission),
         Err(none) => (none.status(), format!("{none}\n")).into_response(),
+    }
+}
+
+/// `/pico/<room>/state/<slice>`: what a slice has computed, once or as it changes.
+async fn pico_state(
+    State(shared): State<Shared>,
+    Path((room, slice)): Path<(String, String)>,
+    params: Result<Query<state::Params>, QueryRejection>,
+    ConnectInfo(socket): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Response {
+    let app = shared.app;
+    let name = match app.rooms.name(&room) {
+        Ok(name) => name,
+        Err(none) => return (none.status(), nip11::CORS_HEADERS, format!("{none}\n")).into_response(),
+    };
+    let config = &app.config.engine;
+    let page = state::Page { objects_max: config.page_objects_max, bytes_max: config.page_bytes_max };
+    let engine = app.rooms.engine(&name);
+    let asked = match Asked::find(app.readers.clone(), (name.clone(), engine), &slice, params, page) {
+        Ok(asked) => asked,
+        Err(refused) => return *refused,
+    };
+    let Some(engine) = engine.filter(|_| state::wants_stream(&headers)) else {
+        return asked.once(&format!("/pico/{room}/state/{slice}")).await;
+    };
+    // Before the value is read, so that nothing falls between it and the changes.
+    let updates = engine.watch();
+    match app.admit(client_addr::of_request(socket.ip(), &headers, &app.config.server.trusted_proxies)) {
+        Ok(admission) => asked.stream(updates, &app.watchers, admission, app.stop.clone()),
+        Err(full) => no_place(full),
     }
 }
 

@@ -5,6 +5,7 @@ use picofeed::Id;
 
 use super::mempool::{Mempool, Offered, Peers};
 use super::repo::{Merged, Quota};
+use crate::engine::Decision;
 
 /// What became of some blocks.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -19,13 +20,14 @@ pub struct Settled {
     pub counts: HashMap<&'static str, u64>,
 }
 
-/// Draws the conclusions from a merge. `merged` has one outcome for each block, in order.
-pub fn settle(mempool: &mut Mempool, blocks: Vec<Offered>, merged: &[Merged]) -> Settled {
+/// Draws the conclusions from a merge. `decisions` has one for each block, in order.
+pub fn settle(mempool: &mut Mempool, blocks: Vec<Offered>, decisions: &[Decision]) -> Settled {
     let mut settled = Settled::default();
     // Several may send the same block before it is stored: together, or while it waits for its parent. Looked up before
     // anything is taken out of the mempool.
     let mut again: HashMap<Id, Peers> = HashMap::new();
-    for (offered, outcome) in blocks.iter().zip(merged) {
+    for (offered, outcome) in blocks.iter().zip(decisions) {
+        let Decision::Merged(outcome) = outcome else { continue };
         match outcome {
             Merged::Known | Merged::Orphan => {
                 again.entry(offered.block.id()).or_default().extend_from_slice(&offered.brought_by)
@@ -39,8 +41,9 @@ pub fn settle(mempool: &mut Mempool, blocks: Vec<Offered>, merged: &[Merged]) ->
             _ => {}
         }
     }
-    for (mut offered, outcome) in blocks.into_iter().zip(merged) {
-        *settled.counts.entry(name(*outcome)).or_default() += 1;
+    for (mut offered, outcome) in blocks.into_iter().zip(decisions) {
+        *settled.counts.entry(decided(outcome)).or_default() += 1;
+        let Decision::Merged(outcome) = outcome else { continue };
         match outcome {
             Merged::New => {
                 let id = offered.block.id();
@@ -59,6 +62,16 @@ pub fn settle(mempool: &mut Mempool, blocks: Vec<Offered>, merged: &[Merged]) ->
         }
     }
     settled
+}
+
+/// The name of a decision, for metrics.
+pub fn decided(decision: &Decision) -> &'static str {
+    match decision {
+        Decision::Merged(merged) => name(*merged),
+        Decision::Rejected(_) => "rejected",
+        Decision::Postponed(_) => "postponed",
+        Decision::Evicted => "evicted",
+    }
 }
 
 /// The name of an outcome, for metrics.

@@ -1,22 +1,30 @@
 //! A room: its peers, its blocks, and the one task through which every block enters.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
+use super::carry::Carry;
 use super::chain::settle;
 use super::gossip::{Hub, PeerNumber};
 use super::mempool::{self, Mempool, Offered};
 use super::repo::{Bounds, Repo, RoomName};
 use super::rpc::NodeId;
 use super::verify::{Checker, Recent};
+use crate::clock;
+use crate::engine::Decision;
+use crate::engine::host::{Done, EngineHandle};
+use crate::engine::slice::Millis;
 use crate::http::metrics::{PICO_BLOCKS, PICO_REFUSED};
 
-/// Feeds that wait for a room's task. Each peer has at most one there.
+/// Offers that wait for a room's task. Each peer has at most one there.
 const OFFERS_MAX: usize = 256;
 
-/// Feeds that go into one transaction.
+/// Offers that go into one transaction.
 const OFFERS_BATCH: usize = 64;
 
 /// What all rooms have in common.
@@ -36,6 +44,8 @@ pub struct Common {
     pub peers_max: usize,
     /// Ids that are remembered.
     pub recent_ids_max: usize,
+    /// Tells the bridge.
+    pub carry: Carry,
 }
 
 /// Handle of a room; its task ends when the last one is gone.
@@ -50,11 +60,18 @@ struct Inner {
     hub: Hub,
     common: Common,
     recent: Arc<Recent>,
+    /// Asks the slices of the room, if it has any.
+    engine: Option<EngineHandle>,
+    /// When it has something to do.
+    next_due: AtomicI64,
 }
 
+/// Feeds of one peer.
 struct Offer {
     blocks: Vec<Offered>,
-    done: oneshot::Sender<Verdict>,
+    /// How many blocks each feed has.
+    lens: Vec<usize>,
+    done: oneshot::Sender<Vec<Verdict>>,
 }
 
 /// What a feed was worth.
@@ -66,9 +83,21 @@ pub struct Verdict {
     pub orphans: usize,
 }
 
+impl Verdict {
+    fn add(&mut self, other: Self) {
+        self.refused |= other.refused;
+        self.orphans += other.orphans;
+    }
+}
+
 impl Room {
     /// A room, and the task that must run for it.
-    pub fn new(name: RoomName, node_id: NodeId, common: Common) -> (Arc<Self>, impl Future<Output = ()> + Send) {
+    pub fn new(
+        name: RoomName,
+        node_id: NodeId,
+        common: Common,
+        engine: Option<EngineHandle>,
+    ) -> (Arc<Self>, impl Future<Output = ()> + Send) {
         let (offers, queue) = mpsc::channel(OFFERS_MAX);
         let inner = Arc::new(Inner {
             name,
@@ -76,6 +105,8 @@ impl Room {
             hub: Hub::new(common.peers_max),
             recent: Arc::new(Recent::new(common.recent_ids_max)),
             common,
+            engine,
+            next_due: AtomicI64::new(0),
         });
         let task = run(Arc::clone(&inner), queue);
         (Arc::new(Self { inner, offers }), task)
@@ -106,23 +137,42 @@ impl Room {
         self.inner.common.feed_bytes_max
     }
 
-    /// Takes in a feed as a peer sent it: decodes, verifies, merges, and tells the others of what is new.
-    pub async fn offer(&self, from: PeerNumber, feed: Bytes) -> Verdict {
-        let checked = self.inner.common.checker.check(feed, &self.inner.recent).await;
-        let refused = checked.refused.is_some();
-        if let Some(reason) = checked.refused {
+    /// Takes in feeds as a peer sent them, in order: decodes, verifies, merges, and tells the others of what is new. Gives
+    /// a verdict for each.
+    pub async fn offer(&self, from: PeerNumber, feeds: Vec<Bytes>) -> Vec<Verdict> {
+        let checked = self.inner.common.checker.check(feeds, &self.inner.recent).await;
+        let mut verdicts: Vec<Verdict> =
+            checked.iter().map(|one| Verdict { refused: one.refused.is_some(), orphans: 0 }).collect();
+        for reason in checked.iter().filter_map(|one| one.refused) {
             metrics::counter!(PICO_REFUSED, "reason" => reason).increment(1);
         }
-        if checked.blocks.is_empty() {
-            return Verdict { refused, orphans: 0 };
+        let lens = checked.iter().map(|one| one.blocks.len()).collect();
+        let blocks: Vec<Offered> =
+            checked.into_iter().flat_map(|one| one.blocks).map(|block| Offered::by(block, from)).collect();
+        if blocks.is_empty() {
+            return verdicts;
         }
-        let blocks = checked.blocks.into_iter().map(|block| Offered::by(block, from)).collect();
-        let (done, verdict) = oneshot::channel();
-        if self.offers.send(Offer { blocks, done }).await.is_err() {
-            return Verdict { refused: true, orphans: 0 };
+        let (done, merged) = oneshot::channel();
+        let merged = match self.offers.send(Offer { blocks, lens, done }).await {
+            Ok(()) => merged.await.unwrap_or_default(),
+            Err(_) => Vec::new(),
+        };
+        // Nothing is heard of a room that has ended.
+        let merged = merged.into_iter().chain(std::iter::repeat(Verdict { refused: true, orphans: 0 }));
+        for (verdict, merged) in verdicts.iter_mut().zip(merged) {
+            verdict.add(merged);
         }
-        let verdict = verdict.await.unwrap_or(Verdict { refused: true, orphans: 0 });
-        Verdict { refused: refused || verdict.refused, ..verdict }
+        verdicts
+    }
+
+    /// The same for blocks that are verified: those in events, and the relay's own.
+    pub async fn offer_blocks(&self, blocks: Vec<Offered>) -> Verdict {
+        let (done, merged) = oneshot::channel();
+        let merged = match self.offers.send(Offer { lens: vec![blocks.len()], blocks, done }).await {
+            Ok(()) => merged.await.unwrap_or_default(),
+            Err(_) => Vec::new(),
+        };
+        merged.first().copied().unwrap_or(Verdict { refused: true, orphans: 0 })
     }
 }
 
@@ -131,66 +181,146 @@ impl Room {
 async fn run(inner: Arc<Inner>, mut queue: mpsc::Receiver<Offer>) {
     let mut mempool = Mempool::new(inner.common.mempool);
     let mut offers = Vec::new();
-    while queue.recv_many(&mut offers, OFFERS_BATCH).await > 0 {
+    // What was due while nobody was there is done first.
+    let mut not_before = Instant::now();
+    loop {
+        // Not counted anew with each offer, so that a busy room does not forget the time.
+        let next = not_before.max(Instant::now() + inner.until_due());
+        tokio::select! {
+            count = queue.recv_many(&mut offers, OFFERS_BATCH) => if count == 0 { break },
+            () = tokio::time::sleep_until(next), if inner.engine.is_some() => {
+                let pause = if inner.tick(&mut mempool).await { TICK } else { FAILED_TICK };
+                not_before = Instant::now() + pause;
+            }
+        }
         let mut blocks = Vec::new();
         let mut waiting = Vec::new();
         for offer in offers.drain(..) {
-            waiting.push((offer.done, offer.blocks.len()));
+            waiting.push((offer.done, offer.lens));
             blocks.extend(offer.blocks);
         }
         let mut outcomes = inner.merge(&mut mempool, blocks).await.into_iter();
-        for (done, len) in waiting {
-            let mine = outcomes.by_ref().take(len);
-            let verdict = mine.fold(Verdict::default(), |sum, one| Verdict {
-                refused: sum.refused || one.refused,
-                orphans: sum.orphans + one.orphans,
+        for (done, lens) in waiting {
+            let verdicts = lens.into_iter().map(|len| {
+                let mut verdict = Verdict::default();
+                outcomes.by_ref().take(len).for_each(|outcome| verdict.add(outcome));
+                verdict
             });
-            let _ = done.send(verdict);
+            let _ = done.send(verdicts.collect());
         }
     }
 }
 
+/// Between two looks at what is due, at least.
+const TICK: Duration = Duration::from_millis(20);
+
+/// The same after the engine could not do it.
+const FAILED_TICK: Duration = Duration::from_secs(5);
+
 impl Inner {
+    /// How long nothing is due.
+    fn until_due(&self) -> Duration {
+        let left = self.next_due.load(Ordering::Relaxed).saturating_sub(clock::now_ms());
+        Duration::from_millis(u64::try_from(left).unwrap_or(0)).min(Duration::from_secs(3600))
+    }
+
+    fn set_due(&self, next_due: Option<Millis>) {
+        self.next_due.store(next_due.unwrap_or(Millis::MAX), Ordering::Relaxed);
+    }
+
+    /// Lets the engine do what is due. False if it could not.
+    async fn tick(&self, mempool: &mut Mempool) -> bool {
+        let Some(engine) = &self.engine else { return false };
+        let Some(done) = engine.tick(clock::now_ms()).await else { return false };
+        self.set_due(done.next_due);
+        if done.evicted > 0 {
+            self.recent.clear();
+        }
+        let retried: Vec<Offered> =
+            done.retried.iter().map(|block| Offered { block: block.clone(), brought_by: Default::default() }).collect();
+        if !retried.is_empty() {
+            let decisions = vec![Decision::Merged(super::repo::Merged::New); retried.len()];
+            let next = self.settled(mempool, retried, &decisions);
+            self.merge(mempool, next).await;
+        }
+        done.decisions.is_some()
+    }
+
+    /// Asks the slices, or only the store if there are none. None if neither could answer.
+    async fn decide(&self, blocks: &[Offered]) -> Option<Vec<Decision>> {
+        let to_store = blocks.iter().map(|offered| offered.block.clone()).collect();
+        let discarded;
+        let decisions = match &self.engine {
+            Some(engine) => {
+                let Done { decisions, evicted, next_due, .. } = engine.dispatch(to_store, clock::now_ms()).await?;
+                self.set_due(next_due);
+                discarded = evicted;
+                decisions?
+            }
+            None => {
+                let origins = self.common.carry.modes.origins(&self.name, blocks);
+                let is_carried = !origins.is_empty();
+                match self.common.repo.merge_carried(&self.name, &self.common.bounds, to_store, origins).await {
+                    Ok(merging) => {
+                        if is_carried && merging.merged.contains(&super::repo::Merged::New) {
+                            self.common.carry.stored.notify_one();
+                        }
+                        discarded = merging.discarded.len();
+                        merging.merged.into_iter().map(Decision::Merged).collect()
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, room = %self.name, "blocks could not be stored");
+                        return None;
+                    }
+                }
+            }
+        };
+        if discarded > 0 {
+            tracing::debug!(room = %self.name, chains = discarded, "discarded to make room, or expired");
+            self.recent.clear();
+        }
+        Some(decisions)
+    }
+
     /// Stores blocks, then those that waited for them, and so on; gives what became of each of the first.
     async fn merge(&self, mempool: &mut Mempool, mut blocks: Vec<Offered>) -> Vec<Verdict> {
         let mut first = None;
         while !blocks.is_empty() {
-            let to_store = blocks.iter().map(|offered| offered.block.clone()).collect();
-            let merging = match self.common.repo.merge(&self.name, &self.common.bounds, to_store).await {
-                Ok(merging) => merging,
-                Err(error) => {
-                    tracing::error!(%error, room = %self.name, "blocks could not be stored");
-                    metrics::counter!(PICO_BLOCKS, "outcome" => "failed").increment(blocks.len() as u64);
-                    return first.unwrap_or_else(|| vec![Verdict { refused: true, orphans: 0 }; blocks.len()]);
-                }
+            let Some(decisions) = self.decide(&blocks).await else {
+                metrics::counter!(PICO_BLOCKS, "outcome" => "failed").increment(blocks.len() as u64);
+                return first.unwrap_or_else(|| vec![Verdict { refused: true, orphans: 0 }; blocks.len()]);
             };
-            first.get_or_insert_with(|| merging.merged.iter().map(|merged| verdict(*merged)).collect());
-            if !merging.discarded.is_empty() {
-                tracing::debug!(room = %self.name, chains = merging.discarded.len(), "discarded to make room");
-                self.recent.clear();
-            }
-            let stored = blocks.iter().zip(&merging.merged).filter(|(_, merged)| is_stored(**merged));
-            self.recent.add(stored.map(|(offered, _)| offered.block.id()));
-            let settled = settle(mempool, blocks, &merging.merged);
-            for (outcome, count) in settled.counts {
-                metrics::counter!(PICO_BLOCKS, "outcome" => outcome).increment(count);
-            }
-            self.hub.tell(&settled.new, self.common.feed_bytes_max);
-            blocks = settled.next;
+            first.get_or_insert_with(|| decisions.iter().map(verdict).collect());
+            blocks = self.settled(mempool, blocks, &decisions);
         }
         first.unwrap_or_default()
     }
+
+    /// Remembers what is stored, tells the others of what is new, and gives the blocks that waited for that.
+    fn settled(&self, mempool: &mut Mempool, blocks: Vec<Offered>, decisions: &[Decision]) -> Vec<Offered> {
+        let stored = blocks.iter().zip(decisions).filter(|(_, decision)| is_stored(decision));
+        self.recent.add(stored.map(|(offered, _)| offered.block.id()));
+        let settled = settle(mempool, blocks, decisions);
+        for (outcome, count) in settled.counts {
+            metrics::counter!(PICO_BLOCKS, "outcome" => outcome).increment(count);
+        }
+        self.hub.tell(&settled.new, self.common.feed_bytes_max);
+        settled.next
+    }
 }
 
-fn is_stored(merged: super::repo::Merged) -> bool {
-    matches!(merged, super::repo::Merged::New | super::repo::Merged::Known)
-}
-
-fn verdict(merged: super::repo::Merged) -> Verdict {
+fn is_stored(decision: &Decision) -> bool {
     use super::repo::Merged;
-    match merged {
-        Merged::New | Merged::Known => Verdict::default(),
-        Merged::Orphan => Verdict { refused: false, orphans: 1 },
-        Merged::Fork | Merged::SecondGenesis | Merged::OverQuota(_) => Verdict { refused: true, orphans: 0 },
+    matches!(decision, Decision::Merged(Merged::New | Merged::Known))
+}
+
+fn verdict(decision: &Decision) -> Verdict {
+    use super::repo::Merged;
+    match decision {
+        Decision::Merged(Merged::New | Merged::Known) | Decision::Postponed(_) => Verdict::default(),
+        Decision::Merged(Merged::Orphan) => Verdict { refused: false, orphans: 1 },
+        Decision::Merged(Merged::Fork | Merged::SecondGenesis | Merged::OverQuota(_))
+        | Decision::Rejected(_)
+        | Decision::Evicted => Verdict { refused: true, orphans: 0 },
     }
 }

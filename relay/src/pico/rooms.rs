@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::carry::Carry;
 use super::gossip::PeerNumber;
 use super::mempool;
 use super::repo::{Bounds, Full, Repo, RoomName};
@@ -20,6 +21,7 @@ use super::room::{Common, Room};
 use super::rpc::NodeId;
 use super::verify::Checker;
 use crate::config;
+use crate::engine::host::{EngineHandle, Engines};
 use crate::http::metrics::PICO_ROOMS;
 
 /// All rooms of the relay.
@@ -29,7 +31,8 @@ pub struct Rooms {
     /// Told to stop.
     pub stop: CancellationToken,
     common: Common,
-    /// `main` and those in the configuration: they are always open.
+    engines: Engines,
+    /// `main`, those in the configuration, and those with slices: they are always open.
     declared: HashSet<RoomName>,
     open: Mutex<HashMap<RoomName, Arc<Room>>>,
     /// Makes the node ids.
@@ -71,10 +74,12 @@ impl NoRoom {
 
 impl Rooms {
     /// On a running store. Rooms come to be when somebody connects to them.
-    pub fn new(config: &config::Pico, repo: Repo, stop: CancellationToken) -> Self {
-        let declared = config.room.iter().filter_map(|room| room.name.parse().ok()).chain([RoomName::main()]).collect();
+    pub fn new(config: &config::Pico, repo: Repo, engines: Engines, carry: Carry, stop: CancellationToken) -> Self {
+        let declared = config.room.iter().filter_map(|room| room.name.parse().ok()).chain([RoomName::main()]);
+        let declared = declared.chain(engines.iter().map(|(name, _)| name.clone())).collect();
         Self {
-            common: common(config, repo),
+            common: common(config, repo, carry),
+            engines,
             declared,
             config: config.clone(),
             stop,
@@ -118,20 +123,36 @@ impl Rooms {
                 return Err(NoRoom::TooMany);
             }
         }
-        let (room, task) = Room::new(name.clone(), self.node_id(name), self.common.clone());
+        let (room, task) =
+            Room::new(name.clone(), self.node_id(name), self.common.clone(), self.engines.of(name).cloned());
         self.tasks.spawn(task);
         open.insert(name.clone(), Arc::clone(&room));
         metrics::gauge!(PICO_ROOMS).set(open.len() as f64);
         Ok(room)
     }
 
-    /// A line about a room, for people.
-    pub fn about(&self, name: &RoomName, url: &str) -> String {
-        let peers = self.open.lock().get(name).map_or(0, |room| room.hub().len());
-        let url = url.trim_end_matches('/');
-        format!(
-            "This is the room {name} for pico nodes, with {peers} peers now.\nConnect by WebSocket to {url}/pico/{name}\n"
-        )
+    /// Opens the rooms that have slices: time passes in them even if nobody is there.
+    pub fn open_engines(&self) {
+        for (name, _) in self.engines.iter() {
+            if let Err(error) = self.open(name) {
+                tracing::warn!(room = %name, %error, "the room is not open");
+            }
+        }
+    }
+
+    /// The engines of all rooms that have slices.
+    pub fn engines(&self) -> &Engines {
+        &self.engines
+    }
+
+    /// The engine of a room, if it has slices.
+    pub fn engine(&self, name: &RoomName) -> Option<&EngineHandle> {
+        self.engines.of(name)
+    }
+
+    /// How many peers a room has now.
+    pub fn peers(&self, name: &RoomName) -> usize {
+        self.open.lock().get(name).map_or(0, |room| room.hub().len())
     }
 
     /// Closes a room that nobody is in any more. What it holds stays stored.
@@ -168,14 +189,12 @@ impl Rooms {
     }
 }
 
-fn common(config: &config::Pico, repo: Repo) -> Common {
+fn common(config: &config::Pico, repo: Repo, carry: Carry) -> Common {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = if config.verify_threads == 0 { cores } else { config.verify_threads };
-    let limits =
-        Limits { feed_bytes_max: config.message_bytes_max, body_bytes_max: config.body_bytes_max, ..Limits::default() };
     Common {
         repo,
-        checker: Checker::new(threads, limits),
+        checker: Checker::new(threads, limits(config)),
         bounds: bounds(config),
         mempool: mempool::Bounds {
             blocks_max: config.mempool_blocks_max,
@@ -185,7 +204,13 @@ fn common(config: &config::Pico, repo: Repo) -> Common {
         feed_bytes_max: config.feed_bytes_max,
         peers_max: config.peers_max,
         recent_ids_max: config.recent_ids_max,
+        carry,
     }
+}
+
+/// How large blocks and feeds may be.
+pub fn limits(config: &config::Pico) -> Limits {
+    Limits { feed_bytes_max: config.message_bytes_max, body_bytes_max: config.body_bytes_max, ..Limits::default() }
 }
 
 /// How much may be stored.

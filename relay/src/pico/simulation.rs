@@ -16,6 +16,7 @@ use super::outbox::Outbox;
 use super::repo::{Bounds, Merging, Part, RoomName, Run};
 use super::rpc::{Act, Conversation, Rules, live};
 use super::verify::check;
+use crate::engine::Decision;
 use crate::store::memory::Memory;
 use crate::store::repo::{Change, Changed};
 use crate::store::{Backend, Reader, Writer};
@@ -150,10 +151,12 @@ impl Node {
                 room: RoomName::main(),
                 bounds: Bounds::NONE,
                 blocks: blocks.iter().map(|offered| offered.block.clone()).collect(),
+                origins: Vec::new(),
             };
             let changed = self.writer.commit(&[], &[change], 0).unwrap().changed.pop();
             let Some(Changed::Merged(Merging { merged, .. })) = changed else { panic!("{changed:?}") };
-            let settled = settle(&mut self.mempool, blocks, &merged);
+            let decisions: Vec<Decision> = merged.into_iter().map(Decision::Merged).collect();
+            let settled = settle(&mut self.mempool, blocks, &decisions);
             count += settled.new.len();
             self.hub.tell(&settled.new, 1 << 20);
             blocks = settled.next;

@@ -3,8 +3,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use memchr::memmem::Finder;
+
 use crate::clock::Timestamp;
 use crate::event::{Id, PublicKey};
+use crate::filter::{Filter, TagFilter};
 use crate::verify::Verified;
 
 /// One answer of a scan.
@@ -37,6 +40,40 @@ impl Body {
         match self {
             Self::Event(event) => event.json(),
             Self::Json(json) => json,
+        }
+    }
+}
+
+/// The conditions of a filter on tags, made ready to be looked for in the canonical JSON of many events.
+pub struct TagSearch {
+    /// For each condition how a tag that meets it begins. None: there are too many, or a value would be written escaped.
+    starts: Option<Vec<Vec<Finder<'static>>>>,
+}
+
+/// Values above which it is shorter to go through the tags of an event.
+const STARTS_MAX: usize = 8;
+
+impl TagSearch {
+    /// For the conditions of `filter`.
+    pub fn of(filter: &Filter) -> Self {
+        let plain = |value: &String| !value.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\' | 0x7f));
+        let few = filter.tags.iter().map(|tag| tag.values.len()).sum::<usize>() <= STARTS_MAX;
+        let starts = (few && filter.tags.iter().all(|tag| tag.values.iter().all(plain))).then(|| {
+            let start = |letter: u8, value: &str| format!("[\"{}\",\"{value}\"", char::from(letter));
+            let starts = |tag: &TagFilter| {
+                tag.values.iter().map(|value| Finder::new(&start(tag.letter, value)).into_owned()).collect()
+            };
+            filter.tags.iter().map(starts).collect()
+        });
+        Self { starts }
+    }
+
+    /// Whether the event meets the conditions of `filter`, the one that this was made of.
+    pub fn matches(&self, filter: &Filter, json: &str) -> bool {
+        match &self.starts {
+            // A quote within a string is escaped, so this can only be found where a tag begins.
+            Some(starts) => starts.iter().all(|any| any.iter().any(|start| start.find(json.as_bytes()).is_some())),
+            None => filter.matches_tags(|| stored_tags(json)),
         }
     }
 }
@@ -114,6 +151,44 @@ mod tests {
                 stored_tags(event.json()).map(|(letter, value)| (letter, value.into_owned())).collect();
             let parsed: Vec<_> = event.tags.indexed().map(|(letter, value)| (letter, value.to_owned())).collect();
             assert_eq!(stored, parsed, "{tags}");
+        }
+    }
+
+    #[test]
+    fn a_search_finds_what_going_through_the_tags_finds() {
+        let hex = "ab".repeat(32);
+        let tags =
+            r#"[["x","1","x"],["xx","2"],["y"],["t","a\"b\\"],["t","a b"],["t",""],["r","ü"],["c","[\"q\",\"1\""]]"#;
+        let event = Event::parse(&format!(
+            r#"{{"id":"{hex}","pubkey":"{hex}","created_at":1,"kind":1,"tags":{tags},"content":"[\"z\",\"1\"","sig":"{hex}{hex}"}}"#
+        ))
+        .unwrap();
+        let yes = [
+            r##"{"#x":["1"]}"##,
+            r##"{"#x":["0","1"],"#t":["a b"]}"##,
+            r##"{"#t":[""]}"##,
+            r##"{"#r":["ü"]}"##,
+            r##"{"#t":["a\"b\\"]}"##,
+            r##"{"#c":["[\"q\",\"1\""]}"##,
+            r##"{"#x":["0","1","2","3","4","5","6","7","8"]}"##,
+        ];
+        let no = [
+            r##"{"#x":["x"]}"##,
+            r##"{"#x":["2"]}"##,
+            r##"{"#y":[""]}"##,
+            r##"{"#t":["a"]}"##,
+            r##"{"#t":["b\\"]}"##,
+            r##"{"#q":["1"]}"##,
+            r##"{"#z":["1"]}"##,
+            r##"{"#x":["1"],"#t":["c"]}"##,
+            r##"{"#x":["0","x","2","3","4","5","6","7","8"]}"##,
+        ];
+        for (filters, expected) in [(&yes[..], true), (&no[..], false)] {
+            for filter in filters {
+                let parsed = Filter::parse(filter).unwrap();
+                assert_eq!(TagSearch::of(&parsed).matches(&parsed, event.json()), expected, "{filter}");
+                assert_eq!(parsed.matches_tags(|| stored_tags(event.json())), expected, "{filter}");
+            }
         }
     }
 }

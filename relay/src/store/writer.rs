@@ -1,8 +1,11 @@
 //! The one writer thread.
 //!
 //! There is one because SQLite has one write lock: what waits behind a commit goes into the next one, so the busier the
-//! relay is, the fewer commits each event costs, and an event that comes alone is committed at once.
+//! relay is, the fewer commits each event costs, and an event that comes alone is committed at once. When others are being
+//! verified, it waits for them a few milliseconds.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -56,14 +59,38 @@ pub struct Pace {
     pub queue_max: usize,
     /// Events in one transaction, changes of rooms counted by [`Change::weight`].
     pub batch_max: usize,
+    /// How long a transaction waits at most for events that are on their way.
+    pub wait: Duration,
     /// Between two looks for expired events.
     pub sweep: Duration,
+}
+
+/// How many events are on their way to the writer: a transaction waits a little for them, since each costs less the
+/// more there are. With none on their way it never waits.
+#[derive(Clone, Default, Debug)]
+pub struct Coming(Arc<AtomicUsize>);
+
+impl Coming {
+    /// They have set out.
+    pub fn add(&self, events: usize) {
+        self.0.fetch_add(events, Ordering::Relaxed);
+    }
+
+    /// They have arrived, or will not come.
+    pub fn remove(&self, events: usize) {
+        self.0.fetch_sub(events, Ordering::Relaxed);
+    }
+
+    fn any(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
 }
 
 /// Handle of the writer; clones share it. The thread finishes its queue and ends when the last handle is dropped.
 #[derive(Clone)]
 pub struct WriterHandle {
     queue: Sender<Job>,
+    coming: Coming,
 }
 
 /// The thread, to wait for at the end.
@@ -77,9 +104,15 @@ impl WriterHandle {
         pace: Pace,
     ) -> Result<(Self, WriterThread), StoreError> {
         let (queue, jobs) = crossbeam_channel::bounded(pace.queue_max.max(1));
-        let work = Work { writer, commits, pace, jobs, swept: None, tended: Instant::now() };
+        let coming = Coming::default();
+        let work = Work { writer, commits, pace, jobs, coming: coming.clone(), swept: None, tended: Instant::now() };
         let thread = std::thread::Builder::new().name("writer".into()).spawn(move || work.run())?;
-        Ok((Self { queue }, WriterThread(thread)))
+        Ok((Self { queue, coming }, WriterThread(thread)))
+    }
+
+    /// Where to say that events are on their way.
+    pub fn coming(&self) -> &Coming {
+        &self.coming
     }
 
     /// Queues events. Blocks while the queue is full: only for threads that may wait.
@@ -87,6 +120,17 @@ impl WriterHandle {
         if let Err(refused) = self.queue.send(Job::Events(saving)) {
             refused.into_inner().fail(&StoreError::Io(std::io::Error::other("the relay is shutting down")));
         }
+    }
+
+    /// Changes a room, and says what that did. Blocks: only for threads that may wait.
+    pub fn change_now(&self, change: Change) -> Result<Changed, ChangeError> {
+        let (answer, changed) = crossbeam_channel::bounded(1);
+        let done = Box::new(move |changed: Result<Changed, &StoreError>| {
+            let _ = answer.send(changed.map_err(|error| ChangeError::Failed(error.to_string())));
+        });
+        let job = Job::Room(Box::new(Changing { change, done }));
+        self.queue.send(job).map_err(|_| ChangeError::Stopped)?;
+        changed.recv().unwrap_or(Err(ChangeError::Stopped))
     }
 
     /// Changes a room, and says what that did. Waits politely while the queue is full. Once the future was polled, the
@@ -150,12 +194,16 @@ struct Work {
     commits: Box<dyn Commits>,
     pace: Pace,
     jobs: Receiver<Job>,
+    coming: Coming,
     swept: Option<Instant>,
     tended: Instant,
 }
 
 /// How long the queue must be empty before work that can wait is done.
 const QUIET: Duration = Duration::from_millis(20);
+
+/// How often the writer looks whether events are still on their way.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// Under load such work is done this often all the same, a step at a time.
 const TEND_LATEST: Duration = Duration::from_millis(500);
@@ -173,9 +221,8 @@ impl Work {
                     self.commit(first);
                     more = true;
                     if self.tended.elapsed() > TEND_LATEST {
-                        more = self.tend();
-                        let under_load = self.writer.tend_under_load();
-                        log_failure("keeping the log short", under_load);
+                        self.tended = Instant::now();
+                        log_failure("tending the database", self.writer.tend_under_load());
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {
@@ -198,8 +245,9 @@ impl Work {
         let mut together = Together::default();
         let mut weight = first.weight();
         together.add(first);
+        let until = Instant::now() + self.pace.wait;
         while weight < self.pace.batch_max
-            && let Ok(next) = self.jobs.try_recv()
+            && let Some(next) = self.next_until(until)
         {
             weight += next.weight();
             together.add(next);
@@ -227,6 +275,23 @@ impl Work {
                 tracing::error!(%error, events = len, changes = changes.len(), "a batch could not be saved");
                 savings.into_iter().for_each(|saving| Job::Events(saving).fail(&error));
                 waiting.into_iter().for_each(|done| done(Err(&error)));
+            }
+        }
+    }
+
+    /// What waits, or is on its way and comes in time.
+    fn next_until(&self, until: Instant) -> Option<Job> {
+        loop {
+            if let Ok(job) = self.jobs.try_recv() {
+                return Some(job);
+            }
+            let now = Instant::now();
+            if now >= until || !self.coming.any() {
+                return None;
+            }
+            // What is on its way can be refused, and nobody says so here.
+            if let Ok(job) = self.jobs.recv_deadline(until.min(now + LOOK_AGAIN)) {
+                return Some(job);
             }
         }
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use picofeed::{Block, Feed, Format, Id, Key};
 
+use super::state::States;
 use crate::store::repo::{
     Bounds, CHAIN_BLOCKS_MAX, Candidate, Chain, Change, Changed, Full, Merged, Merging, Part, Quota, RolledBack,
     RoomName, Run, Usage, pick,
@@ -11,40 +12,51 @@ use crate::store::repo::{
 
 /// All rooms.
 #[derive(Default, Debug)]
-pub(super) struct Rooms(BTreeMap<RoomName, Room>);
+pub(super) struct Rooms(BTreeMap<RoomName, Room>, pub(super) States);
 
 #[derive(Default, Debug)]
-struct Room {
+pub(super) struct Room {
     /// In order of creation.
-    lines: Vec<Line>,
+    pub(super) lines: Vec<Line>,
     /// The last block each author wrote.
     latest: BTreeMap<(Format, Key), Id>,
 }
 
 /// A chain.
 #[derive(Debug)]
-struct Line {
+pub(super) struct Line {
     /// Never empty.
-    blocks: Vec<Block>,
-    changed: u64,
+    pub(super) blocks: Vec<Block>,
+    pub(super) changed: u64,
 }
 
 impl Rooms {
     pub(super) fn change(&mut self, change: &Change) -> Changed {
-        let (Change::Merge { room: name, .. } | Change::Rollback { room: name, .. }) = change;
+        let name = match change {
+            Change::Merge { room, .. } | Change::Rollback { room, .. } | Change::Shadow { room, .. } => room,
+            Change::Dispatch(dispatch) => &dispatch.scope.room,
+            Change::CarriedOut(_) | Change::CarriedIn(_) => return Changed::Carried,
+        };
         let changed = match change {
-            Change::Merge { room, bounds, blocks } => Changed::Merged(self.merge(room, bounds, blocks)),
+            Change::Dispatch(dispatch) => Changed::Dispatched(self.dispatch(dispatch)),
+            Change::Shadow { room, adopt } => {
+                self.end_shadow(room, *adopt);
+                Changed::Shadow
+            }
+            Change::Merge { room, bounds, blocks, .. } => Changed::Merged(self.merge(room, bounds, blocks)),
             Change::Rollback { room, chain, stop_at } => {
                 Changed::RolledBack(self.0.entry(room.clone()).or_default().rollback(chain, stop_at.as_ref()))
             }
+            Change::CarriedOut(_) | Change::CarriedIn(_) => Changed::Carried,
         };
         if self.0.get(name).is_some_and(|room| room.lines.is_empty()) {
             self.0.remove(name);
         }
+        self.forget_lost_state(name);
         changed
     }
 
-    fn merge(&mut self, name: &RoomName, bounds: &Bounds, blocks: &[Block]) -> Merging {
+    pub(super) fn merge(&mut self, name: &RoomName, bounds: &Bounds, blocks: &[Block]) -> Merging {
         let mut merging = Merging::default();
         let mut refused: HashMap<Id, Merged> = HashMap::new();
         for block in blocks {
@@ -84,7 +96,7 @@ impl Room {
     }
 
     /// The chain that holds a block, and where in it.
-    fn find(&self, id: &Id) -> Option<(&Line, usize)> {
+    pub(super) fn find(&self, id: &Id) -> Option<(&Line, usize)> {
         self.lines.iter().find_map(|line| {
             let at = line.blocks.iter().position(|block| block.id() == *id)?;
             Some((line, at))
@@ -160,7 +172,7 @@ impl Room {
         Merged::New
     }
 
-    fn rollback(&mut self, chain: &Id, stop_at: Option<&Id>) -> RolledBack {
+    pub(super) fn rollback(&mut self, chain: &Id, stop_at: Option<&Id>) -> RolledBack {
         let Some(line) = self.lines.iter_mut().find(|line| line.blocks.iter().any(|block| block.id() == *chain)) else {
             return RolledBack::ChainUnknown;
         };
@@ -198,7 +210,7 @@ impl Room {
 }
 
 impl Line {
-    fn chain(&self) -> Chain {
+    pub(super) fn chain(&self) -> Chain {
         let (genesis, head) = match self.blocks.as_slice() {
             [only] => (only, only),
             [first, .., last] => (first, last),
@@ -219,6 +231,14 @@ impl Line {
 
 /// What [`RepoReader`](crate::store::repo::RepoReader) asks.
 impl Rooms {
+    pub(super) fn room_mut(&mut self, name: &RoomName) -> Option<&mut Room> {
+        self.0.get_mut(name)
+    }
+
+    pub(super) fn room(&self, name: &RoomName) -> Option<&Room> {
+        self.0.get(name)
+    }
+
     pub(super) fn rooms(&self) -> Vec<(RoomName, Usage)> {
         self.0.iter().map(|(name, room)| (name.clone(), room.usage())).collect()
     }
@@ -236,6 +256,12 @@ impl Rooms {
         chains.sort_by_key(|chain| chain.owner);
         chains.truncate(max);
         chains
+    }
+
+    pub(super) fn authors(&self, room: &RoomName, after: Option<&Key>, max: usize) -> Vec<Key> {
+        let latest = self.0.get(room).into_iter().flat_map(|room| room.latest.keys());
+        let authors: std::collections::BTreeSet<Key> = latest.map(|(_, author)| *author).collect();
+        authors.into_iter().filter(|author| after.is_none_or(|after| author > after)).take(max).collect()
     }
 
     pub(super) fn find(&self, room: &RoomName, block: &Id) -> Option<(Chain, u64)> {

@@ -4,9 +4,13 @@
 //! never older than what a client was told. Readers look here first and open their snapshot of the database after.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashMap};
 use parking_lot::{Mutex, RwLock};
+use quick_cache::unsync::Cache;
+use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
+use smallvec::SmallVec;
 
 use super::erase::Held;
 use crate::event::{Id, PublicKey};
@@ -30,6 +34,12 @@ pub(super) enum Op {
     Remove(i64),
 }
 
+/// What a row weighs in all, usually: only a guess of how many there will be.
+const ROW_BYTES_USUAL: usize = 1_500;
+
+/// Of the cached rows, those that were asked for twice; the rest came last.
+const HOT_SHARE: f64 = 0.5;
+
 /// Shared by the writer and all readers of a database.
 pub(super) struct Hot {
     rows: Mutex<Rows>,
@@ -40,13 +50,13 @@ pub(super) struct Hot {
 const PROBE: usize = 512;
 
 /// Beside its body, what a cached row costs.
-const ROW_BYTES: usize = 320;
+const ROW_BYTES: usize = 256;
 
 impl Hot {
     /// `bytes_max`: of cached rows. `newest_max`: events whose order is known without the database.
     pub(super) fn new(bytes_max: usize, newest_max: usize) -> Self {
         Self {
-            rows: Mutex::new(Rows { bytes_max, ..Rows::default() }),
+            rows: Mutex::new(Rows::new(bytes_max)),
             newest: RwLock::new(Newest { max: newest_max, from: i64::MAX, entries: BTreeMap::new() }),
         }
     }
@@ -80,8 +90,7 @@ impl Hot {
 
     /// Where the event with this id is, if it is among the cached rows.
     pub(super) fn find(&self, id: &Id) -> Option<i64> {
-        let rows = self.rows.lock();
-        rows.young.find(id).or_else(|| rows.old.find(id))
+        self.rows.lock().find(id)
     }
 
     /// The row at a position.
@@ -155,70 +164,84 @@ impl Newest {
     }
 }
 
-/// Rows by position and by id, the least recently used half of which goes when there are too many bytes.
-#[derive(Default)]
+/// Rows by position and by id.
 struct Rows {
-    bytes_max: usize,
-    young: Half,
-    old: Half,
+    by_pos: Cache<i64, HotRow, Weigh, DefaultHashBuilder, Forget>,
+    /// From the first eight bytes of an id to a position; of two such ids it knows one.
+    by_id: HashMap<i64, i64>,
     removals: u64,
 }
 
-#[derive(Default)]
-struct Half {
-    rows: HashMap<i64, HotRow>,
-    /// From the first eight bytes of an id to a position; of two such ids it knows one.
-    by_id: HashMap<i64, i64>,
-    bytes: usize,
+/// A row weighs its bytes.
+#[derive(Clone)]
+struct Weigh;
+
+impl Weighter<i64, HotRow> for Weigh {
+    fn weight(&self, _: &i64, row: &HotRow) -> u64 {
+        row.bytes() as u64
+    }
 }
 
-impl Half {
-    fn insert(&mut self, pos: i64, row: HotRow) {
-        self.remove(pos);
-        self.bytes += row.bytes();
-        self.by_id.insert(row.id.prefix(), pos);
-        self.rows.insert(pos, row);
-    }
+/// Collects the ids and positions of rows that had to make room.
+struct Forget;
 
-    fn remove(&mut self, pos: i64) -> Option<HotRow> {
-        let row = self.rows.remove(&pos)?;
-        self.bytes -= row.bytes();
-        if self.by_id.get(&row.id.prefix()) == Some(&pos) {
-            self.by_id.remove(&row.id.prefix());
-        }
-        Some(row)
-    }
+impl Lifecycle<i64, HotRow> for Forget {
+    type RequestState = SmallVec<[(i64, i64); 4]>;
 
-    fn find(&self, id: &Id) -> Option<i64> {
-        let pos = self.by_id.get(&id.prefix())?;
-        self.rows.get(pos).filter(|row| row.id == *id).map(|_| *pos)
+    fn on_evict(&self, gone: &mut Self::RequestState, pos: i64, row: HotRow) {
+        gone.push((row.id.prefix(), pos));
     }
 }
 
 impl Rows {
-    fn get(&mut self, pos: i64) -> Option<HotRow> {
-        if let Some(row) = self.young.rows.get(&pos) {
-            return Some(row.clone());
+    fn new(bytes_max: usize) -> Self {
+        let (rows, bytes) = (bytes_max / ROW_BYTES_USUAL, bytes_max as u64);
+        let hash = DefaultHashBuilder::default();
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(rows)
+            .weight_capacity(bytes)
+            .hot_allocation(HOT_SHARE)
+            .build();
+        Self {
+            by_pos: match options {
+                Ok(options) => Cache::with_options(options, Weigh, hash, Forget),
+                Err(_) => Cache::with(rows, bytes, Weigh, hash, Forget),
+            },
+            by_id: HashMap::new(),
+            removals: 0,
         }
-        let row = self.old.remove(pos)?;
-        self.put(pos, row.clone());
-        Some(row)
+    }
+
+    fn get(&self, pos: i64) -> Option<HotRow> {
+        self.by_pos.get(&pos).cloned()
+    }
+
+    fn find(&self, id: &Id) -> Option<i64> {
+        let pos = *self.by_id.get(&id.prefix())?;
+        self.by_pos.peek(&pos).filter(|row| row.id == *id).map(|_| pos)
     }
 
     fn put(&mut self, pos: i64, row: HotRow) {
-        let bytes = row.bytes();
-        if self.young.bytes + bytes > self.bytes_max / 2 {
-            self.old = std::mem::take(&mut self.young);
-        }
-        if bytes <= self.bytes_max / 2 {
-            self.young.insert(pos, row);
+        let id = row.id.prefix();
+        let mut gone = SmallVec::new();
+        self.by_id.insert(id, pos);
+        self.by_pos.insert_with_lifecycle(pos, row, &mut gone);
+        for (id, pos) in gone {
+            self.forget(id, pos);
         }
     }
 
     fn remove(&mut self, pos: i64) {
         self.removals += 1;
-        self.old.remove(pos);
-        self.young.remove(pos);
+        if let Some((_, row)) = self.by_pos.remove(&pos) {
+            self.forget(row.id.prefix(), pos);
+        }
+    }
+
+    fn forget(&mut self, id: i64, pos: i64) {
+        if self.by_id.get(&id) == Some(&pos) {
+            self.by_id.remove(&id);
+        }
     }
 }
 
@@ -239,7 +262,8 @@ impl HotRow {
             kind: held.event.kind,
             seq: held.seq,
             expires_at: held.event.expires_at().and_then(|at| i64::try_from(at).ok()),
-            body: Body::Event(held.event.clone()),
+            // Half as large as the event with its tags taken apart.
+            body: Body::Json(Arc::from(held.event.json())),
         }
     }
 }

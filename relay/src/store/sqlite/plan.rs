@@ -4,9 +4,8 @@
 use rusqlite::{Connection, params};
 
 use super::cursor::{Along, Cursor, Source, Span};
-use super::erase;
-use super::hot::Hot;
 use super::key::{self, TagHash};
+use super::read::Rows;
 use crate::event::Class;
 use crate::filter::{Filter, TagFilter};
 use crate::store::{After, StoreError};
@@ -27,25 +26,22 @@ pub(super) fn span(filter: &Filter, after: Option<&After>) -> Span {
     }
 }
 
-/// Where the positions that can match `filter` come from, all in `span`.
+/// Where the positions that can match `filter` come from, all in `span`. `bodies`: whether they will be read.
 pub(super) fn source(
-    db: &Connection,
-    hot: &Hot,
+    rows: &Rows<'_>,
     hash: TagHash,
     filter: &Filter,
     span: Span,
     left: u64,
+    bodies: bool,
     examined: &mut usize,
 ) -> Result<Source, StoreError> {
+    let db = rows.db;
     if let Some(ids) = &filter.ids {
         let mut list = Vec::with_capacity(ids.len());
         for id in ids {
             *examined += 1;
-            let pos = match hot.find(id) {
-                Some(pos) => Some(pos),
-                None => erase::find(db, id)?,
-            };
-            list.extend(pos.filter(|pos| *pos < span.high));
+            list.extend(rows.find(id, bodies)?.filter(|pos| *pos < span.high));
         }
         list.sort_unstable();
         return Ok(Source::List(list));

@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::cursor::{Source, Span};
 use super::hot::{Hot, HotRow};
 use super::key::{self, TagHash};
-use super::{Options, erase, plan, search};
+use super::{Options, body, erase, plan, search};
 use crate::clock::Timestamp;
 use crate::event::{Id, PublicKey};
 use crate::filter::Filter;
-use crate::store::{After, Body, End, Query, Reader, Row, Scan, Slice, Step, StoreError, stored_tags};
+use crate::store::{After, Body, End, Query, Reader, Row, Scan, Slice, Step, StoreError, TagSearch, stored_tags};
 
 /// Once a limit is reached, how many more candidates are looked at to learn whether there is more (NIP-67).
 const LOOK_AHEAD: u8 = 16;
@@ -96,8 +95,8 @@ impl SqliteReader {
 
 /// Where rows are read: memory, else the snapshot.
 #[derive(Clone, Copy)]
-struct Rows<'a> {
-    db: &'a Connection,
+pub(super) struct Rows<'a> {
+    pub(super) db: &'a Connection,
     hot: &'a Hot,
     removals: u64,
 }
@@ -106,6 +105,7 @@ struct Rows<'a> {
 struct Open {
     number: usize,
     source: Source,
+    tags: TagSearch,
     /// Candidates it may still look at after its limit.
     look_ahead: u8,
     /// Once the source is dry, the indexes are asked from here on.
@@ -143,9 +143,12 @@ impl<'a> Merge<'a> {
                     newest.reverse();
                     (Source::List(newest), (down_to > span.low).then_some(down_to))
                 }
-                None => (plan::source(merge.db, rows.hot, hash, filter, span, stream.left, &mut merge.examined)?, None),
+                None => (
+                    plan::source(&rows, hash, filter, span, stream.left, scan.query.bodies, &mut merge.examined)?,
+                    None,
+                ),
             };
-            merge.open.push(Open { number, source, look_ahead: LOOK_AHEAD, rest });
+            merge.open.push(Open { number, source, tags: TagSearch::of(filter), look_ahead: LOOK_AHEAD, rest });
         }
         Ok(merge)
     }
@@ -207,8 +210,15 @@ impl<'a> Merge<'a> {
             {
                 let span = plan::span(filter, scan.after.as_ref());
                 let span = Span { high: span.high.min(high), ..span };
-                open.source =
-                    plan::source(self.db, self.rows.hot, self.hash, filter, span, stream.left, &mut self.examined)?;
+                open.source = plan::source(
+                    &self.rows,
+                    self.hash,
+                    filter,
+                    span,
+                    stream.left,
+                    scan.query.bodies,
+                    &mut self.examined,
+                )?;
                 pos = open.source.peek(self.db, &mut self.examined)?;
             }
             match pos {
@@ -228,7 +238,7 @@ impl<'a> Merge<'a> {
         self.examined += 1;
         let mut give = false;
         let mut at = 0;
-        while let Some(Open { number, source, look_ahead, .. }) = self.open.get_mut(at) {
+        while let Some(Open { number, source, look_ahead, tags, .. }) = self.open.get_mut(at) {
             let number = *number;
             at += 1;
             if source.peek(self.db, &mut self.examined)? != Some(pos) {
@@ -238,7 +248,7 @@ impl<'a> Merge<'a> {
             let (Some(stream), Some(filter)) = (scan.streams.get_mut(number), scan.query.filters.get(number)) else {
                 continue;
             };
-            let matches = found.is_some_and(|found| found.matches(filter));
+            let matches = found.is_some_and(|found| found.matches(filter, tags));
             let over = match (matches, stream.left) {
                 (true, 0) => Some(End::More),
                 (true, _) => {
@@ -276,19 +286,43 @@ struct Found {
 }
 
 impl Found {
-    fn matches(&self, filter: &Filter) -> bool {
+    fn matches(&self, filter: &Filter, tags: &TagSearch) -> bool {
         let row = &self.row;
         filter.matches_head(&row.id, &row.pubkey, row.created_at, row.kind)
             && (filter.tags.is_empty()
                 || match &self.body {
                     Some(Body::Event(event)) => filter.matches_tags(|| event.tags.indexed()),
-                    Some(Body::Json(json)) => filter.matches_tags(|| stored_tags(json)),
+                    Some(Body::Json(json)) => tags.matches(filter, json),
                     None => false,
                 })
     }
 }
 
 impl Rows<'_> {
+    /// The position of the event with this id. `keep`: it will be read, so what is found goes into memory.
+    pub(super) fn find(&self, id: &Id, keep: bool) -> Result<Option<i64>, StoreError> {
+        if let Some(pos) = self.hot.find(id) {
+            return Ok(Some(pos));
+        }
+        if !keep {
+            return erase::find(self.db, id);
+        }
+        let mut same = self.db.prepare_cached(
+            "SELECT head, kind, expires_at, event.seq, json, event.pos
+             FROM event_id CROSS JOIN event ON event.pos = event_id.pos CROSS JOIN body ON body.seq = event.seq
+             WHERE event_id.id = ?1",
+        )?;
+        let mut rows = same.query([id.prefix()])?;
+        while let Some(row) = rows.next()? {
+            if row.get_ref(0)?.as_blob().is_ok_and(|head| head.starts_with(&id.0)) {
+                let pos = row.get(5)?;
+                self.hot.keep(pos, read(row, Body::Json(body::json(row.get_ref(4)?)?))?, self.removals);
+                return Ok(Some(pos));
+            }
+        }
+        Ok(None)
+    }
+
     /// The event at `pos`: where it stands in the order, and itself unless the query may not see it.
     fn load(&self, pos: i64, query: &Query) -> Result<Option<(After, Option<Found>)>, StoreError> {
         if let Some(row) = self.hot.row(pos) {
@@ -309,7 +343,7 @@ impl Rows<'_> {
         let mut whole = self.db.prepare_cached(
             "SELECT head, kind, expires_at, event.seq, json FROM event JOIN body ON body.seq = event.seq WHERE pos = ?1",
         )?;
-        let row = whole.query_row([pos], |row| read(row, Body::Json(json_text(row.get_ref(4)?)?))).optional()?;
+        let row = whole.query_row([pos], |row| read(row, Body::Json(body::json(row.get_ref(4)?)?))).optional()?;
         let Some(row) = row else { return Ok(None) };
         self.hot.keep(pos, row.clone(), self.removals);
         Ok(Some(visible(pos, row, query, true)))
@@ -356,16 +390,6 @@ fn time_of(pos: i64, id: &Id) -> Timestamp {
     }
 }
 
-/// The JSON in a column of `body`.
-pub(super) fn json_text(value: ValueRef<'_>) -> rusqlite::Result<Arc<str>> {
-    match value {
-        ValueRef::Text(text) => {
-            std::str::from_utf8(text).map(Arc::from).map_err(|error| rusqlite::Error::Utf8Error(0, error))
-        }
-        _ => Err(rusqlite::Error::InvalidQuery),
-    }
-}
-
 /// Appends the best matches of a search, by relevance, and of equal ones the newest.
 fn find_words(
     source: &Rows<'_>,
@@ -385,12 +409,12 @@ fn find_words(
              ORDER BY score, seq DESC",
         )?;
     let mut ranked = find.query(params![words, i64::try_from(candidates_max).unwrap_or(i64::MAX)])?;
-    let before = rows.len();
+    let (before, tags) = (rows.len(), TagSearch::of(filter));
     while let Some(hit) = ranked.next()? {
         let seq: i64 = hit.get(0)?;
         let Some(pos) = place(db, seq)? else { continue };
         let Some((_, Some(found))) = source.load(pos, query)? else { continue };
-        if found.matches(filter) && rows.iter().all(|row| row.id != found.row.id) {
+        if found.matches(filter, &tags) && rows.iter().all(|row| row.id != found.row.id) {
             rows.push(found.row);
         }
         if rows.len() - before >= limit {
@@ -404,7 +428,7 @@ fn find_words(
 fn place(db: &Connection, seq: i64) -> Result<Option<i64>, StoreError> {
     let json = db
         .prepare_cached("SELECT json FROM body WHERE seq = ?1")?
-        .query_row([seq], |row| json_text(row.get_ref(0)?))
+        .query_row([seq], |row| body::json(row.get_ref(0)?))
         .optional()?;
     match json.as_deref().and_then(|json| json.get(7..71)).and_then(Id::from_hex) {
         Some(id) => erase::find(db, &id),

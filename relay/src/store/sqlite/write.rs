@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::erase::{self, Held, Tables};
+use super::body::Packer;
+use super::erase::{self, Held};
 use super::hot::Hot;
 use super::key::{self, TagHash};
+use super::tables::Tables;
 use super::{Options, pico, search};
 use crate::clock::Timestamp;
 use crate::event::{Address, Class, Event, Id, PublicKey};
@@ -17,9 +19,6 @@ use crate::verify::Verified;
 
 /// Kind of a deletion request (NIP-09).
 const DELETION: u16 = 5;
-
-/// Frames in the write-ahead log after which it is copied into the database.
-const WAL_FRAMES_MAX: i64 = 8_000;
 
 /// Events that one step of a vanish request looks up at a time.
 const VANISH_STEP: i64 = 1_000;
@@ -32,8 +31,10 @@ pub(super) struct SqliteWriter {
     search_seq: i64,
     totals: pico::Totals,
     hot: Arc<Hot>,
-    /// Frames in the write-ahead log that are not in the database yet.
+    /// Whether the write-ahead log has pages that are not in the database yet.
     wal_dirty: bool,
+    log_pages_max: i64,
+    packer: Packer,
 }
 
 impl SqliteWriter {
@@ -41,7 +42,10 @@ impl SqliteWriter {
         let number = |name| db.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get::<_, i64>(0));
         let (last_seq, search_seq) = (number("last_seq")?, number("search_seq")?);
         let totals = pico::Totals::read(&db)?;
-        Ok(Self { db, hash, options, last_seq, search_seq, totals, hot, wal_dirty: true })
+        let packer = Packer::new(options.storage.compression)?;
+        let log_bytes_max = i64::try_from(options.storage.log_mb_max << 20).unwrap_or(i64::MAX);
+        let log_pages_max = log_bytes_max / super::PAGE_BYTES;
+        Ok(Self { db, hash, options, last_seq, search_seq, totals, hot, wal_dirty: true, log_pages_max, packer })
     }
 
     /// Copies the log into the database. `truncate` gives the disk space of the log back.
@@ -49,6 +53,16 @@ impl SqliteWriter {
         let mode = if truncate { "PRAGMA wal_checkpoint(TRUNCATE)" } else { "PRAGMA wal_checkpoint(PASSIVE)" };
         self.db.query_row(mode, [], |_| Ok(()))?;
         Ok(())
+    }
+
+    /// Indexes some events for search. False when there were none.
+    fn index_words(&mut self) -> Result<bool, StoreError> {
+        let behind = self.options.search.enabled && self.search_seq < self.last_seq;
+        if behind {
+            self.search_seq = search::index_some(&mut self.db, &self.options.search, self.search_seq, self.last_seq)?;
+            self.wal_dirty = true;
+        }
+        Ok(behind)
     }
 
     fn wal_frames(&self) -> Result<i64, StoreError> {
@@ -63,20 +77,27 @@ impl SqliteWriter {
 impl Writer for SqliteWriter {
     fn commit(&mut self, batch: &[Verified], changes: &[repo::Change], now: Timestamp) -> Result<Batch, StoreError> {
         let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let tables = Tables { db: &step, hash: self.hash, search_seq: self.search_seq, ops: Vec::new() };
-        let mut change =
-            Change { db: &step, tables, options: &self.options, last_seq: self.last_seq, removed: Vec::new() };
+        let tables = Tables::new(&step, self.hash, self.search_seq);
+        let mut change = Change {
+            db: &step,
+            tables,
+            options: &self.options,
+            packer: &mut self.packer,
+            last_seq: self.last_seq,
+            removed: Vec::new(),
+        };
         let mut saved = Vec::with_capacity(batch.len());
         for event in batch {
             saved.push(change.apply(event, now)?);
         }
-        let Change { last_seq, removed, tables: Tables { ops, .. }, .. } = change;
+        let Change { last_seq, removed, tables, .. } = change;
+        let ops = tables.finish()?;
         if last_seq != self.last_seq {
             step.prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'last_seq'")?.execute([last_seq])?;
         }
         let mut totals = self.totals;
         let changed =
-            changes.iter().map(|change| pico::change(&step, &mut totals, change)).collect::<Result<_, _>>()?;
+            changes.iter().map(|change| pico::change(&step, &mut totals, change, now)).collect::<Result<_, _>>()?;
         step.commit()?;
         self.hot.apply(ops);
         (self.last_seq, self.totals) = (last_seq, totals);
@@ -96,7 +117,7 @@ impl Writer for SqliteWriter {
         // Oldest first: closing a gap moves only what lies below it, which has been seen.
         due.sort_unstable();
         let mut removed = Vec::with_capacity(due.len());
-        let mut tables = Tables { db: &step, hash: self.hash, search_seq: self.search_seq, ops: Vec::new() };
+        let mut tables = Tables::new(&step, self.hash, self.search_seq);
         for pos in due {
             if let Some(held) = erase::at(&step, pos)?
                 && held.event.is_expired(now)
@@ -105,7 +126,7 @@ impl Writer for SqliteWriter {
                 removed.push(held.event.id);
             }
         }
-        let ops = tables.ops;
+        let ops = tables.finish()?;
         step.commit()?;
         self.hot.apply(ops);
         self.wal_dirty |= !removed.is_empty();
@@ -113,9 +134,7 @@ impl Writer for SqliteWriter {
     }
 
     fn tend(&mut self) -> Result<bool, StoreError> {
-        if self.options.search.enabled && self.search_seq < self.last_seq {
-            self.search_seq = search::index_some(&mut self.db, &self.options.search, self.search_seq, self.last_seq)?;
-            self.wal_dirty = true;
+        if self.index_words()? {
             return Ok(true);
         }
         if self.wal_dirty {
@@ -126,7 +145,9 @@ impl Writer for SqliteWriter {
     }
 
     fn tend_under_load(&mut self) -> Result<(), StoreError> {
-        if self.wal_frames()? > WAL_FRAMES_MAX {
+        self.index_words()?;
+        if self.wal_frames()? > self.log_pages_max {
+            // The file keeps its size: writing over it is cheaper than making it anew.
             self.checkpoint(false)?;
         }
         Ok(())
@@ -142,13 +163,14 @@ struct Change<'a> {
     db: &'a Transaction<'a>,
     tables: Tables<'a>,
     options: &'a Options,
+    packer: &'a mut Packer,
     last_seq: i64,
     removed: Vec<Id>,
 }
 
 impl Change<'_> {
     fn apply(&mut self, event: &Verified, now: Timestamp) -> Result<Saved, StoreError> {
-        if erase::find(self.db, &event.id)?.is_some() {
+        if self.tables.find(&event.id)?.is_some() {
             return Ok(Saved::Duplicate);
         }
         if event.is_expired(now) {
@@ -251,9 +273,13 @@ impl Change<'_> {
     fn insert(&mut self, event: &Verified) -> Result<i64, StoreError> {
         self.last_seq += 1;
         let seq = self.last_seq;
-        self.db.prepare_cached("INSERT INTO body VALUES (?1, ?2)")?.execute(params![seq, event.json()])?;
+        let body = self.packer.pack(event.json())?;
+        self.db.prepare_cached("INSERT INTO body VALUES (?1, ?2)")?.execute(params![seq, body])?;
         let held = Held { pos: key::home(event.created_at, &event.id), seq, event: event.clone() };
         erase::place(&mut self.tables, held)?;
+        if self.options.interest.as_ref().is_some_and(|interest| interest.wants(event)) {
+            pico::remember_event(self.db, seq)?;
+        }
         Ok(seq)
     }
 
@@ -269,7 +295,7 @@ impl Change<'_> {
             self.db
                 .prepare_cached("INSERT OR IGNORE INTO deleted_id VALUES (?1, ?2)")?
                 .execute(params![id.0, request.pubkey.0])?;
-            let Some(pos) = erase::find(self.db, &id)? else { continue };
+            let Some(pos) = self.tables.find(&id)? else { continue };
             let Some(held) = erase::at(self.db, pos)? else { continue };
             let exempt = matches!(held.event.kind, DELETION | VANISH);
             if !exempt && Self::owners(&held.event).any(|owner| owner == request.pubkey) {
@@ -298,6 +324,7 @@ impl Change<'_> {
 
     /// NIP-62: removes everything of the author of `request`, and gift wraps to them, up to its time.
     fn vanish(&mut self, request: &Event) -> Result<(), StoreError> {
+        self.tables.flush()?;
         let until = i64::try_from(request.created_at).unwrap_or(i64::MAX);
         self.db
             .prepare_cached(

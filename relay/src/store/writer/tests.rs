@@ -25,7 +25,8 @@ impl Writer for Gated {
             Change::Merge { blocks, .. } => {
                 Changed::Merged(Merging { merged: vec![Merged::Orphan; blocks.len()], discarded: Vec::new() })
             }
-            Change::Rollback { .. } => Changed::RolledBack(RolledBack::ChainUnknown),
+            Change::CarriedOut(_) | Change::CarriedIn(_) => Changed::Carried,
+            _ => Changed::RolledBack(RolledBack::ChainUnknown),
         };
         let changed = changes.iter().map(answer).collect();
         Ok(Batch { saved: vec![Saved::Duplicate; events.len()], removed: Vec::new(), changed })
@@ -61,7 +62,7 @@ fn the_queue_is_as_wide_as_events_need() {
 async fn events_and_changes_that_wait_are_committed_together() {
     let (begin, gate) = mpsc::channel();
     let (commits, committed) = mpsc::channel();
-    let pace = Pace { queue_max: 100, batch_max: 100, sweep: Duration::from_secs(3600) };
+    let pace = Pace { queue_max: 100, batch_max: 100, wait: Duration::ZERO, sweep: Duration::from_secs(3600) };
     let (writer, thread) = WriterHandle::start(Box::new(Gated { begin: gate, commits }), Box::new(()), pace).unwrap();
     let (saved, saves) = mpsc::channel();
     let save = |events: usize| {

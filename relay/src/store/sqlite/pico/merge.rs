@@ -24,7 +24,8 @@ pub(super) fn merge(
         None => 0,
     };
     let written = room.map(|room| room.usage).unwrap_or_default();
-    let mut merge = Merge { db, totals, name, bounds, room, written, newest, line: None, discarded: Vec::new() };
+    let mut merge =
+        Merge { db, totals, name, bounds, room, written, newest, line: None, discarded: Vec::new(), stamp: None };
     let mut refused: HashMap<Id, Merged> = HashMap::new();
     let mut merged = Vec::with_capacity(blocks.len());
     for block in blocks {
@@ -45,6 +46,53 @@ pub(super) fn merge(
     Ok(Merging { merged, discarded: merge.finish()? })
 }
 
+/// Merges blocks in order up to the first one that is not new; gives how many were, and what became of that one. Each is
+/// stamped with the next step and the time.
+pub(super) fn take<'a>(
+    db: &Connection,
+    totals: &mut Totals,
+    name: &RoomName,
+    bounds: &Bounds,
+    (step, now): (&mut i64, i64),
+    blocks: impl Iterator<Item = &'a Block>,
+) -> Result<(usize, Option<Merged>), StoreError> {
+    let room = room(db, name)?;
+    let newest = match room {
+        Some(room) => newest(db, room.number)?,
+        None => 0,
+    };
+    let written = room.map(|room| room.usage).unwrap_or_default();
+    let bounds = Bounds { full: Full::Refuse, ..*bounds };
+    let mut merge = Merge {
+        db,
+        totals,
+        name,
+        bounds: &bounds,
+        room,
+        written,
+        newest,
+        line: None,
+        discarded: Vec::new(),
+        stamp: None,
+    };
+    let (mut done, mut refused) = (0, None);
+    for block in blocks {
+        merge.stamp = Some((*step + 1, now));
+        match merge.add(block)? {
+            Merged::New => {
+                *step += 1;
+                done += 1;
+            }
+            outcome => {
+                refused = Some(outcome);
+                break;
+            }
+        }
+    }
+    merge.finish()?;
+    Ok((done, refused))
+}
+
 /// A merge under way.
 struct Merge<'a> {
     db: &'a Connection,
@@ -60,6 +108,8 @@ struct Merge<'a> {
     /// The chain that got the last block. Most blocks that come together belong to one chain.
     line: Option<Line>,
     discarded: Vec<Chain>,
+    /// Step and time of the next block, in a room with slices.
+    stamp: Option<(i64, i64)>,
 }
 
 /// A chain whose row, and whose authors' last blocks, are not written yet.
@@ -172,11 +222,10 @@ impl Merge<'_> {
         let ChainRow { number, chain } = &mut line.row;
         let pos = position(*number, chain.height);
         let by_other = author != chain.owner;
-        self.db.prepare_cached("INSERT INTO pico_block VALUES (?1, ?2, ?3)")?.execute(params![
-            pos,
-            by_other.then_some(author.as_bytes()),
-            block.bytes().as_ref()
-        ])?;
+        let (step, at) = self.stamp.unzip();
+        self.db
+            .prepare_cached("INSERT INTO pico_block (pos, author, raw, step, at) VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![pos, by_other.then_some(author.as_bytes()), block.bytes().as_ref(), step, at])?;
         self.db.prepare_cached("INSERT INTO pico_block_id VALUES (?1, ?2, ?3)")?.execute(params![
             room.number,
             prefix(&block.id()),

@@ -44,6 +44,7 @@ pub(super) fn discard(
 ) -> Result<(), StoreError> {
     remove_blocks(db, room.number, row, 0, removed)?;
     db.prepare_cached("DELETE FROM pico_chain WHERE chain = ?1")?.execute([row.number])?;
+    db.prepare_cached("DELETE FROM pico_reference WHERE chain = ?1")?.execute([row.number])?;
     room.usage.chains -= 1;
     room.usage.blocks -= row.chain.height;
     room.usage.bytes -= row.chain.bytes;
@@ -106,6 +107,7 @@ fn remove_blocks(
         }
     }
     db.prepare_cached("DELETE FROM pico_block WHERE pos >= ?1 AND pos < ?2")?.execute([first, end])?;
+    db.prepare_cached("DELETE FROM pico_index WHERE pos >= ?1 AND pos < ?2")?.execute([first, end])?;
     let mut forget = db.prepare_cached(
         "DELETE FROM pico_latest WHERE room = ?1 AND format = ?2 AND author = ?3 AND pos >= ?4 AND pos < ?5",
     )?;

@@ -1,0 +1,370 @@
+//! Where engines run: a thread for each room that has slices, and what others see of it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+use parking_lot::RwLock;
+use picofeed::Block;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::slice::{self, LoadError, Loader, Millis, Pace, Show, Slice};
+use super::{Decision, Engine, EngineError, Limits, Mode, Outcome, Rejection, Store, Updates};
+use crate::config::Config;
+use crate::http::metrics::PICO_REJECTED;
+use crate::pico::rooms;
+use crate::store::repo::{Bounds, RoomName};
+use crate::store::state::Scope;
+use crate::store::{Backend, StoreError, WriterHandle};
+
+/// Jobs that wait for an engine. Only the room's task and the watch over files ask.
+const JOBS_MAX: usize = 16;
+
+/// Different reasons of one slice that are counted by themselves.
+const REASONS_MAX: usize = 32;
+
+/// Letters of a reason in metrics.
+const REASON_LETTERS_MAX: usize = 48;
+
+/// The rules of a room, as they are configured.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// Slices that come with the relay, and files, in the order in which they are asked.
+    pub listed: Vec<PathBuf>,
+    /// The folder of the room's own scripts, which come after those.
+    pub folder: PathBuf,
+}
+
+impl Rules {
+    /// The rules of all rooms that have any but to keep everything.
+    pub fn all(config: &Config) -> Vec<(RoomName, Self)> {
+        let slices = config.server.data.join("slices");
+        let found = std::fs::read_dir(&slices).into_iter().flatten().flatten();
+        let found = found.filter_map(|entry| entry.file_name().to_str()?.parse::<RoomName>().ok());
+        let declared = config.pico.room.iter().filter_map(|room| room.name.parse::<RoomName>().ok());
+        let names: BTreeSet<RoomName> = declared.chain(found).collect();
+        let rules = names.into_iter().map(|name| {
+            let room = config.pico.room.iter().find(|room| room.name == name.as_str());
+            let listed = room.map(|room| room.slices.clone()).unwrap_or_default();
+            let folder = slices.join(name.as_str());
+            (name, Self { listed, folder })
+        });
+        rules.filter(|(_, rules)| !rules.are_those_of_an_archive()).collect()
+    }
+
+    fn are_those_of_an_archive(&self) -> bool {
+        self.listed.iter().all(|slice| slice == Path::new("archive")) && self.files().is_empty()
+    }
+
+    /// The files, in the order of their names those that are in the folder.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let listed = self.listed.iter().filter(|slice| !is_native(slice)).cloned();
+        let found = std::fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let is_script = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "js" || ending == "mjs");
+        let found: BTreeSet<PathBuf> = found.filter(is_script).collect();
+        listed.chain(found).collect()
+    }
+
+    /// Makes the slices.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be loaded, names are not unique, or there is nothing to load.
+    pub fn load(&self, room: &RoomName, pace: Pace, loader: &dyn Loader) -> Result<Vec<Box<dyn Slice>>, LoadError> {
+        let wrong = |file: String, message: &str| LoadError { file, message: message.into() };
+        let native = self.listed.iter().filter_map(|name| slice::native(name.to_str()?, pace));
+        let mut slices: Vec<Box<dyn Slice>> = native.collect();
+        let files = self.files();
+        if !files.is_empty() {
+            slices.extend(loader.load(room.as_str(), &files)?);
+        }
+        let mut names = BTreeSet::new();
+        for slice in &slices {
+            let name = slice.name();
+            if name.is_empty() || name.len() > 64 {
+                return Err(wrong(name.to_owned(), "the name of a slice has 1 to 64 bytes"));
+            }
+            if !names.insert(name) {
+                return Err(wrong(name.to_owned(), "two slices have this name"));
+            }
+        }
+        if slices.is_empty() {
+            return Err(wrong(self.folder.display().to_string(), "there are no slices any more"));
+        }
+        Ok(slices)
+    }
+}
+
+/// Whether a slice of the configuration is one that comes with the relay, and not a file.
+pub fn is_native(name: &Path) -> bool {
+    name.to_str().is_some_and(|name| slice::NATIVE.contains(&name))
+}
+
+/// A [`Loader`] that knows no files.
+#[derive(Clone, Copy, Debug)]
+pub struct NoScripts;
+
+impl Loader for NoScripts {
+    fn load(&self, _: &str, files: &[PathBuf]) -> Result<Vec<Box<dyn Slice>>, LoadError> {
+        let file = files.first().map(|file| file.display().to_string()).unwrap_or_default();
+        Err(LoadError { file, message: "this program runs no scripts".into() })
+    }
+}
+
+/// What others need to know of a slice.
+#[derive(Clone, Debug)]
+pub struct SliceInfo {
+    /// Its name.
+    pub name: String,
+    /// The value to show when there is none.
+    pub initial: Option<Bytes>,
+    /// How values are shown.
+    pub show: Show,
+}
+
+/// Handle of an engine; clones share it. Its thread ends when the last one is gone.
+#[derive(Clone)]
+pub struct EngineHandle {
+    jobs: mpsc::Sender<Job>,
+    slices: Arc<RwLock<Vec<SliceInfo>>>,
+    updates: broadcast::Sender<Updates>,
+    rules: Arc<Rules>,
+}
+
+enum Job {
+    Dispatch(Vec<Block>, Millis, oneshot::Sender<Done>),
+    Tick(Millis, oneshot::Sender<Done>),
+    Reload(oneshot::Sender<Result<usize, LoadError>>),
+}
+
+/// What an engine did.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// One for each block that was asked about; none if the engine failed.
+    pub decisions: Option<Vec<Decision>>,
+    /// Blocks that had been postponed and are stored now.
+    pub retried: Vec<Block>,
+    /// Chains that went.
+    pub evicted: usize,
+    /// When [`EngineHandle::tick`] has something to do next.
+    pub next_due: Option<Millis>,
+}
+
+impl EngineHandle {
+    /// Asks about blocks, and stores those that are accepted. None if the relay is shutting down.
+    pub async fn dispatch(&self, blocks: Vec<Block>, now: Millis) -> Option<Done> {
+        let (done, answer) = oneshot::channel();
+        self.jobs.send(Job::Dispatch(blocks, now, done)).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// Does what is due.
+    pub async fn tick(&self, now: Millis) -> Option<Done> {
+        let (done, answer) = oneshot::channel();
+        self.jobs.send(Job::Tick(now, done)).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// Loads the slices again, and gives how many there are. Those that ran go on if that fails.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the new ones.
+    pub async fn reload(&self) -> Option<Result<usize, LoadError>> {
+        let (done, answer) = oneshot::channel();
+        self.jobs.send(Job::Reload(done)).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// The slices that run, in order.
+    pub fn slices(&self) -> Vec<SliceInfo> {
+        self.slices.read().clone()
+    }
+
+    /// Every change of state from now on, a transaction at a time.
+    pub fn watch(&self) -> broadcast::Receiver<Updates> {
+        self.updates.subscribe()
+    }
+
+    /// Where the slices come from.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+}
+
+/// The engines of all rooms that have slices.
+#[derive(Clone, Default)]
+pub struct Engines(Arc<HashMap<RoomName, EngineHandle>>);
+
+/// Their threads. They end when the last [`EngineHandle`] is gone.
+#[derive(Default)]
+pub struct EngineThreads(Vec<JoinHandle<()>>);
+
+impl EngineThreads {
+    /// Waits until they have ended.
+    pub fn join(self) {
+        for thread in self.0 {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Engines {
+    /// Starts the engines of all rooms that have slices. A room whose slices cannot be loaded takes no blocks until they
+    /// can.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be read, or a thread cannot be started.
+    pub fn start(
+        config: &Config,
+        backend: &dyn Backend,
+        writer: &WriterHandle,
+        loader: &Arc<dyn Loader>,
+    ) -> Result<(Self, EngineThreads), StoreError> {
+        let mut handles = HashMap::new();
+        let mut threads = Vec::new();
+        let rules = if config.pico.enabled { Rules::all(config) } else { Vec::new() };
+        for (room, rules) in rules {
+            let (jobs, queue) = mpsc::channel(JOBS_MAX);
+            let (updates, _) = broadcast::channel(config.engine.watch_queue_max.max(1));
+            let handle = EngineHandle { jobs, slices: Arc::default(), updates, rules: Arc::new(rules) };
+            let host = Host {
+                room: room.clone(),
+                rules: Arc::clone(&handle.rules),
+                loader: Arc::clone(loader),
+                pace: config.engine.pace(),
+                limits: config.engine.limits(),
+                bounds: rooms::bounds(&config.pico),
+                slices: Arc::clone(&handle.slices),
+                updates: handle.updates.clone(),
+                counted: HashMap::new(),
+            };
+            let (reader, writer) = (backend.reader()?, writer.clone());
+            let name = format!("engine-{room}").chars().take(15).collect();
+            let thread = std::thread::Builder::new()
+                .name(name)
+                .spawn(move || host.run(queue, || Store::shared(reader, writer)))?;
+            threads.push(thread);
+            handles.insert(room, handle);
+        }
+        Ok((Self(Arc::new(handles)), EngineThreads(threads)))
+    }
+
+    /// The engine of a room, if it has one.
+    pub fn of(&self, room: &RoomName) -> Option<&EngineHandle> {
+        self.0.get(room)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&RoomName, &EngineHandle)> {
+        self.0.iter()
+    }
+}
+
+/// What the thread of a room has.
+struct Host {
+    room: RoomName,
+    rules: Arc<Rules>,
+    loader: Arc<dyn Loader>,
+    pace: Pace,
+    limits: Limits,
+    bounds: Bounds,
+    slices: Arc<RwLock<Vec<SliceInfo>>>,
+    updates: broadcast::Sender<Updates>,
+    /// Reasons that are counted by themselves, by slice.
+    counted: HashMap<String, BTreeSet<String>>,
+}
+
+impl Host {
+    fn run(mut self, mut queue: mpsc::Receiver<Job>, store: impl FnOnce() -> Store) {
+        let scope = Scope::from(self.room.clone());
+        let mut engine = match Engine::new(scope, Vec::new(), store(), self.bounds, self.limits, self.updates.clone()) {
+            Ok(engine) => engine,
+            Err(error) => {
+                tracing::error!(%error, room = %self.room, "the state of the room cannot be read");
+                return;
+            }
+        };
+        // Everything is rejected until there are slices.
+        let _ = self.load(&mut engine);
+        while let Some(job) = queue.blocking_recv() {
+            match job {
+                Job::Dispatch(blocks, now, done) => {
+                    let outcome = engine.dispatch(&blocks, now, Mode::Quiet);
+                    let _ = done.send(self.done(&engine, outcome.map(|outcome| (Vec::new(), outcome))));
+                }
+                Job::Tick(now, done) => {
+                    let outcome = engine.tick(now);
+                    let _ = done.send(self.done(&engine, outcome));
+                }
+                Job::Reload(done) => {
+                    let _ = done.send(self.load(&mut engine));
+                }
+            }
+        }
+    }
+
+    fn load(&self, engine: &mut Engine) -> Result<usize, LoadError> {
+        let loaded = self.rules.load(&self.room, self.pace, &*self.loader);
+        match loaded {
+            Ok(slices) => {
+                let info = |slice: &dyn Slice| SliceInfo {
+                    name: slice.name().to_owned(),
+                    initial: slice.initial(),
+                    show: slice.show(),
+                };
+                *self.slices.write() = slices.iter().map(|slice| info(slice.as_ref())).collect();
+                let names: Vec<&str> = slices.iter().map(|slice| slice.name()).collect();
+                tracing::info!(room = %self.room, slices = names.join(", "), "the slices of the room are loaded");
+                let count = slices.len();
+                engine.replace(slices);
+                Ok(count)
+            }
+            Err(error) => {
+                let before = if engine.slices().is_empty() { "it takes no blocks" } else { "the old ones go on" };
+                tracing::error!(%error, room = %self.room, "the slices of the room cannot be loaded: {before}");
+                Err(error)
+            }
+        }
+    }
+
+    fn done(&mut self, engine: &Engine, outcome: Result<(Vec<Block>, Outcome), EngineError>) -> Done {
+        let next_due = engine.next_due();
+        match outcome {
+            Ok((retried, outcome)) => {
+                for decision in &outcome.decisions {
+                    if let Decision::Rejected(why) = decision {
+                        self.count(why);
+                    }
+                }
+                Done { decisions: Some(outcome.decisions), retried, evicted: outcome.evicted.len(), next_due }
+            }
+            Err(error) => {
+                tracing::error!(%error, room = %self.room, "the engine could not go on");
+                Done { next_due, ..Done::default() }
+            }
+        }
+    }
+
+    /// Counts a rejection. Reasons come from scripts, so only so many are told apart.
+    fn count(&mut self, why: &Rejection) {
+        let reason: String = match why.fault {
+            Some(fault) => fault.to_string(),
+            None if why.slice.is_empty() => why.reason.split(' ').take(2).collect::<Vec<_>>().join(" "),
+            None => why.reason.chars().take(REASON_LETTERS_MAX).collect(),
+        };
+        let counted = self.counted.entry(why.slice.clone()).or_default();
+        let reason = if counted.contains(&reason) || counted.len() < REASONS_MAX && counted.insert(reason.clone()) {
+            reason
+        } else {
+            "other".to_owned()
+        };
+        tracing::debug!(room = %self.room, slice = %why.slice, reason = %why.reason, "a block is rejected");
+        let labels = [("room", self.room.to_string()), ("slice", why.slice.clone()), ("reason", reason)];
+        metrics::counter!(PICO_REJECTED, &labels).increment(1);
+    }
+}

@@ -1,0 +1,57 @@
+//! Slices are loaded again when their files change, and on SIGHUP. The old ones go on if the new ones cannot be loaded.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::host::{EngineHandle, Engines};
+use crate::pico::rooms::Rooms;
+
+/// What tells whether a file has changed.
+type Print = Vec<(PathBuf, Option<SystemTime>, u64)>;
+
+/// Watches until the relay stops.
+///
+/// # Errors
+///
+/// The signal cannot be heard.
+pub fn watch(rooms: &Arc<Rooms>, engines: &Engines, every: u64) -> std::io::Result<()> {
+    #[cfg(unix)]
+    let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
+    let mut known: Vec<(EngineHandle, Print)> =
+        engines.iter().map(|(_, engine)| (engine.clone(), print(&engine.rules().files()))).collect();
+    let stop = rooms.stop.clone();
+    let every = if every == 0 { Duration::MAX } else { Duration::from_secs(every) };
+    rooms.spawn(async move {
+        loop {
+            #[cfg(unix)]
+            let asked = async { hangup.recv().await.is_some() };
+            #[cfg(not(unix))]
+            let asked = std::future::pending::<bool>();
+            let all = tokio::select! {
+                () = stop.cancelled() => return,
+                asked = asked => asked,
+                () = tokio::time::sleep(every) => false,
+            };
+            for (engine, before) in &mut known {
+                let files = engine.clone();
+                let Ok(now) = tokio::task::spawn_blocking(move || print(&files.rules().files())).await else { return };
+                if all || now != *before {
+                    *before = now;
+                    // What is wrong is logged where it was found.
+                    let _ = engine.reload().await;
+                }
+            }
+        }
+    });
+    Ok(())
+}
+
+fn print(files: &[PathBuf]) -> Print {
+    let print = |file: &PathBuf| {
+        let meta = std::fs::metadata(file).ok();
+        let changed = meta.as_ref().and_then(|meta| meta.modified().ok());
+        (file.clone(), changed, meta.map_or(0, |meta| meta.len()))
+    };
+    files.iter().map(print).collect()
+}
