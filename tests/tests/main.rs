@@ -16,6 +16,7 @@ mod bad_input;
 mod bridge;
 mod bridge_crash;
 mod bridge_ring;
+mod bridge_upstream;
 mod cli;
 mod crash;
 mod differential;

@@ -21,7 +21,6 @@ use crate::http::metrics::{self, MESSAGES};
 use crate::ingest::{Answers, Outcome, Source};
 use crate::message::neg::Reconciliation;
 use crate::message::{self, ClientMessage, reply};
-use crate::store::Saved;
 use crate::subscription::Key;
 
 /// Work that a session has under way: scans, counts. Polled by the connection's task, dropped with it.

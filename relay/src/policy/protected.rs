@@ -30,7 +30,7 @@ impl Policy for Protected {
         let keys = match source {
             Source::Client(keys) => keys.as_slice(),
             Source::Upstream => &[],
-            Source::Import => return Verdict::Accept,
+            Source::Import | Source::Bridge => return Verdict::Accept,
         };
         if is_protected(event) && !keys.contains(&event.pubkey) {
             return Verdict::Reject(refusal(keys).into());

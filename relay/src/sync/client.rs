@@ -2,8 +2,8 @@
 //! come out.
 //!
 //! The other relay is not trusted. Everything it may make us keep has a bound, everything asked of it has a time by which
-//! it must be answered, and what it says without being asked, or that is not what was asked for, is counted: at
-//! `sync.faults_max` the connection ends. `auth-required:` is answered with AUTH (NIP-42), `rate-limited:` with a pause;
+//! it must be answered, and what it says without being asked, or that is not what was asked for, is counted: past
+//! `sync.faults_max` in an hour the connection ends. `auth-required:` is answered with AUTH (NIP-42), `rate-limited:` with a pause;
 //! what was refused that way is said again, and the caller does not notice.
 
 use std::collections::VecDeque;
@@ -69,11 +69,20 @@ const LIVE_IDS: usize = 1_000;
 /// The longest pause after `rate-limited:`.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
+/// Faults are forgotten after this time: a connection may last for months.
+const FAULTS_WINDOW: Duration = Duration::from_secs(3600);
+
+/// Some relays say in a NOTICE that they do not know NEG-OPEN, and nothing else: they are given this much longer.
+const NOTICE_PATIENCE: Duration = Duration::from_secs(2);
+
 /// What is kept of a reason.
 const REASON_CHARS_MAX: usize = 200;
 
 /// The name of every negentropy session: there is one at a time. A counter follows.
 const NEG: &str = "n";
+
+/// The names of REQs; a counter follows.
+const REQUEST: &str = "r";
 
 /// Where a request is.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +100,11 @@ enum Wait {
 impl Wait {
     fn asked(now: Duration) -> Self {
         Self::Answer { asked: now, last: now }
+    }
+
+    /// True when no sign of an answer came.
+    fn is_untouched(self) -> bool {
+        matches!(self, Self::Answer { asked, last } if asked == last)
     }
 }
 
@@ -116,6 +130,8 @@ struct Session {
     name: String,
     /// NEG-OPEN, until it is answered.
     opening: Option<String>,
+    /// A notice came meanwhile, which may be the answer.
+    noticed: Option<(Duration, String)>,
     wait: Wait,
 }
 
@@ -142,6 +158,9 @@ pub struct Client {
     heard: VecDeque<Heard>,
     names: u64,
     faults: u32,
+    faults_since: Duration,
+    /// Events that came for requests that had ended, since the last answer.
+    stragglers: u32,
     pauses: Backoff,
     paused_until: Option<Duration>,
     limited: u32,
@@ -164,6 +183,8 @@ impl Client {
             heard: VecDeque::new(),
             names: 0,
             faults: 0,
+            faults_since: Duration::ZERO,
+            stragglers: 0,
             pauses: Backoff::new(PAUSE_MAX),
             paused_until: None,
             limited: 0,
@@ -182,7 +203,7 @@ impl Client {
     }
 
     fn request(&mut self, filter: Filter, json: &str, limit: Option<usize>, now: Duration) -> Name {
-        let name = self.name("r");
+        let name = self.name(REQUEST);
         let text = say::req(&name, json);
         self.out.push_back(text.clone());
         let request = Request {
@@ -226,7 +247,7 @@ impl Client {
         let name = self.name(NEG);
         let text = say::neg_open(&name, filter, message);
         self.out.push_back(text.clone());
-        self.session = Some(Session { name, opening: Some(text), wait: Wait::asked(now) });
+        self.session = Some(Session { name, opening: Some(text), noticed: None, wait: Wait::asked(now) });
     }
 
     /// Says the next message of the session.
@@ -267,7 +288,7 @@ impl Client {
     /// Takes in a text frame.
     pub fn hear(&mut self, text: &str, now: Duration) -> Result<(), Fault> {
         match RelayMessage::parse(text) {
-            None | Some(RelayMessage::Other) => self.fault(),
+            None | Some(RelayMessage::Other) => self.fault(now),
             Some(RelayMessage::Event(name, json)) => self.event(&name, json, now),
             Some(RelayMessage::Eose(name, finish)) => {
                 self.eose(&name, finish);
@@ -276,28 +297,32 @@ impl Client {
             Some(RelayMessage::Closed(name, why)) => self.closed(&name, &why, now),
             Some(RelayMessage::Ok(id, accepted, why)) => self.ok(id, accepted, &why, now),
             Some(RelayMessage::Auth(challenge)) => self.challenge(&challenge, now),
-            Some(RelayMessage::Notice(text)) => self.notice(&text),
-            Some(RelayMessage::NegMsg(name, message)) => self.neg_message(&name, message),
+            Some(RelayMessage::Notice(text)) => self.notice(&text, now),
+            Some(RelayMessage::NegMsg(name, message)) => self.neg_message(&name, message, now),
             Some(RelayMessage::NegErr(name, why)) => self.neg_error(&name, &why, now),
         }
     }
 
     /// Counts something that is false or that nobody asked for.
-    pub fn fault(&mut self) -> Result<(), Fault> {
+    pub fn fault(&mut self, now: Duration) -> Result<(), Fault> {
+        if now > self.faults_since + FAULTS_WINDOW {
+            self.faults_since = now;
+            self.faults = 0;
+        }
         self.faults += 1;
         if self.faults > self.config.faults_max { Err(Fault::Lies) } else { Ok(()) }
     }
 
     fn event(&mut self, name: &str, json: &str, now: Duration) -> Result<(), Fault> {
-        let Some(request) = self.requests.get_mut(name) else { return self.fault() };
-        let Ok(event) = Event::parse(json) else { return self.fault() };
+        let Some(request) = self.requests.get_mut(name) else { return self.straggler(name, now) };
+        let Ok(event) = Event::parse(json) else { return self.fault(now) };
         if !request.filter.matches(&event) {
-            return self.fault();
+            return self.fault(now);
         }
         let (id, created_at) = (event.id, event.created_at);
         let is_new = if request.limit.is_some() { request.ids.insert(id) } else { request.live.insert(id) };
         if !is_new {
-            return self.fault();
+            return self.fault(now);
         }
         if let Wait::Answer { last, .. } = &mut request.wait {
             *last = now;
@@ -313,10 +338,19 @@ impl Client {
         Ok(())
     }
 
+    /// An event for a request that has ended. New events that match go on until the relay reads our CLOSE.
+    fn straggler(&mut self, name: &str, now: Duration) -> Result<(), Fault> {
+        let number = name.strip_prefix(REQUEST).and_then(|number| number.parse::<u64>().ok());
+        let was_ours = number.is_some_and(|number| (1..=self.names).contains(&number));
+        self.stragglers += 1;
+        if was_ours && self.stragglers <= self.config.faults_max { Ok(()) } else { self.fault(now) }
+    }
+
     fn eose(&mut self, name: &str, finish: bool) {
         // One that is gone had all it asked for.
         let Some(request) = self.requests.get_mut(name) else { return };
         self.limited = 0;
+        self.stragglers = 0;
         let mut page = std::mem::take(&mut request.page);
         page.finish = finish;
         request.wait = Wait::None;
@@ -353,7 +387,13 @@ impl Client {
             return self.authenticated(accepted, why, now);
         }
         if !self.sent.contains_key(&id) {
-            return self.fault();
+            return self.fault(now);
+        }
+        // Who answers slowly answers.
+        for sent in self.sent.values_mut() {
+            if let Wait::Answer { last, .. } = &mut sent.wait {
+                *last = now;
+            }
         }
         let wait = if accepted { None } else { self.later(why, now)? };
         if let (Some(wait), Some(sent)) = (wait, self.sent.get_mut(&id)) {
@@ -370,18 +410,15 @@ impl Client {
         Ok(())
     }
 
-    fn notice(&mut self, text: &str) -> Result<(), Fault> {
-        // Relays that do not know NEG-OPEN say so in a notice.
-        if self.session.as_ref().is_some_and(|session| session.opening.is_some()) {
-            self.session = None;
-            self.heard.push_back(Heard::NegErr(format!("unsupported: {}", short(text))));
-            return Ok(());
+    fn notice(&mut self, text: &str, now: Duration) -> Result<(), Fault> {
+        if let Some(session) = self.session.as_mut().filter(|session| session.opening.is_some()) {
+            session.noticed.get_or_insert_with(|| (now, short(text)));
         }
         self.heard.push_back(Heard::Notice(short(text)));
-        self.fault()
+        self.fault(now)
     }
 
-    fn neg_message(&mut self, name: &str, message: Vec<u8>) -> Result<(), Fault> {
+    fn neg_message(&mut self, name: &str, message: Vec<u8>, now: Duration) -> Result<(), Fault> {
         match &mut self.session {
             Some(session) if session.name == name && matches!(session.wait, Wait::Answer { .. }) => {
                 session.wait = Wait::None;
@@ -390,7 +427,7 @@ impl Client {
                 self.heard.push_back(Heard::Neg(message));
                 Ok(())
             }
-            _ => self.fault(),
+            _ => self.fault(now),
         }
     }
 
@@ -441,10 +478,10 @@ impl Client {
 
     fn challenge(&mut self, challenge: &str, now: Duration) -> Result<(), Fault> {
         if challenge.len() > CHALLENGE_BYTES_MAX {
-            return self.fault();
+            return self.fault(now);
         }
         if self.challenge.replace(challenge.to_owned()).is_some() {
-            self.fault()?;
+            self.fault(now)?;
         }
         if matches!(self.auth, Auth::Done) {
             self.auth = Auth::No;
@@ -455,7 +492,8 @@ impl Client {
 
     /// Authenticates if something waits for it.
     fn authenticate(&mut self, now: Duration) {
-        let is_wanted = matches!(self.auth, Auth::No | Auth::Wanted(_)) && self.waits().any(|wait| matches!(wait, Wait::Auth));
+        let is_wanted =
+            matches!(self.auth, Auth::No | Auth::Wanted(_)) && self.waits().any(|wait| matches!(wait, Wait::Auth));
         if !is_wanted {
             return;
         }
@@ -508,23 +546,35 @@ impl Client {
             self.say_again(now, |wait| matches!(wait, Wait::Pause));
             self.heard.push_back(Heard::Resumed);
         }
-        let deadline = |wait: &Wait| self.deadline_of(wait);
-        let is_late = |wait: &Wait| deadline(wait).is_some_and(|at| at <= now);
+        let is_late = |wait: &Wait| self.deadline_of(wait).is_some_and(|at| at <= now);
         if self.requests.values().any(|request| is_late(&request.wait)) {
             return Err(Fault::Silent("a REQ"));
         }
-        if self.sent.values().any(|sent| is_late(&sent.wait)) {
+        let unanswered = self.sent.iter().filter(|(_, sent)| is_late(&sent.wait));
+        let unanswered: Vec<(Id, Wait)> = unanswered.map(|(id, sent)| (*id, sent.wait)).collect();
+        if unanswered.iter().any(|(_, wait)| wait.is_untouched()) {
             return Err(Fault::Silent("an EVENT"));
         }
         if self.auth_deadline().is_some_and(|at| at <= now) {
             return Err(Fault::Silent("AUTH"));
         }
-        if let Some(session) = self.session.as_ref().filter(|session| is_late(&session.wait)) {
+        let is_refused = |session: &Session| noticed_deadline(session).is_some_and(|at| at <= now);
+        let late = self.session.as_ref().filter(|session| is_late(&session.wait) || is_refused(session));
+        if let Some(session) = late {
             if session.opening.is_none() {
                 return Err(Fault::Silent("NEG-MSG"));
             }
+            let notice = session.noticed.as_ref().map_or("no answer to NEG-OPEN", |(_, text)| text);
+            let why = format!("unsupported: {notice}");
             self.session = None;
-            self.heard.push_back(Heard::NegErr("unsupported: no answer to NEG-OPEN".into()));
+            self.heard.push_back(Heard::NegErr(why));
+        }
+        // It answers others, and not these.
+        for (id, _) in unanswered {
+            if let Some(sent) = self.sent.remove(&id) {
+                self.sent_bytes -= sent.json.len();
+            }
+            self.heard.push_back(Heard::Sent(id, Err("no answer".into())));
         }
         Ok(())
     }
@@ -532,7 +582,8 @@ impl Client {
     /// When [`Client::tick`] is to be called at the latest.
     pub fn deadline(&self) -> Option<Duration> {
         let waits = self.waits().filter_map(|wait| self.deadline_of(wait));
-        waits.chain(self.auth_deadline()).chain(self.paused_until).min()
+        let noticed = self.session.iter().filter_map(noticed_deadline);
+        waits.chain(noticed).chain(self.auth_deadline()).chain(self.paused_until).min()
     }
 
     fn deadline_of(&self, wait: &Wait) -> Option<Duration> {
@@ -547,7 +598,9 @@ impl Client {
 
     fn auth_deadline(&self) -> Option<Duration> {
         match self.auth {
-            Auth::Wanted(since) | Auth::Asked(_, since) => Some(since + Duration::from_secs(self.config.answer_seconds)),
+            Auth::Wanted(since) | Auth::Asked(_, since) => {
+                Some(since + Duration::from_secs(self.config.answer_seconds))
+            }
             Auth::No | Auth::Done => None,
         }
     }
@@ -556,6 +609,11 @@ impl Client {
         self.names += 1;
         format!("{prefix}{}", self.names)
     }
+}
+
+fn noticed_deadline(session: &Session) -> Option<Duration> {
+    let (at, _) = session.noticed.as_ref().filter(|_| session.opening.is_some())?;
+    Some(*at + NOTICE_PATIENCE)
 }
 
 /// As much of a text as is kept and shown, without line breaks and the like.

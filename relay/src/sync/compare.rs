@@ -44,7 +44,7 @@ async fn converse(session: &mut Session<'_>, filter: &Filter, window: &Arc<Windo
     let built = readers.run(move |_| begin(&for_reader, frame_bytes));
     let built = session.link.stall(built).await?.map_err(|_| Fault::Stopped)?;
     let (mut items, first) = built.map_err(|error| failed(&error))?;
-    let filter = Filter { since: Some(window.range.since), until: Some(window.range.until), ..filter.clone() };
+    let filter = window.range.of(filter);
     let now = session.link.now();
     session.link.client.neg_open(&filter.json(), &first, now);
 
@@ -79,7 +79,8 @@ async fn converse(session: &mut Session<'_>, filter: &Filter, window: &Arc<Windo
             }
             Err(error) => {
                 tracing::debug!(%error, "another relay speaks no proper negentropy");
-                session.link.client.fault()?;
+                let now = session.link.now();
+                session.link.client.fault(now)?;
                 return Ok(Compared::Impossible);
             }
         }

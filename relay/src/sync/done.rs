@@ -2,6 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::event::CREATED_AT_MAX;
+use crate::filter::Filter;
 
 /// Seconds from `since` to `until`, both included.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,8 +27,14 @@ impl Range {
     /// Halves that meet at `middle`, older and newer. `None` when there are no two.
     pub fn split(self, middle: Timestamp) -> Option<(Self, Self)> {
         let middle = middle.max(self.since.saturating_add(1));
-        (middle <= self.until)
-            .then(|| (Self { until: middle - 1, ..self }, Self { since: middle, ..self }))
+        (middle <= self.until).then(|| (Self { until: middle - 1, ..self }, Self { since: middle, ..self }))
+    }
+
+    /// Events of this filter in the range. The ends of time are left out: not all relays can read them.
+    pub fn of(self, filter: &Filter) -> Filter {
+        let since = Some(self.since).filter(|since| *since > Self::ALL.since);
+        let until = Some(self.until).filter(|until| *until < Self::ALL.until);
+        Filter { since, until, ..filter.clone() }
     }
 
     fn touches(self, other: Self) -> bool {

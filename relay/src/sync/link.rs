@@ -131,7 +131,7 @@ impl Link {
                 self.idle_frames = 0;
                 self.client.hear(&text, now)
             }
-            Some(Ok(Message::Binary(_))) => self.client.fault(),
+            Some(Ok(Message::Binary(_))) => self.client.fault(now),
             Some(Ok(Message::Ping(_))) => {
                 // The answer is in the write buffer.
                 self.is_dirty = true;

@@ -54,7 +54,7 @@ impl Local {
     /// What we have of `filter` in `range`, or in so much of its newer end as holds at most `max` events. Of a second with
     /// more events than that, `max` are in it.
     pub async fn window(&self, filter: &Filter, range: Range, max: usize) -> Result<Window, Fault> {
-        let filter = Filter { since: Some(range.since), until: Some(range.until), ..filter.clone() };
+        let filter = range.of(filter);
         let mut items = Vec::new();
         self.scan(filter, false, |rows| {
             items.extend(rows.iter().map(|row| (row.created_at, row.id)));
@@ -68,7 +68,10 @@ impl Local {
             items.truncate(whole);
             return Ok(Window { range: Range { since: cut + 1, ..range }, items });
         }
-        tracing::warn!(second = cut, "more than sync.range_events_max events in one second: not all of them are compared");
+        tracing::warn!(
+            second = cut,
+            "more than sync.range_events_max events in one second: not all of them are compared"
+        );
         items.truncate(max);
         Ok(Window { range: Range { since: cut, ..range }, items })
     }
@@ -157,6 +160,21 @@ impl Tally {
             Ok(()) => self.sent += 1,
             Err(why) => count(&mut self.sent_refused, why),
         }
+    }
+
+    /// What was done since `before`, by the word that metrics have for it.
+    pub fn words(&self, before: &Self) -> [(&'static str, u64); 7] {
+        let sum = |tally: &Self| tally.refused.values().sum::<u64>();
+        let sum_sent = |tally: &Self| tally.sent_refused.values().sum::<u64>();
+        [
+            ("received", self.received - before.received),
+            ("known", self.known - before.known),
+            ("refused", sum(self) - sum(before)),
+            ("failed", self.failed - before.failed),
+            ("missing", self.missing - before.missing),
+            ("sent", self.sent - before.sent),
+            ("sent_refused", sum_sent(self) - sum_sent(before)),
+        ]
     }
 
     /// Everything that was done so far, of any kind: it grows as long as there is progress.

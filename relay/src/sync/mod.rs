@@ -16,24 +16,21 @@ pub mod session;
 pub mod upstream;
 pub mod walk;
 
-use nostr::key::Keys;
-use nostr::{EventBuilder, JsonUtil, Tag};
+use std::sync::Arc;
 
+use pico_bridge::{Draft, Signer};
+
+use crate::bridge::keys::Signers;
 use crate::clock;
-use crate::event::Id;
 use crate::message::auth::AUTH;
 
 /// Signs AUTH events for the relay at `url` (NIP-42) with our own key.
-pub fn signer(keys: &Keys, url: &str) -> client::Signer {
-    let (keys, url) = (keys.clone(), url.to_owned());
+pub fn signer(signers: &Arc<Signers>, url: &str) -> client::Signer {
+    let (signers, url) = (Arc::clone(signers), url.to_owned());
     Box::new(move |challenge| {
-        let tags = [["relay", &url], ["challenge", challenge]].map(|[name, value]| Tag::parse([name, value]));
-        let tags: Vec<Tag> = tags.into_iter().collect::<Result<_, _>>().ok()?;
-        let event = EventBuilder::new(AUTH.into(), "")
-            .tags(tags)
-            .custom_created_at(clock::now().into())
-            .sign_with_keys(&keys)
-            .ok()?;
-        Some((Id(event.id.to_bytes()), event.as_json()))
+        let tags = [["relay", &url], ["challenge", challenge]].map(|tag| tag.map(str::to_owned).to_vec());
+        let (kind, created_at, content) = (AUTH, clock::now(), String::new());
+        let event = signers.sign(&Draft { signer: Signer::Relay, kind, created_at, tags: tags.into(), content })?;
+        Some((event.id, event.json().to_owned()))
     })
 }

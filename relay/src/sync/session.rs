@@ -7,16 +7,18 @@ use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
 use hashbrown::HashSet;
+use tokio::time::Instant;
 
 use super::client::{Heard, Name, Page};
 use super::fault::Fault;
 use super::link::Link;
-use super::local::{Intake, Local, Memory, Window};
+use super::local::{Intake, Local, Memory, Tally, Window};
 use crate::config;
 use crate::connection::Outbox;
 use crate::event::{Event, Id};
 use crate::filter::Filter;
-use crate::store::{Body};
+use crate::policy::is_protected;
+use crate::store::Body;
 
 /// Events handed to `ingest` at a time.
 const BATCH: usize = 128;
@@ -44,13 +46,16 @@ pub enum Turn {
     Overrun,
 }
 
-/// What live events of ours come through, and how often the caller wants to look around.
+/// What live events of ours come through, and when the caller wants to look around.
 pub struct Feed {
     /// Their queue.
     pub outbox: Arc<Outbox>,
-    /// Until the caller wants to look around.
-    pub tick: tokio::time::Interval,
+    /// When.
+    pub look: Instant,
 }
+
+/// Which events may be sent at all.
+pub type May = dyn Fn(&Event) -> bool + Send + Sync;
 
 /// One connection at work.
 pub struct Session<'a> {
@@ -64,6 +69,8 @@ pub struct Session<'a> {
     pub config: config::Sync,
     /// False: what comes is looked at and not taken.
     pub takes: bool,
+    /// What may be sent.
+    pub may: Option<Arc<May>>,
     intake: Arc<Intake>,
     pending: Vec<Event>,
     pending_bytes: usize,
@@ -73,20 +80,22 @@ pub struct Session<'a> {
     here: Option<Arc<Window>>,
     /// Heard while something else was awaited.
     backlog: VecDeque<Heard>,
-    forged: u64,
+    /// What the other had to answer for when the connection began.
+    before: (u64, u64),
 }
 
 impl<'a> Session<'a> {
     /// On a new connection.
     pub fn new(link: Link, local: &'a Local, memory: Arc<Memory>, config: &config::Sync) -> Self {
         let intake = Intake::new(Arc::clone(&memory), config.intake_events_max, config.intake_bytes_max);
-        let forged = memory.tally.lock().invalid;
+        let before = faults(&memory.tally.lock());
         Self {
             link,
             local,
             memory,
             config: config.clone(),
             takes: true,
+            may: None,
             intake,
             pending: Vec::new(),
             pending_bytes: 0,
@@ -94,7 +103,7 @@ impl<'a> Session<'a> {
             outgoing_bytes: 0,
             here: None,
             backlog: VecDeque::new(),
-            forged,
+            before,
         }
     }
 
@@ -120,7 +129,7 @@ impl<'a> Session<'a> {
     }
 
     /// The next thing of any kind. Not to be dropped half-way.
-    pub async fn turn(&mut self, feed: Option<&mut Feed>) -> Result<Turn, Fault> {
+    pub async fn turn(&mut self, feed: Option<&Feed>) -> Result<Turn, Fault> {
         self.send();
         self.check()?;
         // What is there already is handled before we wait: events go in together.
@@ -137,7 +146,7 @@ impl<'a> Session<'a> {
                         ours = next_of(&feed.outbox), if has_room => {
                             return Ok(ours.map_or(Turn::Overrun, |(id, body)| Turn::Ours(id, body)));
                         }
-                        _ = feed.tick.tick() => return Ok(Turn::Tick),
+                        () = tokio::time::sleep_until(feed.look) => return Ok(Turn::Tick),
                     },
                 }
             }
@@ -177,7 +186,8 @@ impl<'a> Session<'a> {
         self.memory.tally.lock().went(answer);
         match answer {
             Ok(()) => self.memory.there.insert(id),
-            Err(_) => self.memory.refused.insert(id),
+            // That it has trouble says nothing of the event.
+            Err(why) => !why.starts_with("error:") && self.memory.refused.insert(id),
         };
     }
 
@@ -193,11 +203,11 @@ impl<'a> Session<'a> {
     }
 
     fn check(&self) -> Result<(), Fault> {
-        let tally = self.memory.tally.lock();
-        if tally.failed > 0 {
+        let (failed, forged) = faults(&self.memory.tally.lock());
+        if failed > self.before.0 {
             return Err(Fault::Store);
         }
-        if tally.invalid - self.forged > u64::from(self.config.faults_max) { Err(Fault::Lies) } else { Ok(()) }
+        if forged - self.before.1 > u64::from(self.config.faults_max) { Err(Fault::Lies) } else { Ok(()) }
     }
 
     fn has_room(&self) -> bool {
@@ -206,7 +216,7 @@ impl<'a> Session<'a> {
 
     /// Sends an event when there is room. One that may not be sent, or that the other has or does not want, is left out.
     pub async fn offer(&mut self, id: Id, body: Body) -> Result<(), Fault> {
-        if self.memory.refused.contains(&id) || is_protected(body.as_str()) {
+        if self.memory.refused.contains(&id) || !self.may_go(&body) {
             return Ok(());
         }
         while !self.has_room() {
@@ -215,6 +225,15 @@ impl<'a> Session<'a> {
         self.outgoing_bytes += body.as_str().len() + EVENT_BYTES;
         self.outgoing.push_back((id, body));
         Ok(())
+    }
+
+    /// What only its author may publish (NIP-70) is not ours to send, nor what the caller keeps back.
+    fn may_go(&self, body: &Body) -> bool {
+        let may = |event: &Event| !is_protected(event) && self.may.as_ref().is_none_or(|may| may(event));
+        match body {
+            Body::Event(event) => may(event),
+            Body::Json(json) => Event::parse(json).is_ok_and(|event| may(&event)),
+        }
     }
 
     /// Sends these events.
@@ -290,8 +309,12 @@ impl<'a> Session<'a> {
             };
             let (_, chunk) = open.swap_remove(at);
             match page {
+                Ok(page) if page.events.is_empty() => self.memory.tally.lock().missing += chunk.len() as u64,
+                // Some relays give fewer than they are asked for.
                 Ok(page) => {
-                    self.memory.tally.lock().missing += chunk.len().saturating_sub(page.events.len()) as u64;
+                    let came: HashSet<Id> = page.events.into_iter().map(|(_, id)| id).collect();
+                    let rest: Vec<Id> = chunk.into_iter().filter(|id| !came.contains(id)).collect();
+                    chunks.extend((!rest.is_empty()).then_some(rest));
                 }
                 // Some relays take fewer values in a filter.
                 Err(_) if chunk.len() > 1 => {
@@ -348,7 +371,7 @@ async fn next_of(outbox: &Outbox) -> Option<(Id, Body)> {
     .await
 }
 
-/// True when only its author may publish it (NIP-70).
-fn is_protected(json: &str) -> bool {
-    json.contains("[\"-\"") && Event::parse(json).is_ok_and(|event| crate::policy::is_protected(&event))
+/// What could not be saved here, and what was forged.
+fn faults(tally: &Tally) -> (u64, u64) {
+    (tally.failed, tally.invalid)
 }

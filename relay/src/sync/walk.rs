@@ -103,7 +103,7 @@ async fn page_through(
     let mut theirs: HashSet<Id> = HashSet::new();
     let mut rest = Some(window.range);
     while let Some(range) = rest {
-        let filter = Filter { since: Some(range.since), until: Some(range.until), ..job.filter.clone() };
+        let filter = range.of(&job.filter);
         let page = session.page(&filter, session.config.page_events_max).await?;
         theirs.extend(page.events.iter().filter(|(at, id)| window.contains(*at, id)).map(|(_, id)| *id));
         let oldest = page.events.iter().map(|(at, _)| *at).min();

@@ -110,6 +110,12 @@ impl Relay {
         self.url = format!("ws://127.0.0.1:{}", self.port);
     }
 
+    /// Starts it again with another configuration.
+    pub(crate) fn reconfigure(&mut self, config: &str) {
+        std::fs::write(self.folder.path().join("picorelay.toml"), config).unwrap();
+        self.restart();
+    }
+
     /// What it wrote to stderr.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
