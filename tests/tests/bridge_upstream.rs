@@ -126,7 +126,7 @@ async fn a_ring_around_a_plain_relay_does_not_loop() {
     }
     let all = settled(&relays).await;
     assert!(all.len() <= 45, "{}", all.len());
-    let sent: Vec<usize> = taps.iter().map(|tap| check_no_loop(tap)).collect();
+    let sent: Vec<usize> = taps.iter().map(check_no_loop).collect();
     assert!(sent.iter().sum::<usize>() >= 15, "{sent:?}");
 
     // Everybody connects anew, and nobody has anything to say.
@@ -139,7 +139,7 @@ async fn a_ring_around_a_plain_relay_does_not_loop() {
         relay.until_metric("picorelay_upstream_connections_total", label, connected + 1.0).await;
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let again: Vec<usize> = taps.iter().map(|tap| check_no_loop(tap)).collect();
+    let again: Vec<usize> = taps.iter().map(check_no_loop).collect();
     assert_eq!(again, sent, "sent again after it settled");
     let after: Vec<f64> =
         relays.iter().map(|relay| relay.metric("picorelay_events_total", "outcome=\"accepted\"")).collect();

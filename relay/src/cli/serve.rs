@@ -81,7 +81,7 @@ pub(super) async fn run(config: Config) -> Outcome {
 
 /// Resolves at SIGTERM or Ctrl-C. They are heard from the call on, not from the first poll: who has read that the relay
 /// is ready may stop it at once.
-fn signals() -> std::io::Result<impl Future<Output = ()>> {
+pub(super) fn signals() -> std::io::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};

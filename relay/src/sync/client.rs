@@ -31,7 +31,7 @@ pub type Name = String;
 #[derive(Debug)]
 pub enum Heard {
     /// An event that was asked for: it matches, and came for the first time. Its id and signature may be wrong.
-    Event(Event),
+    Event(Box<Event>),
     /// All that is stored for a REQ has come, or as much as was asked for.
     End(Name, Page),
     /// A REQ was refused or ended, with the reason.
@@ -281,7 +281,7 @@ impl Client {
     }
 
     /// The next thing that was heard.
-    pub fn next(&mut self) -> Option<Heard> {
+    pub fn take_heard(&mut self) -> Option<Heard> {
         self.heard.pop_front()
     }
 
@@ -327,7 +327,7 @@ impl Client {
         if let Wait::Answer { last, .. } = &mut request.wait {
             *last = now;
         }
-        self.heard.push_back(Heard::Event(event));
+        self.heard.push_back(Heard::Event(Box::new(event)));
         if let Some(limit) = request.limit {
             request.page.events.push((created_at, id));
             // Whatever follows was not asked for.

@@ -17,8 +17,11 @@ use crate::dial::{Socket, dial, is_too_long};
 /// How long a farewell may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Frames without text, one after the other, that nobody needs.
+/// Frames without text in a minute: pings, and answers to ours.
 const IDLE_FRAMES_MAX: u32 = 1_000;
+
+/// The minute.
+const IDLE_WINDOW: Duration = Duration::from_secs(60);
 
 /// A connection to another relay.
 pub struct Link {
@@ -36,6 +39,7 @@ pub struct Link {
     ping_due: bool,
     is_dirty: bool,
     idle_frames: u32,
+    idle_since: Duration,
 }
 
 impl Link {
@@ -65,6 +69,7 @@ impl Link {
             ping_due: false,
             is_dirty: false,
             idle_frames: 0,
+            idle_since: Duration::ZERO,
         })
     }
 
@@ -90,7 +95,7 @@ impl Link {
         loop {
             let now = self.now();
             self.client.tick(now)?;
-            if let Some(heard) = self.client.next() {
+            if let Some(heard) = self.client.take_heard() {
                 return Ok(heard);
             }
             let silent_at = self.heard + self.ping * if self.ping_sent { 2 } else { 1 };
@@ -127,24 +132,25 @@ impl Link {
         now: Duration,
     ) -> Result<(), Fault> {
         match item {
-            Some(Ok(Message::Text(text))) => {
-                self.idle_frames = 0;
-                self.client.hear(&text, now)
-            }
+            Some(Ok(Message::Text(text))) => self.client.hear(&text, now),
             Some(Ok(Message::Binary(_))) => self.client.fault(now),
             Some(Ok(Message::Ping(_))) => {
                 // The answer is in the write buffer.
                 self.is_dirty = true;
-                self.idle_frame()
+                self.idle_frame(now)
             }
-            Some(Ok(Message::Pong(_) | Message::Frame(_))) => self.idle_frame(),
+            Some(Ok(Message::Pong(_) | Message::Frame(_))) => self.idle_frame(now),
             Some(Ok(Message::Close(_))) | None => Err(Fault::Gone),
             Some(Err(error)) if is_too_long(&error.to_string()) => Err(Fault::TooLong),
             Some(Err(_)) => Err(Fault::Gone),
         }
     }
 
-    fn idle_frame(&mut self) -> Result<(), Fault> {
+    fn idle_frame(&mut self, now: Duration) -> Result<(), Fault> {
+        if now > self.idle_since + IDLE_WINDOW {
+            self.idle_since = now;
+            self.idle_frames = 0;
+        }
         self.idle_frames += 1;
         if self.idle_frames > IDLE_FRAMES_MAX { Err(Fault::Lies) } else { Ok(()) }
     }

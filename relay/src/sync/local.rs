@@ -202,6 +202,8 @@ pub struct Memory {
     pub is_plain: std::sync::atomic::AtomicBool,
     /// What became of events so far.
     pub tally: Mutex<Tally>,
+    /// Events that are to be fetched or sent, as far as is known.
+    planned: std::sync::atomic::AtomicU64,
 }
 
 impl Memory {
@@ -213,7 +215,20 @@ impl Memory {
             unwanted: Known::new(ids_max),
             is_plain: false.into(),
             tally: Mutex::default(),
+            planned: 0.into(),
         }
+    }
+}
+
+impl Memory {
+    /// Events that are to be fetched or sent, as far as is known, those that were included.
+    pub fn planned(&self) -> u64 {
+        self.planned.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// So many more are to be fetched or sent.
+    pub fn plan(&self, count: usize) {
+        self.planned.fetch_add(count as u64, std::sync::atomic::Ordering::Relaxed);
     }
 }
 

@@ -12,6 +12,7 @@ pub mod fault;
 pub mod known;
 pub mod link;
 pub mod local;
+pub mod record;
 pub mod session;
 pub mod upstream;
 pub mod walk;

@@ -152,7 +152,7 @@ impl<'a> Session<'a> {
             }
         };
         match heard {
-            Heard::Event(event) => self.take(event).await?,
+            Heard::Event(event) => self.take(*event).await?,
             Heard::Sent(id, answer) => self.sent(id, &answer),
             Heard::Notice(text) => tracing::debug!(text, "a notice of another relay"),
             Heard::Resumed => {}

@@ -62,6 +62,8 @@ async fn exchange(
     if session.may_compare() {
         match compare(session, &job.filter, window).await? {
             Compared::Difference { ours, theirs } => {
+                let fetched = if job.down { theirs.len() } else { 0 };
+                session.memory.plan(fetched + if job.up { ours.len() } else { 0 });
                 if job.down {
                     session.fetch(&job.filter, theirs).await?;
                 }
@@ -105,12 +107,18 @@ async fn page_through(
     while let Some(range) = rest {
         let filter = range.of(&job.filter);
         let page = session.page(&filter, session.config.page_events_max).await?;
-        theirs.extend(page.events.iter().filter(|(at, id)| window.contains(*at, id)).map(|(_, id)| *id));
+        let shared: Vec<Id> =
+            page.events.iter().filter(|(at, id)| window.contains(*at, id)).map(|(_, id)| *id).collect();
+        if job.down {
+            session.memory.plan(page.events.len() - shared.len());
+        }
+        theirs.extend(shared);
         let oldest = page.events.iter().map(|(at, _)| *at).min();
         let (done, next) = turn_page(range, oldest.filter(|_| !page.finish));
         if job.up {
             let in_page = window.items.iter().filter(|(at, _)| (done.since..=done.until).contains(at));
             let lacking: Vec<Id> = in_page.map(|(_, id)| *id).filter(|id| !theirs.contains(id)).collect();
+            session.memory.plan(lacking.len());
             session.offer_all(&lacking).await?;
         }
         session.settle().await?;

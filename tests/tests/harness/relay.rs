@@ -212,6 +212,13 @@ pub(crate) fn picorelay(folder: &Path, arguments: &[&str]) -> Output {
     picorelay_with_input(folder, arguments, "")
 }
 
+/// Starts it, for those who end it themselves.
+pub(crate) fn start_picorelay(folder: &Path, arguments: &[&str]) -> Child {
+    let quiet =
+        |command: &mut Command| command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    quiet(command(folder).args(arguments)).unwrap()
+}
+
 /// The same with text on stdin.
 pub(crate) fn picorelay_with_input(folder: &Path, arguments: &[&str], input: &str) -> Output {
     let mut process = command(folder)

@@ -59,7 +59,7 @@ impl Talk {
 
     /// What the caller is told, in short.
     fn told(&mut self) -> Vec<String> {
-        let heard = std::iter::from_fn(|| self.client.next());
+        let heard = std::iter::from_fn(|| self.client.take_heard());
         heard
             .map(|heard| match heard {
                 Heard::Event(event) => format!("event {}", event.created_at),
@@ -407,7 +407,7 @@ proptest! {
                 Move::Hear(text) => talk.client.hear(&text, talk.now),
                 Move::Wait(seconds) => talk.after(seconds),
             };
-            while let Some(heard) = talk.client.next() {
+            while let Some(heard) = talk.client.take_heard() {
                 match heard {
                     Heard::Closed(..) => ended += 1,
                     Heard::End(name, _) if !talk.client.requests.contains_key(&name) => ended += 1,
