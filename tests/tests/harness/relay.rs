@@ -266,8 +266,11 @@ fn binary() -> &'static Path {
         build.args([
             "build",
             "--quiet",
-            "-p",
-            "picorelay",
+            // What `cargo test --workspace` has built: the tests of a part of the workspace would want it otherwise, and
+            // everything beneath with it.
+            "--workspace",
+            "--test",
+            "wire",
             "--bin",
             "picorelay",
             "--message-format=json-render-diagnostics",
@@ -282,8 +285,8 @@ fn binary() -> &'static Path {
         let executable = messages
             .lines()
             .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-            .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-            .next_back();
+            .filter(|message| message["target"]["name"] == "picorelay")
+            .find_map(|message| message["executable"].as_str().map(PathBuf::from));
         executable.expect("cargo names the program")
     })
 }
