@@ -361,3 +361,27 @@ async fn nothing_false_gets_in() {
     says(&output, 3, " refused here");
     assert_eq!(export(folder.path()).len(), 1);
 }
+
+/// Relays give fewer events than they are asked for. What cannot be read for that is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_relay_that_gives_little() {
+    let rate_limit = RateLimit { max_reqs: 500, notes_per_minute: 1_000_000 };
+    let relay = LocalRelay::new(RelayBuilder::default().rate_limit(rate_limit).max_filter_limit(7));
+    relay.run().await.unwrap();
+    let tap = Tap::before(relay.url().await.as_str(), false).await;
+    let all = events(100);
+    publish(&tap.url, &all).await;
+    let folder = folder_with(&[]);
+    let output = sync(folder.path(), &tap.url, &["--dir", "down"]).await;
+    assert!(output.success, "{output:?}");
+    assert_eq!(export(folder.path()), ids(&all));
+
+    let key = Key::new();
+    let at_once: Vec<Event> =
+        (0..20).map(|n| key.event(json!({"content": format!("{n}"), "created_at": now() - 5_000}))).collect();
+    publish(&tap.url, &at_once).await;
+    let output = sync(folder.path(), &tap.url, &["--dir", "down"]).await;
+    assert!(!output.success && output.stderr.contains("more events than it gives at a time"), "{output:?}");
+    says(&output, 1, " seconds with more events than the other relay gives at a time");
+    assert_eq!(export(folder.path()).len(), all.len() + 7);
+}

@@ -126,7 +126,13 @@ impl Task {
             }
         }
         record.finish()?;
-        Ok(())
+        match self.memory.tally.lock().crowded {
+            0 => Ok(()),
+            _ => {
+                Err("not all was synced: in some seconds the other relay has more events than it gives at a time"
+                    .into())
+            }
+        }
     }
 
     /// One connection.
@@ -252,6 +258,9 @@ fn lines(tally: &Tally, took: Duration) -> Vec<String> {
     lines.extend(reasons(&tally.sent_refused));
     if tally.missing > 0 {
         lines.push(format!("{:>9} promised and not given", tally.missing));
+    }
+    if tally.crowded > 0 {
+        lines.push(format!("{:>9} seconds with more events than the other relay gives at a time", tally.crowded));
     }
     if tally.failed > 0 {
         lines.push(format!("{:>9} NOT SAVED: the database failed", tally.failed));

@@ -3,8 +3,9 @@
 //!
 //! The other relay is not trusted. Everything it may make us keep has a bound, everything asked of it has a time by which
 //! it must be answered, and what it says without being asked, or that is not what was asked for, is counted: past
-//! `sync.faults_max` in an hour the connection ends. `auth-required:` is answered with AUTH (NIP-42), `rate-limited:` with a pause;
-//! what was refused that way is said again, and the caller does not notice.
+//! `sync.faults_max` in an hour the connection ends. `auth-required:` is answered with AUTH (NIP-42), `rate-limited:` with a
+//! pause, after which events go out one by one at first and more at a time as they are taken. What was refused that way is
+//! said again, and the caller does not notice.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -163,6 +164,10 @@ pub struct Client {
     stragglers: u32,
     pauses: Backoff,
     paused_until: Option<Duration>,
+    /// Events that were refused as too fast, in order.
+    paused: VecDeque<Id>,
+    /// Events that may wait for their OK: one after a pause, and one more for each that is taken.
+    window: usize,
     limited: u32,
 }
 
@@ -187,6 +192,8 @@ impl Client {
             stragglers: 0,
             pauses: Backoff::new(PAUSE_MAX),
             paused_until: None,
+            paused: VecDeque::new(),
+            window: config.events_in_flight_max,
             limited: 0,
         }
     }
@@ -221,9 +228,10 @@ impl Client {
 
     /// True while another event may be sent.
     pub fn may_send(&self) -> bool {
-        self.sent.len() < self.config.events_in_flight_max
+        self.sent.len() < self.window.min(self.config.events_in_flight_max)
             && self.sent_bytes < self.config.outbox_bytes_max
             && self.paused_until.is_none()
+            && self.paused.is_empty()
     }
 
     /// Sends an event. [`Heard::Sent`] will say what became of it. One that is on its way already is not sent again.
@@ -398,6 +406,9 @@ impl Client {
         let wait = if accepted { None } else { self.later(why, now)? };
         if let (Some(wait), Some(sent)) = (wait, self.sent.get_mut(&id)) {
             sent.wait = wait;
+            if matches!(wait, Wait::Pause) {
+                self.paused.push_back(id);
+            }
             self.authenticate(now);
             return Ok(());
         }
@@ -405,6 +416,8 @@ impl Client {
             self.sent_bytes -= sent.json.len();
         }
         self.limited = 0;
+        self.window = (self.window + usize::from(accepted)).min(self.config.events_in_flight_max);
+        self.release(now);
         let is_there = accepted || why.starts_with("duplicate:");
         self.heard.push_back(Heard::Sent(id, if is_there { Ok(()) } else { Err(short(why)) }));
         Ok(())
@@ -473,6 +486,7 @@ impl Client {
             }
         };
         self.paused_until = Some(until);
+        self.window = 1;
         Ok(Some(Wait::Pause))
     }
 
@@ -529,7 +543,7 @@ impl Client {
             request.wait = Wait::asked(now);
             self.out.push_back(request.text.clone());
         }
-        for sent in self.sent.values_mut().filter(|sent| which(&sent.wait)) {
+        for sent in self.sent.values_mut().filter(|sent| which(&sent.wait) && !matches!(sent.wait, Wait::Pause)) {
             sent.wait = Wait::asked(now);
             self.out.push_back(say::event(&sent.json));
         }
@@ -539,11 +553,27 @@ impl Client {
         }
     }
 
+    /// Sends again what was refused as too fast, as far as the window allows.
+    fn release(&mut self, now: Duration) {
+        let mut asked = self.sent.values().filter(|sent| matches!(sent.wait, Wait::Answer { .. })).count();
+        while self.paused_until.is_none()
+            && asked < self.window
+            && let Some(id) = self.paused.pop_front()
+        {
+            if let Some(sent) = self.sent.get_mut(&id) {
+                sent.wait = Wait::asked(now);
+                self.out.push_back(say::event(&sent.json));
+                asked += 1;
+            }
+        }
+    }
+
     /// Time has passed: says again what had to wait, and looks for what is overdue.
     pub fn tick(&mut self, now: Duration) -> Result<(), Fault> {
         if self.paused_until.is_some_and(|until| until <= now) {
             self.paused_until = None;
             self.say_again(now, |wait| matches!(wait, Wait::Pause));
+            self.release(now);
             self.heard.push_back(Heard::Resumed);
         }
         let is_late = |wait: &Wait| self.deadline_of(wait).is_some_and(|at| at <= now);
@@ -575,6 +605,7 @@ impl Client {
                 self.sent_bytes -= sent.json.len();
             }
             self.heard.push_back(Heard::Sent(id, Err("no answer".into())));
+            self.release(now);
         }
         Ok(())
     }

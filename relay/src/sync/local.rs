@@ -136,6 +136,8 @@ pub struct Tally {
     pub sent_refused: BTreeMap<String, u64>,
     /// Offered by the other relay and not given when asked for.
     pub missing: u64,
+    /// Seconds in which the other relay may have more events than it gives at a time.
+    pub crowded: u64,
 }
 
 impl Tally {

@@ -104,6 +104,7 @@ async fn page_through(
 ) -> Result<(), Fault> {
     let mut theirs: HashSet<Id> = HashSet::new();
     let mut rest = Some(window.range);
+    let mut was_one_second = false;
     while let Some(range) = rest {
         let filter = range.of(&job.filter);
         let page = session.page(&filter, session.config.page_events_max).await?;
@@ -114,6 +115,11 @@ async fn page_through(
         }
         theirs.extend(shared);
         let oldest = page.events.iter().map(|(at, _)| *at).min();
+        // The page before had one second only, and there are older events: it was cut off in that second.
+        if was_one_second && oldest.is_some() {
+            session.memory.tally.lock().crowded += 1;
+        }
+        was_one_second = oldest == Some(range.until);
         let (done, next) = turn_page(range, oldest.filter(|_| !page.finish));
         if job.up {
             let in_page = window.items.iter().filter(|(at, _)| (done.since..=done.until).contains(at));

@@ -224,6 +224,27 @@ fn slows_down_when_told() {
 }
 
 #[test]
+fn goes_on_slowly_after_a_pause() {
+    let mut talk = talk();
+    (1..=10).for_each(|n| talk.send(n));
+    assert_eq!(talk.said().len(), 10);
+    (3..=10).for_each(|n| talk.check(&[(&ok(n, false, "rate-limited: slow down"), &[])]));
+    talk.check(&[(&ok(1, true, ""), &["sent 1 Ok(())"]), (&ok(2, true, ""), &["sent 2 Ok(())"])]);
+    assert_eq!(talk.said(), [""; 0]);
+    talk.after(1).unwrap();
+    assert_eq!(talk.told(), ["resumed"]);
+    // As many as were taken since the pause began, and one.
+    assert_eq!(talk.said().len(), 3);
+    for (n, said) in [(3, 2), (4, 2), (5, 1), (6, 0)] {
+        talk.check(&[(&ok(n, true, ""), &[&format!("sent {n} Ok(())")])]);
+        assert_eq!(talk.said().len(), said, "{n}");
+    }
+    assert!(talk.client.may_send());
+    (7..=10).for_each(|n| talk.check(&[(&ok(n, true, ""), &[&format!("sent {n} Ok(())")])]));
+    assert_eq!((talk.client.in_flight(), talk.client.sent_bytes), (0, 0));
+}
+
+#[test]
 fn a_success_between_forgives_the_pauses() {
     let mut talk = talk();
     for n in 1..20 {
