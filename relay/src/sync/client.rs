@@ -174,6 +174,7 @@ pub struct Client {
 impl Client {
     /// A new connection.
     pub fn new(config: config::Sync, sign: Signer) -> Self {
+        let window = config.events_in_flight_max;
         Self {
             config,
             sign,
@@ -193,7 +194,7 @@ impl Client {
             pauses: Backoff::new(PAUSE_MAX),
             paused_until: None,
             paused: VecDeque::new(),
-            window: config.events_in_flight_max,
+            window,
             limited: 0,
         }
     }
