@@ -276,6 +276,12 @@ fn binary() -> &'static Path {
             "--message-format=json-render-diagnostics",
         ]);
         build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).stderr(Stdio::inherit());
+        // Set while tests run. Build scripts that look at them would run again, and all that depends on them be built again.
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_")) {
+            if name.starts_with("CARGO_MANIFEST") || name.starts_with("CARGO_PKG") {
+                build.env_remove(name);
+            }
+        }
         if !cfg!(debug_assertions) {
             build.arg("--release");
         }
