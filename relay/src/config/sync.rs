@@ -42,8 +42,8 @@ pub struct Sync {
     pub ping_seconds: u64,
     /// The longest pause between two attempts to connect, in seconds. The first is one second.
     pub pause_seconds_max: u64,
-    /// Seconds after which an upstream without negentropy is looked through from the beginning again, when it is connected
-    /// to anew. Sooner than that only what it has not been asked for is.
+    /// Seconds after which everything is compared with an upstream again. One without negentropy that is connected to anew
+    /// sooner than that is only asked for what is new.
     pub full_seconds: u64,
     /// Attempts of `picorelay sync`, one after the other without any progress, before it fails.
     pub attempts_max: u32,
