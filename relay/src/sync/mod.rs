@@ -2,7 +2,7 @@
 //!
 //! From the wire up: [`client`] is the protocol as a state machine without IO, [`link`] its socket, [`session`] a
 //! connection at work. [`walk`] goes through time, newest first, a range that fits into memory at a time, and finds what
-//! either side lacks: by negentropy ([`compare`]), or by paging where there is none. [`upstream`] does that for the rooms
+//! either side lacks: by negentropy (`compare`), or by paging where there is none. [`upstream`] does that for the rooms
 //! of the bridge and then stays to follow. Everything that comes enters through `ingest`.
 
 pub mod client;

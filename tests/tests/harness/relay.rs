@@ -259,6 +259,7 @@ fn command(folder: &Path) -> Command {
 }
 
 /// Builds the program once a run, with the profile of the tests.
+#[allow(clippy::disallowed_methods, reason = "the environment of cargo is no option of the relay")]
 fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
