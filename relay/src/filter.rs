@@ -62,6 +62,28 @@ impl Filter {
         }
     }
 
+    /// Its JSON, as in a REQ.
+    pub fn json(&self) -> String {
+        let Self { ids, authors, kinds, tags, since, until, limit, search } = self;
+        let mut object = serde_json::Map::new();
+        let mut put = |key: &str, value: Option<serde_json::Value>| {
+            if let Some(value) = value {
+                object.insert(key.to_owned(), value);
+            }
+        };
+        put("ids", ids.as_ref().map(|ids| ids.iter().map(Id::to_hex).collect()));
+        put("authors", authors.as_ref().map(|keys| keys.iter().map(PublicKey::to_hex).collect()));
+        put("kinds", kinds.as_ref().map(|kinds| kinds.iter().copied().collect()));
+        for tag in tags {
+            put(&format!("#{}", char::from(tag.letter)), Some(tag.values.iter().map(String::as_str).collect()));
+        }
+        put("since", since.map(Into::into));
+        put("until", until.map(Into::into));
+        put("limit", limit.map(Into::into));
+        put("search", search.as_deref().map(Into::into));
+        serde_json::Value::Object(object).to_string()
+    }
+
     /// True when it can match no event at all.
     pub fn is_never(&self) -> bool {
         self.ids.as_ref().is_some_and(|list| list.is_empty())
@@ -221,6 +243,8 @@ mod tests {
         assert_eq!(filter.limit, Some(0));
         assert!(!filter.is_never());
         assert!(Filter::parse(r#"{"kinds":[]}"#).unwrap().is_never());
+        assert_eq!(Filter::parse(&filter.json()), Ok(filter));
+        assert_eq!(Filter::default().json(), "{}");
     }
 
     #[test]

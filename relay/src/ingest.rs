@@ -20,7 +20,7 @@ use crate::event::{Class, Event, Id, PublicKey};
 use crate::policy::{Policy, Verdict};
 use crate::store::{Coming, Commits, Saved, Saving, Seq, StoreError, WriterHandle};
 use crate::subscription::{Broadcast, Subscriptions};
-use crate::verify::{self, Keys, Verified};
+use crate::verify::{self, Keys, Verified, VerifyError};
 
 /// Where events come from. Policies differ.
 #[derive(Clone, Debug)]
@@ -31,6 +31,10 @@ pub enum Source {
     Import,
     /// The relay itself, for blocks of pico rooms. No policy about work and age applies: nobody chose when the block came.
     Bridge,
+    /// Another relay that the operator named. It is trusted in nothing, but what it gives may be old, and was not made for
+    /// us: the age limit and proof of work do not apply. Protected events (NIP-70) are refused, as their authors did not
+    /// bring them.
+    Upstream,
 }
 
 /// What became of an event.
@@ -42,6 +46,48 @@ pub enum Outcome {
     Passed,
     /// Refused, with the text of the OK, prefix included.
     Refused(Cow<'static, str>),
+}
+
+impl Outcome {
+    /// Outcome and reason, as counted in metrics.
+    pub fn labels(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Saved(Saved::New(_)) => ("accepted", ""),
+            Self::Saved(Saved::Duplicate) => ("duplicate", ""),
+            Self::Saved(Saved::Superseded) => ("superseded", ""),
+            Self::Saved(Saved::Deleted) => ("deleted", ""),
+            Self::Saved(Saved::Vanished) => ("vanished", ""),
+            Self::Saved(Saved::Expired) => ("expired", ""),
+            Self::Passed => ("ephemeral", ""),
+            Self::Refused(why) => match why.split(':').next() {
+                Some("invalid") => ("invalid", "verify"),
+                Some("pow") => ("rejected", "pow"),
+                Some("blocked") => ("rejected", "blocked"),
+                Some("auth-required" | "restricted") => ("rejected", "auth"),
+                Some("error") => ("failed", ""),
+                _ => ("rejected", "other"),
+            },
+        }
+    }
+
+    /// True when the id or the signature was wrong: no honest relay has such an event.
+    pub fn is_forged(&self) -> bool {
+        let Self::Refused(why) = self else { return false };
+        [VerifyError::Id, VerifyError::Signature].iter().any(|error| *why == forged(*error))
+    }
+
+    /// True when the same event would be refused again.
+    pub fn is_final_refusal(&self) -> bool {
+        match self {
+            Self::Saved(saved) => !matches!(saved, Saved::New(_) | Saved::Duplicate),
+            Self::Refused(why) => !why.starts_with("error:"),
+            Self::Passed => false,
+        }
+    }
+}
+
+fn forged(error: VerifyError) -> String {
+    format!("invalid: {error}")
 }
 
 /// Whom to tell. Called from several threads, for each event once.
@@ -210,7 +256,7 @@ impl Path {
 
     /// Duplicate, verify, policies: cheapest first.
     fn admit(&self, event: Event, source: &Source, keys: &mut Keys, now: Timestamp) -> Result<Verified, Outcome> {
-        let refused = |error: verify::VerifyError| Outcome::Refused(format!("invalid: {error}").into());
+        let refused = |error: VerifyError| Outcome::Refused(forged(error).into());
         let event = verify::id(event).map_err(refused)?;
         if event.is_expired(now) {
             return Err(Outcome::Saved(Saved::Expired));

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use nostr_relay_builder::MockRelay;
+
 use crate::harness::{Relay, script};
 use crate::js::{ci, has, has_node, install};
 
@@ -53,6 +55,16 @@ fn a_nostr_client_and_a_node_read_each_other() {
     play_with("bridge", "[[pico.room]]\nname = 'notes'\nbridge = 'copies'\nreplies = true");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_at_relays_that_share_only_a_plain_relay() {
+    let plain = MockRelay::run().await.unwrap();
+    let config = format!("[[bridge.upstream]]\nurl = '{}'", plain.url().await);
+    let other = Relay::with(&config);
+    let url = other.url.clone();
+    let played = tokio::task::spawn_blocking(move || play_beside("upstream", &config, &[("OTHER_URL", &url)]));
+    played.await.unwrap();
+}
+
 /// With default options.
 fn play(part: &str) {
     play_with(part, "");
@@ -61,13 +73,19 @@ fn play(part: &str) {
 /// Runs one part against a relay of its own. A line `RESTART` or `KILL` on its stdout asks for a restart; the answer on
 /// its stdin is where the relay listens then.
 fn play_with(part: &str, config: &str) {
+    play_beside(part, config, &[]);
+}
+
+/// The same with more in the environment.
+fn play_beside(part: &str, config: &str, more: &[(&str, &str)]) {
     if !has_node() {
         return;
     }
     let folder = Path::new(FOLDER);
     install(folder);
     let mut relay = Relay::with(config);
-    let environment = [("RELAY_URL", &*relay.url.clone()), ("PARTS", part)];
+    let url = relay.url.clone();
+    let environment = [&[("RELAY_URL", &*url), ("PARTS", part)], more].concat();
     let status = script::play(folder, "suite.mjs", &environment, |line| {
         match line {
             "RESTART" => relay.restart(),

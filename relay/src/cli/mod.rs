@@ -9,6 +9,7 @@ mod key;
 mod pico;
 mod room;
 mod serve;
+mod sync;
 
 use std::error::Error;
 use std::fmt::Display;
@@ -21,7 +22,8 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::config::Config;
+use crate::config::check::is_websocket;
+use crate::config::{Config, Direction};
 use crate::filter::Filter;
 use crate::pico::repo::RoomName;
 
@@ -101,6 +103,21 @@ Examples:
   picorelay export --room notes notes.pico
   picorelay export --room notes /media/stick/notes.pico --budget 64GB")]
     Export(ExportArgs),
+
+    /// Make this relay and another have the same events
+    ///
+    /// Finds what either side lacks, by negentropy (NIP-77) or, where there is none, by asking for everything page by page;
+    /// fetches it, and sends it. What comes is checked like what clients send. Private events (`auth.restricted_kinds`) and
+    /// protected ones (NIP-70) are not sent. A run that is cut off goes on where it was when it is started again within a
+    /// day. The server must not be running on the same data folder.
+    #[command(after_help = "\
+Examples:
+  picorelay sync wss://relay.example             Both ways
+  picorelay sync wss://relay.example --dir down  Only fetch
+  picorelay sync wss://relay.example --dir up --filter '{\"authors\":[\"<hex key>\"]}'
+
+Exit codes: 0 all that both sides wanted is on both sides, 1 not all (the reason is said), 2 used wrongly.")]
+    Sync(SyncArgs),
 
     /// Check the configuration and say what is wrong, with file, line and option
     ///
@@ -195,6 +212,26 @@ pub struct ExportArgs {
     pub budget: Option<u64>,
 }
 
+/// Arguments of `sync`.
+#[derive(Args, Clone, Debug)]
+pub struct SyncArgs {
+    /// The other relay: ws:// or wss://
+    #[arg(value_name = "URL", value_parser = websocket)]
+    pub url: String,
+
+    /// Which way events go
+    #[arg(long = "dir", value_name = "DIRECTION", default_value = "both", value_enum)]
+    pub direction: Direction,
+
+    /// Only events that match this NIP-01 filter
+    #[arg(long, value_name = "JSON", value_parser = sync_filter, default_value = "{}", hide_default_value = true)]
+    pub filter: Filter,
+
+    /// Begin anew, whatever an earlier run did
+    #[arg(long)]
+    pub fresh: bool,
+}
+
 /// Arguments of `check`.
 #[derive(Args, Clone, Debug)]
 pub struct CheckArgs {
@@ -269,6 +306,10 @@ pub async fn run(cli: Cli) -> Outcome {
             }
             Box::pin(export::run(args, config)).await
         }
+        Some(Command::Sync(args)) => {
+            start_log(&config);
+            Box::pin(sync::run(args, config)).await
+        }
         Some(Command::Check(args)) => check::run(args, config).await,
         Some(Command::Key(args)) => key::run(args, &config),
         Some(Command::Pico(PicoCommand::Reload(args))) => {
@@ -309,6 +350,24 @@ fn start_log(config: &Config) {
 
 fn filter(json: &str) -> Result<Filter, String> {
     Filter::parse(json).map_err(|error| error.to_string())
+}
+
+fn websocket(url: &str) -> Result<String, String> {
+    if is_websocket(url) {
+        Ok(url.to_owned())
+    } else {
+        Err("must be a URL that starts with ws:// or wss://".to_owned())
+    }
+}
+
+/// What is compared must be the same on both sides, and for us to see.
+fn sync_filter(json: &str) -> Result<Filter, String> {
+    let filter = filter(json)?;
+    match (&filter.search, filter.limit) {
+        (None, None) => Ok(filter),
+        (Some(_), _) => Err("`search` finds other things on other relays".to_owned()),
+        (_, Some(_)) => Err("`limit` means nothing here; `since` does".to_owned()),
+    }
 }
 
 fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
@@ -354,6 +413,14 @@ mod tests {
             ("export --room nostr a.pico", false),
             ("export --room notes --budget much a.pico", false),
             ("export --room notes --filter {}", false),
+            ("sync ws://localhost:1", true),
+            ("sync wss://relay.example --dir up --filter {\"kinds\":[1]} --fresh", true),
+            ("sync relay.example", false),
+            ("sync https://relay.example", false),
+            ("sync wss://relay.example --dir sideways", false),
+            ("sync wss://relay.example --filter {\"limit\":1}", false),
+            ("sync wss://relay.example --filter {\"search\":\"a\"}", false),
+            ("sync", false),
             ("check --listen 127.0.0.1:0", false),
             ("check --ready --show", true),
             ("key --secret", true),

@@ -15,6 +15,7 @@ use crate::http::metrics::Metrics;
 use crate::http::router::{Shared, router};
 use crate::keys;
 use crate::pico::{follow, tcp};
+use crate::sync;
 
 /// How often buffers of metrics are emptied when nobody asks for them.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -48,6 +49,7 @@ pub(super) async fn run(config: Config) -> Outcome {
     app.rooms.open_engines();
     watch(&app.rooms, app.rooms.engines(), reload_seconds)?;
     bridge::start(&app);
+    sync::upstream::start(&app);
     follow::follow_all(&app.rooms);
     #[cfg(feature = "hyperswarm")]
     crate::pico::swarm::join_all(&app.rooms);
@@ -79,7 +81,7 @@ pub(super) async fn run(config: Config) -> Outcome {
 
 /// Resolves at SIGTERM or Ctrl-C. They are heard from the call on, not from the first poll: who has read that the relay
 /// is ready may stop it at once.
-fn signals() -> std::io::Result<impl Future<Output = ()>> {
+pub(super) fn signals() -> std::io::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};

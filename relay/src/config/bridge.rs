@@ -25,6 +25,48 @@ pub struct BridgeSection {
     pub silo: String,
     /// Authors that the page of a room lists at a time.
     pub page_authors_max: usize,
+    /// Other nostr relays through which rooms are shared.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub upstream: Vec<Upstream>,
+}
+
+/// A nostr relay that gets the events of our rooms, and gives us those it has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    /// Where it is: `ws://` or `wss://`. It need not know anything of pico.
+    pub url: String,
+    /// The rooms that are shared through it. Empty: all that are bridged.
+    #[serde(default)]
+    pub rooms: Vec<String>,
+    /// `both`; `down`: nothing is sent there; `up`: nothing is taken from there.
+    #[serde(default)]
+    pub direction: Direction,
+}
+
+/// Which way events go between this relay and another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// Send and fetch.
+    #[default]
+    Both,
+    /// Fetch only.
+    Down,
+    /// Send only.
+    Up,
+}
+
+impl Direction {
+    /// True when events are fetched.
+    pub fn is_down(self) -> bool {
+        self != Self::Up
+    }
+
+    /// True when events are sent.
+    pub fn is_up(self) -> bool {
+        self != Self::Down
+    }
 }
 
 impl Default for BridgeSection {
@@ -38,6 +80,7 @@ impl Default for BridgeSection {
             notes_per_minute: 60,
             silo: String::new(),
             page_authors_max: 100,
+            upstream: Vec::new(),
         }
     }
 }

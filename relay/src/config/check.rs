@@ -5,7 +5,7 @@ use nostr::types::url::{RelayUrl, Url};
 use toml::Value;
 
 use super::load::{leaves, table};
-use super::{Bridge, BridgeSection, Config, Info, Pico, Room, Server};
+use super::{Bridge, BridgeSection, Config, Info, Pico, Room, Server, Sync, Upstream};
 use crate::bridge::filters;
 use crate::engine::host::is_native;
 use crate::engine::slice::NATIVE;
@@ -66,6 +66,8 @@ pub fn check(config: &Config) -> Vec<(String, String)> {
     server(&config.server, &mut problem);
     info(&config.info, &mut problem);
     pico(&config.pico, &mut problem);
+    upstreams(&config.bridge.upstream, &mut problem);
+    sync(&config.sync, &mut problem);
     if config.engine.object_bytes_max as u64 > config.engine.state_bytes_max {
         problem("engine.object_bytes_max", "is more than engine.state_bytes_max".to_owned());
     }
@@ -216,12 +218,49 @@ fn pico(pico: &Pico, problem: &mut impl FnMut(&str, String)) {
             problem("pico.room", format!("`{}`: there are replies only to what bridge = \"copies\" made", room.name));
         }
         for peer in &room.peer {
-            let is_websocket = Url::parse(&peer.url).is_ok_and(|url| matches!(url.scheme(), "ws" | "wss"));
-            if !is_websocket {
+            if !is_websocket(&peer.url) {
                 problem("pico.room", format!("`{}`: must be a URL that starts with ws:// or wss://", peer.url));
             }
         }
     }
+}
+
+fn upstreams(upstreams: &[Upstream], problem: &mut impl FnMut(&str, String)) {
+    for (number, upstream) in upstreams.iter().enumerate() {
+        let url = &upstream.url;
+        if !is_websocket(url) {
+            problem("bridge.upstream", format!("`{url}`: must be a URL that starts with ws:// or wss://"));
+        }
+        if upstreams.iter().take(number).any(|other| other.url == *url) {
+            problem("bridge.upstream", format!("`{url}` is named twice"));
+        }
+        for room in &upstream.rooms {
+            if let Err(error) = room.parse::<RoomName>() {
+                problem("bridge.upstream", format!("`{room}` is {error}"));
+            }
+        }
+    }
+}
+
+fn sync(sync: &Sync, problem: &mut impl FnMut(&str, String)) {
+    if sync.message_bytes_max < MESSAGE_BYTES_MIN {
+        problem("sync.message_bytes_max", format!("must be at least {MESSAGE_BYTES_MIN}"));
+    }
+    if sync.frame_bytes_max < NEGENTROPY_FRAME_BYTES_MIN {
+        problem("sync.frame_bytes_max", format!("must be at least {NEGENTROPY_FRAME_BYTES_MIN}"));
+    }
+    // A message is hex, and the other side may use larger ones than we do.
+    if (sync.message_bytes_max as u64) < sync.frame_bytes_max.saturating_mul(2) + 1_000 {
+        problem("sync.frame_bytes_max", "in hex it must fit into sync.message_bytes_max".to_owned());
+    }
+    if sync.page_events_max > sync.range_events_max {
+        problem("sync.page_events_max", "is more than sync.range_events_max".to_owned());
+    }
+}
+
+/// A URL to connect to.
+pub fn is_websocket(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "ws" | "wss"))
 }
 
 fn bridge(bridge: &BridgeSection, problem: &mut impl FnMut(&str, String)) {
@@ -281,6 +320,15 @@ mod tests {
             topic: "same".into(),
             peer: vec![crate::config::Peer { url: url.into() }],
         };
+        let upstream = |url: &str, room: &str| crate::config::Upstream {
+            url: url.into(),
+            rooms: vec![room.into()],
+            direction: Default::default(),
+        };
+        config.bridge.upstream = vec![upstream("http://a", "a"), upstream("ws://a", "A"), upstream("ws://a", "a")];
+        config.sync.message_bytes_max = 10;
+        config.sync.frame_bytes_max = 100;
+        config.sync.page_events_max = 1 << 30;
         config.pico.room = vec![room("nostr", "ws://a"), room("a", "http://a"), room("a", "wss://a/pico/a")];
         config.pico.room[0].slices.push("nowhere.js".into());
         config.engine.state_bytes_max = 1;
@@ -291,6 +339,9 @@ mod tests {
             [
                 "auth.restricted_kinds",
                 "bridge.silo",
+                "bridge.upstream",
+                "bridge.upstream",
+                "bridge.upstream",
                 "engine.object_bytes_max",
                 "info.contact",
                 "info.icon",
@@ -322,6 +373,10 @@ mod tests {
                 "server.log",
                 "server.public_url",
                 "storage.writer_batch_max",
+                "sync.frame_bytes_max",
+                "sync.frame_bytes_max",
+                "sync.message_bytes_max",
+                "sync.page_events_max",
             ]
         );
     }

@@ -19,7 +19,7 @@ pub const FILE_VARIABLE: &str = "PICORELAY_CONFIG";
 pub const PREFIX: &str = "PICORELAY_";
 
 /// Lists of sections, which may be absent: `[[pico.room]]`.
-const LISTS: [&str; 1] = ["pico.room"];
+const LISTS: [&str; 2] = ["pico.room", "bridge.upstream"];
 
 /// Kubernetes gives these to every pod beside a service called picorelay. They are not meant for us.
 const SERVICE_LINKS: [&str; 2] = ["PICORELAY_SERVICE_", "PICORELAY_PORT"];
@@ -410,7 +410,13 @@ search = { a = 1 }
     #[test]
     fn the_manual_says_what_the_code_says() {
         let mut comment = String::new();
-        let sources = [include_str!("mod.rs"), include_str!("pico.rs"), include_str!("engine.rs")];
+        let sources = [
+            include_str!("mod.rs"),
+            include_str!("pico.rs"),
+            include_str!("engine.rs"),
+            include_str!("bridge.rs"),
+            include_str!("sync.rs"),
+        ];
         for line in sources.iter().flat_map(|source| source.lines()).map(str::trim) {
             if let Some(text) = line.strip_prefix("///") {
                 comment += &format!("#{text}\n");
@@ -418,7 +424,9 @@ search = { a = 1 }
             }
             let field = line.strip_prefix("pub ").and_then(|rest| rest.split_once(": ")).map(|(name, _)| name);
             let is_option = |name: &&str| {
-                !name.starts_with("fn ") && *name != "room" && !table(&Config::default()).contains_key(*name)
+                !name.starts_with("fn ")
+                    && !["room", "upstream"].contains(name)
+                    && !table(&Config::default()).contains_key(*name)
             };
             if let Some(name) = field.filter(is_option) {
                 // Sections that are a list have no default: the file shows their options commented out.

@@ -8,16 +8,18 @@ pub mod check;
 mod engine;
 pub mod load;
 mod pico;
+mod sync;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use bridge::BridgeSection;
+pub use bridge::{BridgeSection, Direction, Upstream};
 pub use engine::Engine;
 pub use load::{ConfigError, Problem};
 pub use pico::{Bridge, Peer, Pico, Room};
+pub use sync::Sync;
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -43,6 +45,8 @@ pub struct Config {
     pub engine: Engine,
     /// Between pico rooms and nostr events.
     pub bridge: BridgeSection,
+    /// How this relay talks to other relays: those in `[[bridge.upstream]]`, and the one that `picorelay sync` is given.
+    pub sync: Sync,
 }
 
 /// Where it listens and where its data is.

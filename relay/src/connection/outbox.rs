@@ -151,23 +151,33 @@ impl Outbox {
 
     /// The next message as text.
     pub fn take(&self) -> Option<String> {
-        let item = {
-            let mut state = self.state.lock();
-            let item = state.items.pop_front()?;
-            let had_room = state.bytes < self.bytes_max / 4;
-            state.bytes -= item.len() + ITEM_BYTES;
-            if !had_room && state.bytes < self.bytes_max / 4 {
-                self.sent.notify_waiters();
-            }
-            if state.items.is_empty() && state.items.capacity() > 64 {
-                state.items = VecDeque::new();
-            }
-            item
-        };
-        Some(match item {
+        Some(match self.take_item()? {
             Item::Text(text) => text,
             Item::Event(subscription, body) => reply::event(&subscription, body.as_str()),
         })
+    }
+
+    /// The next event. For listeners of our own, which need no answers: those before it are dropped.
+    pub fn take_event(&self) -> Option<Body> {
+        loop {
+            if let Item::Event(_, body) = self.take_item()? {
+                return Some(body);
+            }
+        }
+    }
+
+    fn take_item(&self) -> Option<Item> {
+        let mut state = self.state.lock();
+        let item = state.items.pop_front()?;
+        let had_room = state.bytes < self.bytes_max / 4;
+        state.bytes -= item.len() + ITEM_BYTES;
+        if !had_room && state.bytes < self.bytes_max / 4 {
+            self.sent.notify_waiters();
+        }
+        if state.items.is_empty() && state.items.capacity() > 64 {
+            state.items = VecDeque::new();
+        }
+        Some(item)
     }
 
     /// Waits until there is room again.

@@ -21,7 +21,6 @@ use crate::http::metrics::{self, MESSAGES};
 use crate::ingest::{Answers, Outcome, Source};
 use crate::message::neg::Reconciliation;
 use crate::message::{self, ClientMessage, reply};
-use crate::store::Saved;
 use crate::subscription::Key;
 
 /// Work that a session has under way: scans, counts. Polled by the connection's task, dropped with it.
@@ -212,33 +211,14 @@ struct ClientAnswers {
 impl Answers for ClientAnswers {
     fn answer(&self, outcomes: Vec<(Id, Outcome)>) {
         let count = outcomes.len();
-        outcomes.iter().for_each(|(_, outcome)| tally(outcome));
+        for (_, outcome) in &outcomes {
+            let (outcome, reason) = outcome.labels();
+            metrics::event(outcome, reason);
+        }
         self.outbox.texts(outcomes.iter().map(|(id, outcome)| ok(id, outcome)));
         self.in_flight.fetch_sub(count, Ordering::AcqRel);
         self.outbox.wake();
     }
-}
-
-/// Counts what became of an event.
-fn tally(outcome: &Outcome) {
-    let (outcome, reason) = match outcome {
-        Outcome::Saved(Saved::New(_)) => ("accepted", ""),
-        Outcome::Saved(Saved::Duplicate) => ("duplicate", ""),
-        Outcome::Saved(Saved::Superseded) => ("superseded", ""),
-        Outcome::Saved(Saved::Deleted) => ("deleted", ""),
-        Outcome::Saved(Saved::Vanished) => ("vanished", ""),
-        Outcome::Saved(Saved::Expired) => ("expired", ""),
-        Outcome::Passed => ("ephemeral", ""),
-        Outcome::Refused(why) => match why.split(':').next() {
-            Some("invalid") => ("invalid", "verify"),
-            Some("pow") => ("rejected", "pow"),
-            Some("blocked") => ("rejected", "blocked"),
-            Some("auth-required" | "restricted") => ("rejected", "auth"),
-            Some("error") => ("failed", ""),
-            _ => ("rejected", "other"),
-        },
-    };
-    metrics::event(outcome, reason);
 }
 
 fn ok(id: &Id, outcome: &Outcome) -> String {

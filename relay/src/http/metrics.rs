@@ -49,6 +49,14 @@ pub const BRIDGE_EVENTS: &str = "picorelay_bridge_events_total";
 pub const BRIDGE_BLOCKS: &str = "picorelay_bridge_blocks_total";
 /// Events that were chosen for a room, by `outcome`: written, known, too_long, too_many, no_room, refused.
 pub const BRIDGE_NOTES: &str = "picorelay_bridge_notes_total";
+/// 1 for each upstream relay that is connected, 0 for one that is not, by `upstream`: its host.
+pub const UPSTREAM_CONNECTED: &str = "picorelay_upstream_connected";
+/// Connections to upstream relays, by `upstream` and `outcome`: connected, and why they ended (unreachable, gone, silent,
+/// refused, rate_limited, lies, too_long, failed, stopped).
+pub const UPSTREAM_CONNECTIONS: &str = "picorelay_upstream_connections_total";
+/// Events between this relay and upstream relays, by `upstream` and `outcome`: received, known, refused, failed, missing
+/// (offered and not given), sent, sent_refused.
+pub const UPSTREAM_EVENTS: &str = "picorelay_upstream_events_total";
 /// Subscriptions that are open.
 pub const SUBSCRIPTIONS: &str = "picorelay_subscriptions";
 /// Events in the store, roughly.
@@ -62,6 +70,8 @@ const BATCH: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 10
 enum Kind {
     Counter,
     Gauge,
+    /// A gauge that has no value until there is something to label it with.
+    LabelledGauge,
     Histogram(&'static [f64]),
 }
 
@@ -88,6 +98,9 @@ const LIST: &[(&str, Kind, &str)] = &[
     (BRIDGE_EVENTS, Kind::Counter, "Events made of blocks of pico rooms, by outcome"),
     (BRIDGE_BLOCKS, Kind::Counter, "Blocks in events, by outcome"),
     (BRIDGE_NOTES, Kind::Counter, "Events chosen for pico rooms, by outcome"),
+    (UPSTREAM_CONNECTED, Kind::LabelledGauge, "Whether an upstream relay is connected"),
+    (UPSTREAM_CONNECTIONS, Kind::Counter, "Connections to upstream relays, by outcome"),
+    (UPSTREAM_EVENTS, Kind::Counter, "Events from and to upstream relays, by outcome"),
     (SUBSCRIPTIONS, Kind::Gauge, "Subscriptions that are open"),
     (STORE_EVENTS, Kind::Gauge, "Events in the store, roughly"),
     (STORE_BYTES, Kind::Gauge, "Bytes of the database on disk"),
@@ -132,6 +145,7 @@ fn describe() {
                 metrics::describe_gauge!(*name, *help);
                 metrics::gauge!(*name).set(0.0);
             }
+            Kind::LabelledGauge => metrics::describe_gauge!(*name, *help),
             Kind::Histogram(_) => metrics::describe_histogram!(*name, *help),
         }
     }

@@ -1,4 +1,5 @@
-//! Client messages (NIP-01, NIP-42, NIP-45, NIP-77): read here, answered in one file each.
+//! Client messages (NIP-01, NIP-42, NIP-45, NIP-77): read here, answered in one file each. `upstream.rs` is the other
+//! side, for when this relay is a client.
 
 pub mod auth;
 pub mod close;
@@ -7,6 +8,7 @@ pub mod event;
 pub mod neg;
 pub mod reply;
 pub mod req;
+pub mod upstream;
 
 use std::borrow::Cow;
 

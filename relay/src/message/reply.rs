@@ -88,7 +88,7 @@ pub fn neg_err(subscription: &str, reason: &str) -> String {
 }
 
 /// A JSON array of strings, and a last element that is JSON already.
-fn list(strings: &[&str], last: Option<&str>) -> String {
+pub(super) fn list(strings: &[&str], last: Option<&str>) -> String {
     let len = strings.iter().map(|text| text.len() + 4).sum::<usize>() + last.map_or(0, str::len) + 4;
     let mut text = String::with_capacity(len);
     text.push('[');

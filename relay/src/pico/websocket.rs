@@ -10,6 +10,7 @@ use super::gossip::Direction;
 use super::room::Room;
 use super::socket::{Heard, Said, converse};
 use crate::app::{Admission, App};
+use crate::dial::is_too_long;
 use crate::unfinished::Meter;
 
 /// Bytes that a read asks the socket for, and that an idle connection therefore costs.
@@ -60,9 +61,4 @@ async fn serve(socket: WebSocket, app: &App, room: &Arc<Room>, meter: Arc<Meter>
         })
     });
     Box::pin(converse(&app.rooms, room, Direction::In, reader, writer)).await;
-}
-
-/// Whether this is what the WebSocket layer says of a message above the limit.
-pub(super) fn is_too_long(error: &str) -> bool {
-    ["too long", "too large", "too big"].iter().any(|text| error.contains(text))
 }

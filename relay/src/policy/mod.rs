@@ -12,6 +12,8 @@ use crate::config::Config;
 use crate::ingest::Source;
 use crate::verify::Verified;
 
+pub(crate) use protected::is_protected;
+
 /// What a policy says of an event.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Verdict {

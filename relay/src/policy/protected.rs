@@ -27,7 +27,11 @@ pub(super) struct Protected;
 
 impl Policy for Protected {
     fn event(&self, event: &Verified, source: &Source, _: Timestamp) -> Verdict {
-        let Source::Client(keys) = source else { return Verdict::Accept };
+        let keys = match source {
+            Source::Client(keys) => keys.as_slice(),
+            Source::Upstream => &[],
+            Source::Import | Source::Bridge => return Verdict::Accept,
+        };
         if is_protected(event) && !keys.contains(&event.pubkey) {
             return Verdict::Reject(refusal(keys).into());
         }
@@ -55,6 +59,6 @@ fn refusal(keys: &[PublicKey]) -> &'static str {
 
 /// A tag that is `-` and nothing else. With more strings it is some other tag of that name, to the letter of NIP-70; it
 /// is treated as one all the same, since an author who writes it can mean nothing else.
-fn is_protected(event: &Event) -> bool {
+pub(crate) fn is_protected(event: &Event) -> bool {
     event.tags.iter().any(|tag| tag.name() == "-")
 }

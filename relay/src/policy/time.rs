@@ -22,7 +22,9 @@ impl Policy for CreatedAt {
             return Verdict::Reject("invalid: created_at is too far in the future".into());
         }
         // Gift wraps are back-dated by intent (NIP-59), and profiles and lists may be old and still the newest.
-        let may_be_old = event.kind == GIFT_WRAP || matches!(event.class(), Class::Replaceable | Class::Addressable);
+        let may_be_old = matches!(source, Source::Upstream)
+            || event.kind == GIFT_WRAP
+            || matches!(event.class(), Class::Replaceable | Class::Addressable);
         if self.past_max > 0 && !may_be_old && event.created_at < now.saturating_sub(self.past_max) {
             return Verdict::Reject("invalid: created_at is too far in the past".into());
         }

@@ -7,6 +7,8 @@ mod http;
 pub(crate) mod pico;
 mod relay;
 pub(crate) mod script;
+mod scripted;
+mod tap;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -14,7 +16,9 @@ pub(crate) use client::{Client, PATIENCE};
 pub(crate) use event::{Event, Key, now, sha256_hex};
 pub(crate) use expect::{Names, matches};
 pub(crate) use http::{Response, http};
-pub(crate) use relay::{Output, Relay, picorelay, picorelay_with_input};
+pub(crate) use relay::{Output, Relay, picorelay, picorelay_with_input, start_picorelay};
+pub(crate) use scripted::{Conversation, Scripted};
+pub(crate) use tap::Tap;
 
 /// A relay with default options that the tests of one file share while any of them runs; the last one stops it.
 pub(crate) struct Shared(Mutex<Weak<Relay>>);

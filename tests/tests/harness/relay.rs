@@ -110,6 +110,12 @@ impl Relay {
         self.url = format!("ws://127.0.0.1:{}", self.port);
     }
 
+    /// Starts it again with another configuration.
+    pub(crate) fn reconfigure(&mut self, config: &str) {
+        std::fs::write(self.folder.path().join("picorelay.toml"), config).unwrap();
+        self.restart();
+    }
+
     /// What it wrote to stderr.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
@@ -206,6 +212,13 @@ pub(crate) fn picorelay(folder: &Path, arguments: &[&str]) -> Output {
     picorelay_with_input(folder, arguments, "")
 }
 
+/// Starts it, for those who end it themselves.
+pub(crate) fn start_picorelay(folder: &Path, arguments: &[&str]) -> Child {
+    let quiet =
+        |command: &mut Command| command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    quiet(command(folder).args(arguments)).unwrap()
+}
+
 /// The same with text on stdin.
 pub(crate) fn picorelay_with_input(folder: &Path, arguments: &[&str], input: &str) -> Output {
     let mut process = command(folder)
@@ -246,6 +259,7 @@ fn command(folder: &Path) -> Command {
 }
 
 /// Builds the program once a run, with the profile of the tests.
+#[allow(clippy::disallowed_methods, reason = "the environment of cargo is no option of the relay")]
 fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {

@@ -1,0 +1,377 @@
+//! A connection at work: what comes goes in through `ingest`, what goes out waits for its turn, and the rest is told to
+//! the caller.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_util::FutureExt;
+use hashbrown::HashSet;
+use tokio::time::Instant;
+
+use super::client::{Heard, Name, Page};
+use super::fault::Fault;
+use super::link::Link;
+use super::local::{Intake, Local, Memory, Tally, Window};
+use crate::config;
+use crate::connection::Outbox;
+use crate::event::{Event, Id};
+use crate::filter::Filter;
+use crate::policy::is_protected;
+use crate::store::Body;
+
+/// Events handed to `ingest` at a time.
+const BATCH: usize = 128;
+
+/// Bytes of such a batch.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// Ids looked up at a time to be sent.
+const LOOK_UP: usize = 200;
+
+/// What is counted for an event beside its text.
+const EVENT_BYTES: usize = 100;
+
+/// What happened.
+pub enum Turn {
+    /// The other relay said something that the caller must handle.
+    Heard(Heard),
+    /// Something that was handled here.
+    Handled,
+    /// An event of ours came.
+    Ours(Id, Body),
+    /// So much time has passed.
+    Tick,
+    /// Our events come faster than they can be sent: some were lost on the way.
+    Overrun,
+}
+
+/// What live events of ours come through, and when the caller wants to look around.
+pub struct Feed {
+    /// Their queue.
+    pub outbox: Arc<Outbox>,
+    /// When.
+    pub look: Instant,
+}
+
+/// Which events may be sent at all.
+pub type May = dyn Fn(&Event) -> bool + Send + Sync;
+
+/// One connection at work.
+pub struct Session<'a> {
+    /// The connection.
+    pub link: Link,
+    /// Our side.
+    pub local: &'a Local,
+    /// What is remembered of the other.
+    pub memory: Arc<Memory>,
+    /// The options.
+    pub config: config::Sync,
+    /// False: what comes is looked at and not taken.
+    pub takes: bool,
+    /// What may be sent.
+    pub may: Option<Arc<May>>,
+    intake: Arc<Intake>,
+    pending: Vec<Event>,
+    pending_bytes: usize,
+    outgoing: VecDeque<(Id, Body)>,
+    outgoing_bytes: usize,
+    /// What we have where we are just comparing: that need not be taken in again.
+    here: Option<Arc<Window>>,
+    /// Heard while something else was awaited.
+    backlog: VecDeque<Heard>,
+    /// What the other had to answer for when the connection began.
+    before: (u64, u64),
+}
+
+impl<'a> Session<'a> {
+    /// On a new connection.
+    pub fn new(link: Link, local: &'a Local, memory: Arc<Memory>, config: &config::Sync) -> Self {
+        let intake = Intake::new(Arc::clone(&memory), config.intake_events_max, config.intake_bytes_max);
+        let before = faults(&memory.tally.lock());
+        Self {
+            link,
+            local,
+            memory,
+            config: config.clone(),
+            takes: true,
+            may: None,
+            intake,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            outgoing: VecDeque::new(),
+            outgoing_bytes: 0,
+            here: None,
+            backlog: VecDeque::new(),
+            before,
+        }
+    }
+
+    /// Says where we are comparing.
+    pub fn compare_in(&mut self, window: Option<Arc<Window>>) {
+        self.here = window;
+    }
+
+    /// The next thing that the caller must handle.
+    pub async fn heard(&mut self) -> Result<Heard, Fault> {
+        if let Some(heard) = self.backlog.pop_front() {
+            return Ok(heard);
+        }
+        self.hear().await
+    }
+
+    async fn hear(&mut self) -> Result<Heard, Fault> {
+        loop {
+            if let Turn::Heard(heard) = self.turn(None).await? {
+                return Ok(heard);
+            }
+        }
+    }
+
+    /// The next thing of any kind. Not to be dropped half-way.
+    pub async fn turn(&mut self, feed: Option<&Feed>) -> Result<Turn, Fault> {
+        self.send();
+        self.check()?;
+        // What is there already is handled before we wait: events go in together.
+        let heard = match self.link.next().now_or_never() {
+            Some(heard) => heard?,
+            None => {
+                self.flush().await?;
+                let has_room = self.has_room();
+                match feed {
+                    None => self.link.next().await?,
+                    Some(feed) => tokio::select! {
+                        biased;
+                        heard = self.link.next() => heard?,
+                        ours = next_of(&feed.outbox), if has_room => {
+                            return Ok(ours.map_or(Turn::Overrun, |(id, body)| Turn::Ours(id, body)));
+                        }
+                        () = tokio::time::sleep_until(feed.look) => return Ok(Turn::Tick),
+                    },
+                }
+            }
+        };
+        match heard {
+            Heard::Event(event) => self.take(*event).await?,
+            Heard::Sent(id, answer) => self.sent(id, &answer),
+            Heard::Notice(text) => tracing::debug!(text, "a notice of another relay"),
+            Heard::Resumed => {}
+            heard => return Ok(Turn::Heard(heard)),
+        }
+        Ok(Turn::Handled)
+    }
+
+    async fn take(&mut self, event: Event) -> Result<(), Fault> {
+        self.memory.there.insert(event.id);
+        let is_here = self.here.as_ref().is_some_and(|here| here.contains(event.created_at, &event.id));
+        if is_here || !self.takes {
+            return Ok(());
+        }
+        self.pending_bytes += event.heap_bytes();
+        self.pending.push(event);
+        if self.pending.len() >= BATCH || self.pending_bytes >= BATCH_BYTES { self.flush().await } else { Ok(()) }
+    }
+
+    /// Hands what came to `ingest`, and waits while too much of it is under way.
+    async fn flush(&mut self) -> Result<(), Fault> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let events = std::mem::take(&mut self.pending);
+        self.pending_bytes = 0;
+        self.link.stall(self.intake.take(self.local, events)).await
+    }
+
+    fn sent(&mut self, id: Id, answer: &Result<(), String>) {
+        self.memory.tally.lock().went(answer);
+        match answer {
+            Ok(()) => self.memory.there.insert(id),
+            // That it has trouble says nothing of the event.
+            Err(why) => !why.starts_with("error:") && self.memory.refused.insert(id),
+        };
+    }
+
+    /// Sends what waits, as far as it may.
+    fn send(&mut self) {
+        let now = self.link.now();
+        while self.link.client.may_send()
+            && let Some((id, body)) = self.outgoing.pop_front()
+        {
+            self.outgoing_bytes -= body.as_str().len() + EVENT_BYTES;
+            self.link.client.send(id, body.as_str().to_owned(), now);
+        }
+    }
+
+    fn check(&self) -> Result<(), Fault> {
+        let (failed, forged) = faults(&self.memory.tally.lock());
+        if failed > self.before.0 {
+            return Err(Fault::Store);
+        }
+        if forged - self.before.1 > u64::from(self.config.faults_max) { Err(Fault::Lies) } else { Ok(()) }
+    }
+
+    fn has_room(&self) -> bool {
+        self.outgoing_bytes < self.config.outbox_bytes_max && self.outgoing.len() < self.config.events_in_flight_max
+    }
+
+    /// Sends an event when there is room. One that may not be sent, or that the other has or does not want, is left out.
+    pub async fn offer(&mut self, id: Id, body: Body) -> Result<(), Fault> {
+        if self.memory.refused.contains(&id) || !self.may_go(&body) {
+            return Ok(());
+        }
+        while !self.has_room() {
+            self.wait().await?;
+        }
+        self.outgoing_bytes += body.as_str().len() + EVENT_BYTES;
+        self.outgoing.push_back((id, body));
+        Ok(())
+    }
+
+    /// What only its author may publish (NIP-70) is not ours to send, nor what the caller keeps back.
+    fn may_go(&self, body: &Body) -> bool {
+        let may = |event: &Event| !is_protected(event) && self.may.as_ref().is_none_or(|may| may(event));
+        match body {
+            Body::Event(event) => may(event),
+            Body::Json(json) => Event::parse(json).is_ok_and(|event| may(&event)),
+        }
+    }
+
+    /// Sends these events.
+    pub async fn offer_all(&mut self, ids: &[Id]) -> Result<(), Fault> {
+        for ids in ids.chunks(LOOK_UP) {
+            let local = self.local;
+            for (id, body) in self.link.stall(local.bodies(ids)).await?? {
+                self.offer(id, body).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until everything that came is saved, and everything that was sent is answered.
+    pub async fn settle(&mut self) -> Result<(), Fault> {
+        while !self.outgoing.is_empty() || self.link.client.in_flight() > 0 {
+            self.wait().await?;
+        }
+        self.flush().await?;
+        self.link.stall(self.intake.idle()).await?;
+        self.check()
+    }
+
+    /// Lets something happen; there must be something to wait for.
+    async fn wait(&mut self) -> Result<(), Fault> {
+        if let Turn::Heard(heard) = self.turn(None).await? {
+            self.backlog.push_back(heard);
+        }
+        Ok(())
+    }
+
+    /// One page of what the other relay has.
+    pub async fn page(&mut self, filter: &Filter, limit: usize) -> Result<Page, Fault> {
+        let filter = Filter { limit: Some(limit as u64), ..filter.clone() };
+        let json = filter.json();
+        let now = self.link.now();
+        let name = self.link.client.page(filter, &json, limit, now);
+        loop {
+            match self.heard().await? {
+                Heard::End(of, page) if of == name => return Ok(page),
+                Heard::Closed(_, why) => return Err(Fault::Refused(why)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Fetches these events, several requests at a time.
+    pub async fn fetch(&mut self, filter: &Filter, ids: Vec<Id>) -> Result<(), Fault> {
+        let wanted = ids.into_iter().filter(|id| !self.memory.unwanted.contains(id));
+        let wanted: Vec<Id> = wanted.collect::<HashSet<_>>().into_iter().collect();
+        let mut chunks: Vec<Vec<Id>> = wanted.chunks(self.config.page_events_max).map(<[Id]>::to_vec).collect();
+        let mut open: Vec<(Name, Vec<Id>)> = Vec::new();
+        loop {
+            while open.len() < self.config.requests_max
+                && let Some(chunk) = chunks.pop()
+            {
+                let name = self.fetch_chunk(filter, &chunk);
+                open.push((name, chunk));
+            }
+            if open.is_empty() {
+                return Ok(());
+            }
+            let (name, page) = match self.heard().await? {
+                Heard::End(name, page) => (name, Ok(page)),
+                Heard::Closed(name, why) => (name, Err(why)),
+                _ => continue,
+            };
+            let Some(at) = open.iter().position(|(open, _)| *open == name) else {
+                match page {
+                    Ok(_) => continue,
+                    Err(why) => return Err(Fault::Refused(why)),
+                }
+            };
+            let (_, chunk) = open.swap_remove(at);
+            match page {
+                Ok(page) if page.events.is_empty() => self.memory.tally.lock().missing += chunk.len() as u64,
+                // Some relays give fewer than they are asked for.
+                Ok(page) => {
+                    let came: HashSet<Id> = page.events.into_iter().map(|(_, id)| id).collect();
+                    let rest: Vec<Id> = chunk.into_iter().filter(|id| !came.contains(id)).collect();
+                    chunks.extend((!rest.is_empty()).then_some(rest));
+                }
+                // Some relays take fewer values in a filter.
+                Err(_) if chunk.len() > 1 => {
+                    let (one, other) = chunk.split_at(chunk.len() / 2);
+                    chunks.push(other.to_vec());
+                    chunks.push(one.to_vec());
+                }
+                Err(why) => return Err(Fault::Refused(why)),
+            }
+        }
+    }
+
+    fn fetch_chunk(&mut self, filter: &Filter, ids: &[Id]) -> Name {
+        let mut sorted = ids.to_vec();
+        sorted.sort_unstable();
+        let filter = Filter { ids: Some(sorted.into()), ..filter.clone() };
+        // The ids are enough to find them; that they match the rest is for us to see.
+        let asked = Filter { ids: filter.ids.clone(), limit: Some(ids.len() as u64), ..Filter::default() };
+        let now = self.link.now();
+        self.link.client.page(filter, &asked.json(), ids.len(), now)
+    }
+
+    /// Whether negentropy is worth a try.
+    pub fn may_compare(&self) -> bool {
+        !self.memory.is_plain.load(Ordering::Relaxed)
+    }
+
+    /// The end. What has come is still handed on; what it came to is not awaited.
+    pub async fn end(mut self, fault: &Fault) {
+        if matches!(fault, Fault::Gone) && self.link.client.is_opening() {
+            // It closed the connection at our NEG-OPEN: the next one will do without.
+            self.memory.is_plain.store(true, Ordering::Relaxed);
+        }
+        let _ = self.flush().await;
+        self.link.close().await;
+    }
+}
+
+/// The next live event of ours. `None` when some were lost.
+async fn next_of(outbox: &Outbox) -> Option<(Id, Body)> {
+    std::future::poll_fn(|context| {
+        outbox.register(context);
+        loop {
+            if outbox.closing().is_some() {
+                return std::task::Poll::Ready(None);
+            }
+            match outbox.take_event() {
+                Some(Body::Event(event)) => return std::task::Poll::Ready(Some((event.id, Body::Event(event)))),
+                Some(Body::Json(_)) => {}
+                None => return std::task::Poll::Pending,
+            }
+        }
+    })
+    .await
+}
+
+/// What could not be saved here, and what was forged.
+fn faults(tally: &Tally) -> (u64, u64) {
+    (tally.failed, tally.invalid)
+}

@@ -1,0 +1,106 @@
+//! A relay that does what a test says, whatever it is asked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{WebSocketStream, accept_async};
+
+/// Ends with its connections when dropped.
+pub(crate) struct Scripted {
+    /// Where to connect.
+    pub(crate) url: String,
+    connections: Arc<AtomicUsize>,
+    _tasks: JoinSet<()>,
+}
+
+/// One connection of somebody.
+pub(crate) struct Conversation {
+    /// Which, from 1.
+    pub(crate) number: usize,
+    pub(crate) socket: WebSocketStream<TcpStream>,
+}
+
+impl Scripted {
+    /// Plays the script with everybody who connects.
+    pub(crate) async fn start<P>(play: impl Fn(Conversation) -> P + Send + Sync + Clone + 'static) -> Self
+    where
+        P: Future<Output = ()> + Send,
+    {
+        Self::on_sockets(move |number, socket| {
+            let play = play.clone();
+            async move {
+                if let Ok(socket) = accept_async(socket).await {
+                    play(Conversation { number, socket }).await;
+                }
+            }
+        })
+        .await
+    }
+
+    /// The same, before the handshake.
+    pub(crate) async fn on_sockets<P>(play: impl Fn(usize, TcpStream) -> P + Send + Sync + Clone + 'static) -> Self
+    where
+        P: Future<Output = ()> + Send,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap());
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&connections);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut conversations = JoinSet::new();
+            while let Ok((socket, _)) = listener.accept().await {
+                let number = counted.fetch_add(1, Ordering::AcqRel) + 1;
+                let play = play.clone();
+                conversations.spawn(async move { play(number, socket).await });
+            }
+        });
+        Self { url, connections, _tasks: tasks }
+    }
+
+    /// How many have connected.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Acquire)
+    }
+}
+
+impl Conversation {
+    /// The next message. `None` when the other is gone.
+    pub(crate) async fn hear(&mut self) -> Option<Value> {
+        loop {
+            match self.socket.next().await? {
+                Ok(Message::Text(text)) => return serde_json::from_str(&text).ok(),
+                Ok(_) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// The next REQ: its name and its filter. What is not a REQ is passed by, NEG-OPEN refused.
+    pub(crate) async fn req(&mut self) -> Option<(String, Value)> {
+        loop {
+            let mut message = self.hear().await?;
+            let name = message[1].as_str().unwrap_or_default().to_owned();
+            match message[0].as_str()? {
+                "REQ" => return Some((name, message[2].take())),
+                "NEG-OPEN" => drop(self.say(serde_json::json!(["NEG-ERR", name, "unsupported: not here"])).await?),
+                _ => {}
+            }
+        }
+    }
+
+    /// Says something. `None` when the other is gone.
+    pub(crate) async fn say(&mut self, message: impl ToString) -> Option<()> {
+        self.socket.send(Message::text(message.to_string())).await.ok()
+    }
+
+    /// Says nothing until the other is gone.
+    pub(crate) async fn until_gone(&mut self) {
+        while self.socket.next().await.is_some_and(|item| item.is_ok()) {}
+    }
+}

@@ -1,0 +1,387 @@
+//! `picorelay sync`: whole relays.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nostr_relay_builder::builder::RateLimit;
+use nostr_relay_builder::{LocalRelay, RelayBuilder};
+use serde_json::{Value, json};
+
+use crate::harness::{
+    Event, Key, Output, PATIENCE, Relay, Scripted, Tap, now, picorelay, picorelay_with_input, start_picorelay,
+};
+
+/// Notes of some people, a few in each second, profiles among them.
+fn events(count: usize) -> Vec<Event> {
+    let keys: Vec<Key> = (0..5).map(|_| Key::new()).collect();
+    let draft = |n: usize| json!({"content": format!("note {n}"), "created_at": now() - 10_000 + n as u64 / 3});
+    let mut events: Vec<Event> = (0..count).map(|n| keys[n % 5].event(draft(n))).collect();
+    events.extend(keys.iter().map(|key| key.event(json!({"kind": 0, "content": "{}"}))));
+    events
+}
+
+fn ids<'a>(events: impl IntoIterator<Item = &'a Event>) -> BTreeSet<String> {
+    events.into_iter().map(|event| event.id().to_owned()).collect()
+}
+
+/// Puts events into the data folder `data`.
+fn import(folder: &Path, events: &[Event]) {
+    let lines: String = events.iter().map(|event| format!("{event}\n")).collect();
+    let output = picorelay_with_input(folder, &["import", "--data", "data"], &lines);
+    assert!(output.success, "{output:?}");
+}
+
+/// What is in the data folder `data`.
+fn export(folder: &Path) -> BTreeSet<String> {
+    let output = picorelay(folder, &["export", "--data", "data"]);
+    assert!(output.success, "{output:?}");
+    let id = |line: &str| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned();
+    output.stdout.lines().map(id).collect()
+}
+
+/// Options that make a test see more than one page, range and message.
+const SMALL: &str = "[sync]\npage_events_max = 50\nrange_events_max = 200\nframe_bytes_max = 4096\npause_seconds_max = 1\n\
+    answer_seconds = 2\nconnect_seconds = 2\nattempts_max = 3";
+
+/// A data folder with these events, and a configuration.
+fn folder_with(events: &[Event]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("picorelay.toml"), SMALL).unwrap();
+    import(folder.path(), events);
+    folder
+}
+
+async fn sync(folder: &Path, url: &str, more: &[&str]) -> Output {
+    let arguments: Vec<String> =
+        ["sync", url, "--data", "data"].iter().chain(more).map(|text| (*text).to_owned()).collect();
+    let folder = folder.to_owned();
+    let ran = tokio::task::spawn_blocking(move || {
+        picorelay(&folder, &arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    });
+    ran.await.unwrap()
+}
+
+fn says(output: &Output, count: usize, what: &str) {
+    let line = output.stdout.lines().find(|line| line.trim_start().ends_with(what));
+    let line = line.unwrap_or_else(|| panic!("{what}: {output:?}"));
+    assert_eq!(line.split_whitespace().next(), Some(count.to_string().as_str()), "{output:?}");
+}
+
+/// A relay by other people that takes as many events as come.
+async fn other_people() -> LocalRelay {
+    let rate_limit = RateLimit { max_reqs: 500, notes_per_minute: 1_000_000 };
+    let relay = LocalRelay::new(RelayBuilder::default().rate_limit(rate_limit).default_filter_limit(5_000));
+    relay.run().await.unwrap();
+    relay
+}
+
+/// Everything a relay gives, by pages that are larger than what it has.
+async fn all_of(url: &str) -> BTreeSet<String> {
+    use futures_util::{SinkExt, StreamExt};
+    use tokio_tungstenite::tungstenite::Message;
+    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    socket.send(Message::text(r#"["REQ","all",{"limit":5000}]"#)).await.unwrap();
+    let mut ids = BTreeSet::new();
+    loop {
+        let Some(Ok(Message::Text(text))) = socket.next().await else { panic!("no answer") };
+        let message: Value = serde_json::from_str(&text).unwrap();
+        match message[0].as_str() {
+            Some("EVENT") => drop(ids.insert(message[2]["id"].as_str().unwrap().to_owned())),
+            Some("EOSE") => return ids,
+            _ => {}
+        }
+    }
+}
+
+async fn publish(url: &str, events: &[Event]) {
+    use futures_util::{SinkExt, StreamExt};
+    use tokio_tungstenite::tungstenite::Message;
+    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    for event in events {
+        socket.send(Message::text(format!(r#"["EVENT",{event}]"#))).await.unwrap();
+        loop {
+            let Some(Ok(Message::Text(text))) = socket.next().await else { panic!("no answer") };
+            let message: Value = serde_json::from_str(&text).unwrap();
+            if message[0] == "OK" {
+                assert_eq!(message[2], true, "{message}");
+                break;
+            }
+        }
+    }
+}
+
+/// Two halves that overlap become the same whole, and a second run finds nothing to do.
+async fn becomes_the_same(url: &str, is_negentropy: bool) {
+    let tap = Tap::before(url, is_negentropy).await;
+    let all = events(600);
+    let (ours, theirs) = (&all[..400], &all[200..]);
+    let folder = folder_with(ours);
+    publish(url, theirs).await;
+    let first = sync(folder.path(), &tap.url, &[]).await;
+    assert!(first.success, "{first:?}");
+    says(&first, 205, " fetched");
+    says(&first, 200, " sent");
+    says(&first, 0, " refused here");
+    says(&first, 0, " refused there");
+    let whole = ids(&all);
+    assert_eq!(export(folder.path()), whole);
+    assert_eq!(all_of(url).await, whole);
+    assert_eq!(tap.count("NEG-MSG") > 0, is_negentropy);
+    assert_eq!(std::fs::read_dir(folder.path().join("data/sync")).unwrap().count(), 0, "all is done");
+    let sent = tap.count("EVENT");
+    let second = sync(folder.path(), &tap.url, &[]).await;
+    assert!(second.success, "{second:?}");
+    says(&second, 0, " fetched");
+    says(&second, 0, " sent");
+    if is_negentropy {
+        assert_eq!(tap.count("EVENT"), sent);
+    }
+}
+
+const UNLIMITED: &str = "[limits]\nmessages_per_minute = 0\nqueries_per_minute = 0";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_another_picorelay() {
+    becomes_the_same(&Relay::with(UNLIMITED).url, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_picorelay_without_negentropy() {
+    becomes_the_same(&Relay::with(&format!("[negentropy]\nenabled = false\n{UNLIMITED}")).url, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_relay_by_other_people() {
+    let relay = other_people().await;
+    becomes_the_same(relay.url().await.as_str(), true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_relay_by_other_people_without_negentropy() {
+    let relay = other_people().await;
+    becomes_the_same(relay.url().await.as_str(), false).await;
+}
+
+/// One that does not compare more than a few events at a time: ranges are halved.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_relay_that_compares_little() {
+    let relay = Relay::with(&format!("[negentropy]\nrecords_max = 150\n{UNLIMITED}"));
+    becomes_the_same(&relay.url, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_way_and_some_events_only() {
+    let relay = Relay::with(UNLIMITED);
+    let all = events(90);
+    let (ours, theirs) = (&all[..45], &all[45..]);
+    publish(&relay.url, theirs).await;
+    let folder = folder_with(ours);
+    let notes_of = |events: &[Event]| ids(events.iter().filter(|event| event["kind"] == 1));
+
+    let down = sync(folder.path(), &relay.url, &["--dir", "down", "--filter", r#"{"kinds":[1]}"#]).await;
+    says(&down, 45, " fetched");
+    says(&down, 0, " sent");
+    assert_eq!(export(folder.path()), notes_of(&all));
+    assert_eq!(all_of(&relay.url).await, ids(theirs));
+
+    let since = all[30].created_at();
+    let late: Vec<Event> = ours.iter().filter(|event| event.created_at() >= since).cloned().collect();
+    let up = sync(folder.path(), &relay.url, &["--dir", "up", "--filter", &format!(r#"{{"since":{since}}}"#)]).await;
+    says(&up, late.len(), " sent");
+    assert_eq!(all_of(&relay.url).await, ids(theirs.iter().chain(&late)));
+}
+
+/// Private and protected events stay where they are, and what the other refuses is told by reason.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_sent_and_what_is_refused() {
+    let relay = Relay::with("[limits]\ncontent_chars_max = 100");
+    let key = Key::new();
+    let note = key.event(json!({"content": "hello"}));
+    let long = key.event(json!({"content": "x".repeat(101)}));
+    let private = key.event(json!({"kind": 4, "tags": [["p", key.public()]]}));
+    let protected = key.event(json!({"tags": [["-"]]}));
+    let folder = folder_with(&[note.clone(), long, private, protected]);
+    let output = sync(folder.path(), &relay.url, &[]).await;
+    assert!(output.success, "{output:?}");
+    says(&output, 1, " sent");
+    says(&output, 1, " refused there");
+    assert!(output.stdout.contains("1 invalid: ") || output.stdout.contains("1 blocked: "), "{output:?}");
+    assert_eq!(all_of(&relay.url).await, ids([&note]));
+    assert_eq!(export(folder.path()).len(), 4);
+}
+
+/// Killed in the middle, it goes on where it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn goes_on_after_a_kill() {
+    let relay = Relay::with(UNLIMITED);
+    let all = events(1_000);
+    publish(&relay.url, &all).await;
+    let folder = folder_with(&[]);
+    // Without negentropy, which would find by itself what is there already.
+    let tap = Tap::before(&relay.url, false).await;
+    let mut child = start_picorelay(folder.path(), &["sync", &tap.url, "--data", "data"]);
+    let began = Instant::now();
+    while tap.count("REQ") < 8 {
+        assert!(began.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let before = tap.count("REQ");
+    let there = export(folder.path()).len();
+    assert!(there > 100 && there < 1_005, "killed in the middle: {there}");
+    let output = sync(folder.path(), &tap.url, &[]).await;
+    assert!(output.success, "{output:?}");
+    assert_eq!(export(folder.path()), ids(&all));
+    let again = tap.count("REQ") - before;
+    // 1,005 events are 21 pages of 50; without a memory there would be as many again.
+    assert!(again <= 24usize.saturating_sub(before) + 4, "{before} pages, then {again}");
+    let passed_again = output.stdout.lines().find(|line| line.ends_with("were here already")).unwrap();
+    let passed_again: usize = passed_again.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(passed_again <= 150, "{passed_again}");
+}
+
+/// A connection that is cut is taken up again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn goes_on_after_a_cut() {
+    let relay = Relay::with(UNLIMITED);
+    let all = events(1_000);
+    publish(&relay.url, &all).await;
+    let folder = folder_with(&[]);
+    let tap = Tap::before(&relay.url, false).await;
+    let (path, url) = (folder.path().to_owned(), tap.url.clone());
+    let running = tokio::spawn(async move { sync(&path, &url, &[]).await });
+    for count in [5, 10] {
+        let began = Instant::now();
+        while tap.count("REQ") < count {
+            assert!(began.elapsed() < PATIENCE);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tap.cut();
+    }
+    let output = running.await.unwrap();
+    assert!(output.success, "{output:?}");
+    assert!(output.stderr.contains("trying again"), "{output:?}");
+    assert_eq!(export(folder.path()), ids(&all));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn says_what_is_wrong() {
+    let folder = folder_with(&[]);
+    let check = async |url: &str, said: &str| {
+        let began = Instant::now();
+        let output = sync(folder.path(), url, &[]).await;
+        assert!(!output.success && output.stderr.contains(said), "{said}: {output:?}");
+        assert!(began.elapsed() < PATIENCE, "{said}");
+    };
+    check("ws://127.0.0.1:1", "cannot connect").await;
+    check("http://127.0.0.1:1", "must be a URL that starts with ws:// or wss://").await;
+    let silent = Scripted::start(|mut it| async move { it.until_gone().await }).await;
+    check(&silent.url, "did not answer a REQ in time").await;
+    assert_eq!(silent.connections(), 3, "sync.attempts_max");
+    let deaf = Scripted::on_sockets(|_, socket| async move {
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        drop(socket);
+    })
+    .await;
+    check(&deaf.url, "no answer within 2s").await;
+    let refuses = Scripted::start(|mut it| async move {
+        while let Some((name, _)) = it.req().await {
+            let _ = it.say(json!(["CLOSED", name, "restricted: members only"])).await;
+        }
+    })
+    .await;
+    check(&refuses.url, "restricted: members only").await;
+    assert_eq!(refuses.connections(), 1);
+    let lies = Scripted::start(|mut it| async move {
+        let Some((name, _)) = it.req().await else { return };
+        let event = Key::new().event(json!({}));
+        while it.say(json!(["EVENT", name, event.0])).await.is_some() {}
+    })
+    .await;
+    check(&lies.url, "sends what is false or was not asked for").await;
+    // A server on the same folder.
+    let mut relay = Relay::start();
+    let (data, url) = (relay.data(), relay.url.clone());
+    let locked = tokio::task::spawn_blocking(move || {
+        let folder = tempfile::tempdir().unwrap();
+        picorelay(folder.path(), &["sync", &url, "--data", data.to_str().unwrap()])
+    });
+    let locked = locked.await.unwrap();
+    assert!(!locked.success && locked.stderr.contains("is in use by another picorelay"), "{locked:?}");
+    relay.stop();
+}
+
+/// SIGTERM ends it in order, and says how to go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn can_be_stopped() {
+    let folder = folder_with(&[]);
+    let silent = Scripted::start(|mut it| async move { it.until_gone().await }).await;
+    std::fs::write(folder.path().join("picorelay.toml"), "").unwrap();
+    let mut child = start_picorelay(folder.path(), &["sync", &silent.url, "--data", "data"]);
+    let began = Instant::now();
+    while silent.connections() == 0 {
+        assert!(began.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let sent = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let began = Instant::now();
+    let status = tokio::task::spawn_blocking(move || child.wait()).await.unwrap().unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+/// Nothing that a hostile relay says gets in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_false_gets_in() {
+    let folder = folder_with(&[]);
+    let hostile = Scripted::start(|mut it| async move {
+        let key = Key::new();
+        while let Some((name, filter)) = it.req().await {
+            let mut forged = key.event(json!({"content": "forged"})).0;
+            forged["content"] = "changed".into();
+            let mut unsigned = key.event(json!({"content": "unsigned"})).0;
+            unsigned["sig"] = "00".repeat(64).into();
+            let expired = key.event(json!({"content": "old", "tags": [["expiration", "1"]]})).0;
+            let future = key.event(json!({"content": "late", "created_at": now() + 100_000})).0;
+            let good = key.event(json!({"content": "good", "created_at": 1_700_000_000})).0;
+            let is_first = filter["until"].as_u64().is_none_or(|until| until > now());
+            for event in [forged, unsigned, expired, future, good].iter().filter(|_| is_first) {
+                let _ = it.say(json!(["EVENT", name, event])).await;
+            }
+            let _ = it.say(json!(["EOSE", name])).await;
+        }
+    })
+    .await;
+    let output = sync(folder.path(), &hostile.url, &[]).await;
+    assert!(output.success, "{output:?}");
+    says(&output, 1, " fetched");
+    says(&output, 3, " refused here");
+    assert_eq!(export(folder.path()).len(), 1);
+}
+
+/// Relays give fewer events than they are asked for. What cannot be read for that is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_relay_that_gives_little() {
+    let rate_limit = RateLimit { max_reqs: 500, notes_per_minute: 1_000_000 };
+    let relay = LocalRelay::new(RelayBuilder::default().rate_limit(rate_limit).max_filter_limit(7));
+    relay.run().await.unwrap();
+    let tap = Tap::before(relay.url().await.as_str(), false).await;
+    let all = events(100);
+    publish(&tap.url, &all).await;
+    let folder = folder_with(&[]);
+    let output = sync(folder.path(), &tap.url, &["--dir", "down"]).await;
+    assert!(output.success, "{output:?}");
+    assert_eq!(export(folder.path()), ids(&all));
+
+    let key = Key::new();
+    let at_once: Vec<Event> =
+        (0..20).map(|n| key.event(json!({"content": format!("{n}"), "created_at": now() - 5_000}))).collect();
+    publish(&tap.url, &at_once).await;
+    let output = sync(folder.path(), &tap.url, &["--dir", "down"]).await;
+    assert!(!output.success && output.stderr.contains("more events than it gives at a time"), "{output:?}");
+    says(&output, 1, " seconds with more events than the other relay gives at a time");
+    assert_eq!(export(folder.path()).len(), all.len() + 7);
+}
