@@ -12,7 +12,9 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::engine::host::{EngineThreads, Engines, NoScripts};
+use crate::engine::host::{EngineThreads, Engines};
+use crate::engine::script::Scripts;
+use crate::engine::script::event::{EventSlices, EventSlicesThread};
 use crate::engine::slice::Loader;
 use crate::guard::Viewer;
 use crate::http::client_addr;
@@ -22,6 +24,8 @@ use crate::ingest::{AfterCommit, Ingest, Path, RecentIds, Saves, VerifyThreads};
 use crate::pico::repo::Repo;
 use crate::pico::rooms::Rooms;
 use crate::policy;
+use crate::policy::judge::Judges;
+use crate::policy::plugin::{Plugin, PluginThread};
 use crate::store::sqlite::{Options, Sqlite};
 use crate::store::{Backend, Pace, Readers, Slice, StoreError, WriterHandle, WriterThread};
 use crate::subscription::{self, Subscriptions};
@@ -41,6 +45,8 @@ pub struct Core {
     pub subscriptions: Subscriptions,
     /// Whether the database takes events.
     pub saves: Arc<Saves>,
+    /// Slices for events.
+    pub slices: EventSlices,
     threads: Threads,
 }
 
@@ -50,6 +56,8 @@ pub struct Threads {
     engines: EngineThreads,
     writer: WriterThread,
     broadcast: JoinHandle<()>,
+    slices: EventSlicesThread,
+    plugin: Option<PluginThread>,
     /// Holds the lock on the data folder until the others have ended.
     backend: Option<Box<dyn Backend>>,
 }
@@ -86,8 +94,12 @@ impl Core {
         let (handle, writer) = WriterHandle::start(writer, Box::new(after), pace)?;
         let saves = Arc::new(Saves::default());
         let policies = policy::policies(config).into();
+        let (slices, slices_thread) = EventSlices::start(&config.server.data, &config.script)?;
+        let (plugin, plugin_thread) = Plugin::start(&config.policy)?.unzip();
+        let judges = Judges { slices: slices.clone(), plugin };
         let path = Path {
             policies,
+            judges,
             writer: handle.clone(),
             broadcast,
             recent,
@@ -115,14 +127,23 @@ impl Core {
             engines,
             subscriptions,
             saves,
-            threads: Threads { verify, engines: engine_threads, writer, broadcast, backend: None },
+            slices,
+            threads: Threads {
+                verify,
+                engines: engine_threads,
+                writer,
+                broadcast,
+                slices: slices_thread,
+                plugin: plugin_thread,
+                backend: None,
+            },
         })
     }
 
     /// Lets everything that came in be written, and ends the threads. Blocks.
     pub fn finish(self) {
-        let Self { readers, ingest, repo, engines, subscriptions, threads, .. } = self;
-        drop((readers, ingest, repo, engines, subscriptions));
+        let Self { readers, ingest, repo, engines, subscriptions, slices, threads, .. } = self;
+        drop((readers, ingest, repo, engines, subscriptions, slices));
         threads.join();
     }
 }
@@ -130,6 +151,10 @@ impl Core {
 impl Threads {
     fn join(self) {
         self.verify.join();
+        self.slices.join();
+        if let Some(plugin) = self.plugin {
+            plugin.join();
+        }
         self.engines.join();
         self.writer.join();
         let _ = self.broadcast.join();
@@ -165,6 +190,8 @@ pub struct App {
     pub reconciliations: AtomicUsize,
     /// Whether the database takes events.
     pub saves: Arc<Saves>,
+    /// Slices for events.
+    pub slices: EventSlices,
     /// Told to stop.
     pub stop: CancellationToken,
     restricted: Arc<[u16]>,
@@ -175,7 +202,7 @@ pub struct App {
 impl App {
     /// Puts the relay on a [`Core`]. The threads come back, to be waited for when all handles are gone.
     pub fn new(config: Config, core: Core, listening: SocketAddr, relay_key: String) -> (Arc<Self>, Threads) {
-        let Core { readers, ingest, repo, engines, subscriptions, saves, threads } = core;
+        let Core { readers, ingest, repo, engines, subscriptions, saves, slices, threads } = core;
         let door = Arc::new(Door {
             max: config.limits.connections_max,
             max_per_address: config.limits.connections_per_address_max,
@@ -195,6 +222,7 @@ impl App {
             repo,
             subscriptions,
             saves,
+            slices,
             reconciliations: AtomicUsize::new(0),
             stop,
             restricted: config.auth.restricted_kinds.clone().into(),
@@ -217,7 +245,7 @@ impl App {
 
     /// Lets a connection in, if there is room.
     pub fn admit(&self, address: IpAddr) -> Result<Admission, Full> {
-        let admission = Door::enter(&self.door, client_addr::limit_key(address));
+        let admission = Door::enter(&self.door, address);
         let outcome = match &admission {
             Ok(_) => "accepted",
             Err(Full::Relay) => "full",
@@ -250,8 +278,8 @@ impl Threads {
 }
 
 /// What makes slices of files.
-pub fn loader(_config: &Config) -> Arc<dyn Loader> {
-    Arc::new(NoScripts)
+pub fn loader(config: &Config) -> Arc<dyn Loader> {
+    Arc::new(Scripts::new((&config.script).into()))
 }
 
 /// The URLs that mean a relay that listens there: the configured one, or the ways in which a machine names itself.
@@ -293,10 +321,19 @@ pub enum Full {
 pub struct Admission {
     door: Arc<Door>,
     address: IpAddr,
+    client: IpAddr,
+}
+
+impl Admission {
+    /// The address of the client itself.
+    pub fn client(&self) -> IpAddr {
+        self.client
+    }
 }
 
 impl Door {
-    fn enter(door: &Arc<Self>, address: IpAddr) -> Result<Admission, Full> {
+    fn enter(door: &Arc<Self>, client: IpAddr) -> Result<Admission, Full> {
+        let address = client_addr::limit_key(client);
         let mut open = door.open.lock();
         if open.total >= door.max {
             return Err(Full::Relay);
@@ -308,7 +345,7 @@ impl Door {
         *here += 1;
         open.total += 1;
         metrics::gauge!(CONNECTIONS).increment(1.0);
-        Ok(Admission { door: Arc::clone(door), address })
+        Ok(Admission { door: Arc::clone(door), address, client })
     }
 }
 

@@ -4,6 +4,7 @@
 //! what they queue in order.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -16,6 +17,7 @@ use smallvec::SmallVec;
 
 use crate::clock::{self, Timestamp};
 use crate::event::{Class, Event, Id, PublicKey};
+use crate::policy::judge::{Bench, Judges, Sentence};
 use crate::policy::{Policy, Verdict};
 use crate::store::{Coming, Commits, Saved, Saving, Seq, StoreError, WriterHandle};
 use crate::subscription::{Broadcast, Subscriptions};
@@ -24,10 +26,37 @@ use crate::verify::{self, Keys, Verified};
 /// Where events come from. Policies differ.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// A client, with the keys it has authenticated.
-    Client(SmallVec<[PublicKey; 1]>),
+    /// A client.
+    Client(Client),
     /// The operator's own files: only what the NIPs demand of the store applies.
     Import,
+}
+
+/// Somebody who sends events.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// The keys it has authenticated.
+    pub keys: SmallVec<[PublicKey; 1]>,
+    /// Where it is.
+    pub address: IpAddr,
+}
+
+impl Source {
+    /// The keys that were authenticated.
+    pub fn keys(&self) -> &[PublicKey] {
+        match self {
+            Self::Client(client) => &client.keys,
+            Self::Import => &[],
+        }
+    }
+
+    /// The address of a client.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Client(client) => Some(client.address),
+            Self::Import => None,
+        }
+    }
 }
 
 /// What became of an event.
@@ -37,6 +66,8 @@ pub enum Outcome {
     Saved(Saved),
     /// An ephemeral event, passed on.
     Passed,
+    /// Not kept, on the word of the operator's rules; who sent it is told otherwise.
+    Shadowed,
     /// Refused, with the text of the OK, prefix included.
     Refused(Cow<'static, str>),
 }
@@ -68,6 +99,8 @@ pub struct VerifyThreads(Vec<JoinHandle<()>>);
 pub struct Path {
     /// Asked in order.
     pub policies: Arc<[Box<dyn Policy>]>,
+    /// Asked after them.
+    pub judges: Judges,
     /// Where what is admitted goes.
     pub writer: WriterHandle,
     /// Where ephemeral events go.
@@ -165,15 +198,16 @@ impl Job {
 
 impl Path {
     fn work(self, jobs: &Receiver<Job>) {
+        let mut bench = self.judges.bench();
         let mut keys = Keys::new(self.author_keys_max);
         while let Ok(job) = jobs.recv() {
             let count = job.events.len();
-            self.take(job, &mut keys, clock::now());
+            self.take(job, &mut bench, &mut keys, clock::now());
             self.writer.coming().remove(count);
         }
     }
 
-    fn take(&self, job: Job, keys: &mut Keys, now: Timestamp) {
+    fn take(&self, job: Job, bench: &mut Bench, keys: &mut Keys, now: Timestamp) {
         let Job { events, source, answers } = job;
         let mut outcomes = Vec::new();
         let mut to_save = Vec::with_capacity(events.len());
@@ -182,13 +216,31 @@ impl Path {
             let id = event.id;
             match self.admit(event, &source, keys, now) {
                 Err(outcome) => outcomes.push((id, outcome)),
-                Ok(event) if event.class() == Class::Ephemeral => {
-                    to_pass.push((event, None));
-                    outcomes.push((id, Outcome::Passed));
-                }
                 Ok(event) => to_save.push(event),
             }
         }
+        if let Some(sentences) = bench.judge(&to_save, &source, now) {
+            let mut sentences = sentences.into_iter();
+            to_save.retain(|event| match sentences.next() {
+                None | Some(Sentence::Accept) => true,
+                Some(Sentence::Refuse(why)) => {
+                    outcomes.push((event.id, Outcome::Refused(why)));
+                    false
+                }
+                Some(Sentence::Shadow) => {
+                    outcomes.push((event.id, Outcome::Shadowed));
+                    false
+                }
+            });
+        }
+        to_save.retain(|event| {
+            let is_ephemeral = event.class() == Class::Ephemeral;
+            if is_ephemeral {
+                to_pass.push((event.clone(), None));
+                outcomes.push((event.id, Outcome::Passed));
+            }
+            !is_ephemeral
+        });
         if !to_pass.is_empty() && self.broadcast.send(to_pass).is_err() {
             tracing::debug!("the broadcaster is gone");
         }

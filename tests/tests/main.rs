@@ -45,4 +45,6 @@ mod pico_js;
 mod pico_relays;
 mod pico_rooms;
 mod pico_swarm;
+mod slices;
+mod slices_docs;
 mod slow_client;

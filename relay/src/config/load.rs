@@ -410,7 +410,8 @@ search = { a = 1 }
     #[test]
     fn the_manual_says_what_the_code_says() {
         let mut comment = String::new();
-        let sources = [include_str!("mod.rs"), include_str!("pico.rs"), include_str!("engine.rs")];
+        let sources =
+            [include_str!("mod.rs"), include_str!("engine.rs"), include_str!("pico.rs"), include_str!("script.rs")];
         for line in sources.iter().flat_map(|source| source.lines()).map(str::trim) {
             if let Some(text) = line.strip_prefix("///") {
                 comment += &format!("#{text}\n");

@@ -7,6 +7,7 @@ pub mod check;
 mod engine;
 pub mod load;
 mod pico;
+mod script;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use engine::Engine;
 pub use load::{ConfigError, Problem};
 pub use pico::{Bridge, Peer, Pico, Room};
+pub use script::{Policy, Script};
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -37,6 +39,10 @@ pub struct Config {
     pub negentropy: Negentropy,
     /// Rooms of pico nodes.
     pub pico: Pico,
+    /// What slices that are scripts may use.
+    pub script: Script,
+    /// Programs that judge events.
+    pub policy: Policy,
     /// What the slices of one room may cost.
     pub engine: Engine,
 }

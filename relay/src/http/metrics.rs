@@ -43,6 +43,12 @@ pub const PICO_REJECTED: &str = "picorelay_pico_rejected_total";
 pub const PICO_FEEDS_SENT: &str = "picorelay_pico_feeds_sent_total";
 /// Connections that ended, by `reason`.
 pub const PICO_CLOSES: &str = "picorelay_pico_closes_total";
+/// Failures of slices that are scripts: exceptions, too much time or memory, results without meaning.
+pub const SLICE_FAULTS: &str = "picorelay_script_faults_total";
+/// Files of slices that failed too often and are not asked for a while.
+pub const SLICES_DISABLED: &str = "picorelay_script_disabled";
+/// Starts of the program that judges events.
+pub const PLUGIN_STARTS: &str = "picorelay_policy_plugin_starts_total";
 /// Subscriptions that are open.
 pub const SUBSCRIPTIONS: &str = "picorelay_subscriptions";
 /// Events in the store, roughly.
@@ -79,6 +85,9 @@ const LIST: &[(&str, Kind, &str)] = &[
     (PICO_REJECTED, Kind::Counter, "Blocks that slices rejected, by room, slice and reason"),
     (PICO_FEEDS_SENT, Kind::Counter, "Feeds sent to peers, by phase (stored or live)"),
     (PICO_CLOSES, Kind::Counter, "Connections of peers that ended, by reason"),
+    (SLICE_FAULTS, Kind::Counter, "Failures of slices that are scripts"),
+    (SLICES_DISABLED, Kind::Gauge, "Files of slices that failed too often and are not asked for a while"),
+    (PLUGIN_STARTS, Kind::Counter, "Starts of the program that judges events"),
     (SUBSCRIPTIONS, Kind::Gauge, "Subscriptions that are open"),
     (STORE_EVENTS, Kind::Gauge, "Events in the store, roughly"),
     (STORE_BYTES, Kind::Gauge, "Bytes of the database on disk"),
@@ -127,6 +136,8 @@ fn describe() {
         }
     }
     metrics::counter!(OUTBOX_CLOSES).absolute(0);
+    metrics::counter!(SLICE_FAULTS).absolute(0);
+    metrics::counter!(PLUGIN_STARTS).absolute(0);
 }
 
 /// Counts an event that came in.

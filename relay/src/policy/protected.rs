@@ -3,7 +3,7 @@
 use super::{Policy, Verdict};
 use crate::clock::Timestamp;
 use crate::event::{Event, PublicKey};
-use crate::ingest::Source;
+use crate::ingest::{Client, Source};
 use crate::message::auth::AUTH;
 use crate::verify::Verified;
 
@@ -27,7 +27,7 @@ pub(super) struct Protected;
 
 impl Policy for Protected {
     fn event(&self, event: &Verified, source: &Source, _: Timestamp) -> Verdict {
-        let Source::Client(keys) = source else { return Verdict::Accept };
+        let Source::Client(Client { keys, .. }) = source else { return Verdict::Accept };
         if is_protected(event) && !keys.contains(&event.pubkey) {
             return Verdict::Reject(refusal(keys).into());
         }

@@ -87,6 +87,11 @@ impl Relay {
         assert_eq!(status.code(), Some(0), "SIGTERM: {status}\n{}", self.log());
     }
 
+    /// Asks it to look at its files again (SIGHUP).
+    pub(crate) fn hang_up(&self) {
+        assert!(Command::new("kill").args(["-HUP", &self.process.id().to_string()]).status().unwrap().success());
+    }
+
     fn terminate(&mut self) -> ExitStatus {
         let sent = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status().unwrap();
         assert!(sent.success());

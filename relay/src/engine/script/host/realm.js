@@ -1,0 +1,170 @@
+// What every slice finds around it, before its first line runs: a clock that stands still, numbers that are the same
+// each time, a console, texts as bytes. There is nothing here to read a file, a socket or the time of the machine with.
+
+const native = globalThis.__native
+delete globalThis.__native
+
+const { apply, construct, ownKeys, getPrototypeOf } = Reflect
+const hexOf = Uint8Array.prototype.toHex
+const bytesOf = Uint8Array.fromHex
+
+export const toHex = u8 => apply(hexOf, u8, [])
+export const fromHex = hex => apply(bytesOf, Uint8Array, [hex])
+export const utf8 = text => native.utf8(text)
+export const text = u8 => native.text(toHex(u8))
+export const cborEncode = value => native.cborEncode(value)
+export const cborDecode = u8 => native.cborDecode(toHex(u8))
+export const msgpackEncode = value => native.msgpackEncode(value)
+export const msgpackDecode = u8 => native.msgpackDecode(toHex(u8))
+
+const define = (object, name, value) =>
+  Object.defineProperty(object, name, { value, writable: true, enumerable: false, configurable: true })
+
+// ---- time and chance
+const RealDate = Date
+function FixedDate (...parts) {
+  if (!new.target) return new RealDate(native.now()).toString()
+  return construct(RealDate, parts.length ? parts : [native.now()], new.target)
+}
+define(FixedDate, 'name', 'Date')
+define(FixedDate, 'length', 7)
+FixedDate.prototype = RealDate.prototype
+define(RealDate.prototype, 'constructor', FixedDate)
+define(FixedDate, 'now', () => native.now())
+define(FixedDate, 'UTC', RealDate.UTC)
+define(FixedDate, 'parse', RealDate.parse)
+define(globalThis, 'Date', FixedDate)
+define(Math, 'random', () => native.random())
+
+// ---- work that the interpreter cannot interrupt: searching one long text for another
+const WORK_MAX = 50_000_000
+for (const name of ['includes', 'indexOf', 'lastIndexOf', 'replace', 'replaceAll', 'split']) {
+  const original = String.prototype[name]
+  define(String.prototype, name, {
+    [name] (needle) {
+      if (needle?.length > 64 && this.length * needle.length > WORK_MAX) {
+        throw new RangeError(`${name}: the texts are too long`)
+      }
+      return apply(original, this, arguments)
+    }
+  }[name])
+}
+
+// The same for arrays of billions of elements that are not there.
+const LENGTH_MAX = 10_000_000
+for (const name of ['concat', 'copyWithin', 'fill', 'flat', 'join', 'pop', 'reverse', 'shift', 'slice', 'sort', 'splice', 'toLocaleString', 'toReversed', 'toSorted', 'toSpliced', 'unshift', 'with']) {
+  const original = Array.prototype[name]
+  define(Array.prototype, name, {
+    [name] () {
+      if (this?.length > LENGTH_MAX) throw new RangeError(`${name}: the array is too long`)
+      return apply(original, this, arguments)
+    }
+  }[name])
+}
+
+// ---- texts and bytes
+define(globalThis, 'TextEncoder', class TextEncoder {
+  get encoding () { return 'utf-8' }
+  encode (text = '') { return utf8(String(text)) }
+})
+define(globalThis, 'TextDecoder', class TextDecoder {
+  get encoding () { return 'utf-8' }
+  decode (bytes = new Uint8Array(0)) { return text(asBytes(bytes)) }
+})
+
+export function asBytes (value) {
+  if (value instanceof Uint8Array) return value
+  if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength)
+  if (value instanceof ArrayBuffer) return new Uint8Array(value)
+  throw new TypeError('Expected bytes')
+}
+
+// The part of node's Buffer that slices of the first generation use.
+export class Buffer extends Uint8Array {
+  static from (value, encoding = 'utf8') {
+    if (typeof value !== 'string') return new Buffer(ArrayBuffer.isView(value) ? asBytes(value) : value)
+    switch (encoding) {
+      case 'hex': return new Buffer(fromHex(value))
+      case 'base64': return new Buffer(Uint8Array.fromBase64(value))
+      case 'base64url': return new Buffer(Uint8Array.fromBase64(value, { alphabet: 'base64url' }))
+      case 'latin1': case 'binary': return new Buffer(Array.from(value, c => c.charCodeAt(0) & 255))
+      default: return new Buffer(utf8(value))
+    }
+  }
+
+  static alloc (size, fill = 0) { return new Buffer(size).fill(fill) }
+  static isBuffer (value) { return value instanceof Buffer }
+  static byteLength (value) { return Buffer.from(value).length }
+  static compare (a, b) { return compare(a, b) }
+  static concat (list) {
+    const all = new Buffer(list.reduce((sum, part) => sum + part.length, 0))
+    let at = 0
+    for (const part of list) { all.set(part, at); at += part.length }
+    return all
+  }
+
+  toString (encoding = 'utf8') {
+    switch (encoding) {
+      case 'hex': return toHex(this)
+      case 'base64': return this.toBase64()
+      case 'base64url': return this.toBase64({ alphabet: 'base64url', omitPadding: true })
+      case 'latin1': case 'binary': return Array.from(this, n => String.fromCharCode(n)).join('')
+      default: return text(this)
+    }
+  }
+
+  equals (other) { return compare(this, other) === 0 }
+  compare (other) { return compare(this, other) }
+  slice (from, to) { return this.subarray(from, to) }
+  copy (target, at = 0, from = 0, to = this.length) { target.set(this.subarray(from, to), at); return to - from }
+  toJSON () { return { type: 'Buffer', data: Array.from(this) } }
+  readUInt8 (at = 0) { return this[at] }
+  readUInt16BE (at = 0) { return this[at] << 8 | this[at + 1] }
+  readUInt32BE (at = 0) { return (this[at] << 24 | this[at + 1] << 16 | this[at + 2] << 8 | this[at + 3]) >>> 0 }
+}
+define(globalThis, 'Buffer', Buffer)
+
+// -1, 0 or 1, as texts are ordered.
+export function compare (a, b) {
+  const length = Math.min(a.length, b.length)
+  for (let i = 0; i < length; i++) if (a[i] !== b[i]) return a[i] < b[i] ? -1 : 1
+  return Math.sign(a.length - b.length)
+}
+
+// ---- console: lines go to the log of the relay, at debug
+const show = value => {
+  if (typeof value === 'string') return value
+  if (value instanceof Error) return `${value.name}: ${value.message}`
+  try { return JSON.stringify(value, (_, v) => v instanceof Uint8Array ? toHex(v) : typeof v === 'bigint' ? `${v}n` : v) ?? String(value) } catch { return String(value) }
+}
+const console = {}
+for (const level of ['debug', 'log', 'info', 'warn', 'error']) {
+  console[level] = (...values) => { native.log(values.map(show).join(' ')) }
+}
+console.trace = console.debug
+define(globalThis, 'console', console)
+
+// ---- values as they are kept: what is no plain object, as something that is
+const objectPrototype = Object.prototype
+function plain (value) {
+  if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) return new Uint8Array(asBytes(value))
+  if (Array.isArray(value)) return Array.from(value)
+  if (value instanceof Map) {
+    const members = Object.create(null)
+    for (const [key, member] of value) {
+      if (typeof key !== 'string') throw new TypeError('A Map can be kept if its keys are texts')
+      members[key] = member
+    }
+    return members
+  }
+  const tag = apply(objectPrototype.toString, value, []).slice(8, -1)
+  if (tag !== 'Object') throw new TypeError(`A value is a ${tag}, which cannot be kept`)
+  const members = Object.create(null)
+  for (const key of ownKeys(value)) {
+    if (typeof key === 'string' && apply(objectPrototype.propertyIsEnumerable, value, [key])) members[key] = value[key]
+  }
+  return members
+}
+native.keep([hexOf, plain, objectPrototype])
+
+export { getPrototypeOf }
