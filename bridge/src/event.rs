@@ -1,6 +1,8 @@
 //! The parts of nostr events that matter here.
 
-use picofeed::Key;
+use picofeed::{Id, Key};
+
+use crate::{Room, tags};
 
 /// A tag: a name and values.
 pub type Tag = Vec<String>;
@@ -88,6 +90,28 @@ const DERIVATION_LABEL: &[u8] = b"pico:author:";
 /// Such events are not to be carried into a pico room: they come from one.
 pub fn is_copy(parts: &Parts<'_>) -> bool {
     parts.tags.iter().any(|tag| matches!(tag.as_slice(), ["proxy", _, "pico", ..]))
+}
+
+/// What a readable copy says of itself. Whoever signed it can say anything: it is worth what the signer is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// The block that was copied.
+    pub block: Id,
+    /// Who wrote the block.
+    pub author: Key,
+    /// The room it was copied from.
+    pub room: Room,
+}
+
+impl Copied {
+    /// Reads the tags of a copy. None if it is not one, or does not have each of its names once.
+    pub fn parse(parts: &Parts<'_>) -> Option<Self> {
+        if !is_copy(parts) {
+            return None;
+        }
+        let block = tags::id(parts, tags::BLOCK).ok()?;
+        Some(Self { block, author: tags::author(parts).ok()?, room: tags::room(parts).ok()? })
+    }
 }
 
 pub(crate) fn tag<const N: usize>(values: [&str; N]) -> Tag {

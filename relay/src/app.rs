@@ -11,6 +11,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::bridge::Wanted;
+use crate::bridge::gate::Gate;
+use crate::bridge::keys::Signers;
 use crate::config::Config;
 use crate::engine::host::{EngineThreads, Engines};
 use crate::engine::script::Scripts;
@@ -21,11 +24,13 @@ use crate::http::client_addr;
 use crate::http::metrics::{CONNECTIONS, CONNECTIONS_TOTAL};
 use crate::http::state::Watchers;
 use crate::ingest::{AfterCommit, Ingest, Path, RecentIds, Saves, VerifyThreads};
+use crate::pico::carry::{Carry, Modes};
 use crate::pico::repo::Repo;
 use crate::pico::rooms::Rooms;
-use crate::policy;
 use crate::policy::judge::Judges;
 use crate::policy::plugin::{Plugin, PluginThread};
+use crate::policy::{self, Policy};
+use crate::store::carry::Interest;
 use crate::store::sqlite::{Options, Sqlite};
 use crate::store::{Backend, Pace, Readers, Slice, StoreError, WriterHandle, WriterThread};
 use crate::subscription::{self, Subscriptions};
@@ -41,6 +46,8 @@ pub struct Core {
     pub repo: Repo,
     /// Those who decide about them, in rooms that have slices.
     pub engines: Engines,
+    /// Which events go into rooms.
+    pub wanted: Option<Arc<Wanted>>,
     /// Events out, live.
     pub subscriptions: Subscriptions,
     /// Whether the database takes events.
@@ -65,15 +72,17 @@ pub struct Threads {
 impl Core {
     /// Opens the database in `config.server.data` and starts the threads.
     pub fn start(config: &Config, urls: RelayUrls) -> Result<Self, StoreError> {
-        let options = Options { storage: config.storage.clone(), search: config.search.clone(), urls };
+        let wanted = Wanted::new(config).map(Arc::new);
+        let interest = wanted.clone().map(|wanted| wanted as Arc<dyn Interest>);
+        let options = Options { storage: config.storage.clone(), search: config.search.clone(), urls, interest };
         let backend = Sqlite::open(&config.server.data, options)?;
-        let mut core = Self::on(config, &backend)?;
+        let mut core = Self::on(config, &backend, wanted)?;
         core.threads.backend = Some(Box::new(backend));
         Ok(core)
     }
 
-    /// The same on any backend.
-    pub fn on(config: &Config, backend: &dyn Backend) -> Result<Self, StoreError> {
+    /// The same on any backend, which asks `wanted` for its interest.
+    pub fn on(config: &Config, backend: &dyn Backend, wanted: Option<Arc<Wanted>>) -> Result<Self, StoreError> {
         let (storage, limits) = (&config.storage, &config.limits);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let writer = backend.writer()?;
@@ -81,6 +90,7 @@ impl Core {
         let (broadcast, queue) = subscription::broadcast_queue(limits.broadcast_queue_max);
         let recent = Arc::new(RecentIds::new(storage.recent_ids_max));
         let after = AfterCommit {
+            wanted: wanted.clone(),
             recent: Arc::clone(&recent),
             subscriptions: subscriptions.clone(),
             broadcast: broadcast.clone(),
@@ -93,10 +103,18 @@ impl Core {
         };
         let (handle, writer) = WriterHandle::start(writer, Box::new(after), pace)?;
         let saves = Arc::new(Saves::default());
-        let policies = policy::policies(config).into();
         let (slices, slices_thread) = EventSlices::start(&config.server.data, &config.script)?;
         let (plugin, plugin_thread) = Plugin::start(&config.policy)?.unzip();
         let judges = Judges { slices: slices.clone(), plugin };
+        let readers = if storage.readers == 0 { cores.min(4) } else { storage.readers };
+        let slice = Slice {
+            rows: storage.slice_rows_max,
+            bytes: storage.slice_bytes_max,
+            examined: storage.slice_examined_max,
+        };
+        let readers = Readers::start(backend, readers, storage.reader_queue_max, slice)?;
+        let gate = Gate::new(config, readers.clone()).map(|gate| Box::new(gate) as Box<dyn Policy>);
+        let policies = policy::policies(config).into_iter().chain(gate).collect();
         let path = Path {
             policies,
             judges,
@@ -107,14 +125,8 @@ impl Core {
             author_keys_max: limits.author_keys_max,
         };
         let (ingest, verify) = Ingest::start(&path, cores, limits.verify_queue_max)?;
-        let readers = if storage.readers == 0 { cores.min(4) } else { storage.readers };
-        let slice = Slice {
-            rows: storage.slice_rows_max,
-            bytes: storage.slice_bytes_max,
-            examined: storage.slice_examined_max,
-        };
-        let readers = Readers::start(backend, readers, storage.reader_queue_max, slice)?;
         let (engines, engine_threads) = Engines::start(config, backend, &handle, &loader(config))?;
+        drop(path);
         let repo = Repo::new(handle, readers.clone());
         let listeners = subscriptions.clone();
         let broadcast = std::thread::Builder::new()
@@ -125,6 +137,7 @@ impl Core {
             ingest,
             repo,
             engines,
+            wanted,
             subscriptions,
             saves,
             slices,
@@ -174,6 +187,8 @@ pub struct App {
     pub urls: RelayUrls,
     /// The relay's own public key, hex.
     pub relay_key: String,
+    /// Sign for the relay, and for pico authors.
+    pub signers: Arc<Signers>,
     /// Queries.
     pub readers: Readers,
     /// Events in.
@@ -184,6 +199,10 @@ pub struct App {
     pub rooms: Arc<Rooms>,
     /// Those who watch the states of slices.
     pub watchers: Arc<Watchers>,
+    /// What rooms tell the bridge.
+    pub carry: Carry,
+    /// Which events go into rooms.
+    pub wanted: Option<Arc<Wanted>>,
     /// Events out, live.
     pub subscriptions: Subscriptions,
     /// Open negentropy sessions.
@@ -201,8 +220,8 @@ pub struct App {
 
 impl App {
     /// Puts the relay on a [`Core`]. The threads come back, to be waited for when all handles are gone.
-    pub fn new(config: Config, core: Core, listening: SocketAddr, relay_key: String) -> (Arc<Self>, Threads) {
-        let Core { readers, ingest, repo, engines, subscriptions, saves, slices, threads } = core;
+    pub fn new(config: Config, core: Core, listening: SocketAddr, signers: Signers) -> (Arc<Self>, Threads) {
+        let Core { readers, ingest, repo, engines, wanted, subscriptions, saves, slices, threads } = core;
         let door = Arc::new(Door {
             max: config.limits.connections_max,
             max_per_address: config.limits.connections_per_address_max,
@@ -210,13 +229,17 @@ impl App {
             left: Notify::new(),
         });
         let stop = CancellationToken::new();
+        let carry = Carry { modes: Arc::new(Modes::new(&config)), ..Carry::default() };
         let app = Self {
-            rooms: Arc::new(Rooms::new(&config.pico, repo.clone(), engines, stop.clone())),
+            rooms: Arc::new(Rooms::new(&config.pico, repo.clone(), engines, carry.clone(), stop.clone())),
             watchers: Watchers::new(config.engine.watchers_max),
+            carry,
+            wanted,
             public_url: config.server.url(listening),
             listening,
             urls: relay_urls(&config, listening),
-            relay_key,
+            relay_key: signers.relay().to_hex(),
+            signers: Arc::new(signers),
             readers,
             ingest,
             repo,

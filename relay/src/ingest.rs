@@ -15,6 +15,7 @@ use hashbrown::HashSet;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
+use crate::bridge::Wanted;
 use crate::clock::{self, Timestamp};
 use crate::event::{Class, Event, Id, PublicKey};
 use crate::policy::judge::{Bench, Judges, Sentence};
@@ -30,6 +31,8 @@ pub enum Source {
     Client(Client),
     /// The operator's own files: only what the NIPs demand of the store applies.
     Import,
+    /// The relay itself, for blocks of pico rooms. No policy about work and age applies: nobody chose when the block came.
+    Bridge,
 }
 
 /// Somebody who sends events.
@@ -46,7 +49,7 @@ impl Source {
     pub fn keys(&self) -> &[PublicKey] {
         match self {
             Self::Client(client) => &client.keys,
-            Self::Import => &[],
+            Self::Import | Self::Bridge => &[],
         }
     }
 
@@ -54,7 +57,7 @@ impl Source {
     pub fn address(&self) -> Option<IpAddr> {
         match self {
             Self::Client(client) => Some(client.address),
-            Self::Import => None,
+            Self::Import | Self::Bridge => None,
         }
     }
 }
@@ -325,6 +328,8 @@ impl RecentIds {
 
 /// What follows a commit: caches learn of it, then subscribers.
 pub struct AfterCommit {
+    /// The bridge.
+    pub wanted: Option<Arc<Wanted>>,
     /// Known duplicates.
     pub recent: Arc<RecentIds>,
     /// Learn what the store has.
@@ -341,6 +346,9 @@ impl Commits for AfterCommit {
         self.recent.update(events.iter().map(|(event, _)| event.id), removed);
         if batch_len > 0 {
             crate::http::metrics::commit(took, batch_len);
+        }
+        if let Some(wanted) = &self.wanted {
+            wanted.committed();
         }
         let events: Broadcast = events.into_iter().map(|(event, seq)| (event, Some(seq))).collect();
         if !events.is_empty() && self.broadcast.send(events).is_err() {

@@ -4,6 +4,7 @@
 //! kept ([`store`]).
 
 pub mod app;
+pub mod bridge;
 pub mod cli;
 pub mod clock;
 pub mod config;

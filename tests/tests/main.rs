@@ -13,6 +13,9 @@
 mod harness;
 
 mod bad_input;
+mod bridge;
+mod bridge_crash;
+mod bridge_ring;
 mod cli;
 mod crash;
 mod differential;

@@ -112,7 +112,9 @@ async fn what_is_no_frame_ends_the_connection_and_is_told() {
 
 #[tokio::test]
 async fn floods_of_small_messages() {
-    let relay = Relay::start();
+    // A busy machine may take long to read it all; and who is gone before that is not read to the end.
+    let relay = Relay::with("[pico]\nreply_seconds = 600");
+    let mut attackers = Vec::new();
     let mut healthy = Healthy::new(&relay, "floods").await;
     let before = relay.memory_bytes();
     let node_id = hex("000000010103aaaaaaaaaaaaaaaa");
@@ -128,6 +130,7 @@ async fn floods_of_small_messages() {
             }
         }
         healthy.check().await;
+        attackers.push(attacker);
     }
     let more = relay.memory_bytes().saturating_sub(before);
     assert!(more < 30 << 20, "{more} bytes of memory");
@@ -231,11 +234,13 @@ async fn orphans_without_end() {
     assert_eq!(relay.metric("picorelay_pico_blocks_total", "dropped"), 5.0 * 499.0 - 100.0);
 }
 
-/// Many authors in one room: they are all told, a page at a time. 100,000 with PICORELAY_TEST_LONG.
+/// Many authors in one room, from a file and over the wire: a node is told them all, gives them to another room, and both
+/// rooms are the same. 100,000 with PICORELAY_TEST_LONG.
 #[tokio::test]
 async fn a_crowd_of_authors() {
-    let authors: u32 = if is_long() { 100_000 } else { 3_000 };
-    let mut relay = Relay::start();
+    let authors: u32 = if is_long() { 100_000 } else { 2_000 };
+    // Events of blocks would fill the cache of events, which is not what is measured here.
+    let mut relay = Relay::with("[bridge]\nundeclared = 'off'");
     relay.stop();
     let mut file = b"PICROOM1".to_vec();
     for n in 0..authors {
@@ -248,21 +253,33 @@ async fn a_crowd_of_authors() {
     let data = relay.data();
     let folder = data.parent().unwrap();
     std::fs::write(folder.join("crowd.pico"), file).unwrap();
-    let arguments = ["import", "--room", "crowd", "--data", data.to_str().unwrap(), "crowd.pico"];
-    let output = picorelay(folder, &arguments);
-    assert!(output.success, "{output:?}");
+    let run = |arguments: &[&str]| {
+        let output = picorelay(folder, &[arguments, &["--data", data.to_str().unwrap()]].concat());
+        assert!(output.success, "{output:?}");
+        output
+    };
+    let said = run(&["import", "--room", "crowd", "crowd.pico"]);
+    assert!(said.stdout.contains(&format!("{authors} new")), "{said:?}");
     relay.restart();
 
-    let url = format!("{}/pico/crowd", relay.url);
     let before = relay.memory_bytes();
-    let mut reader = Node::silent(&url, Format::V8, [3; 32]).await;
-    reader.introduce([3; 8]).await;
-    while !reader.is_synced {
-        reader.listen(Duration::from_secs(1)).await;
-    }
-    assert_eq!(reader.feeds.len(), authors as usize);
+    let mut node = Node::silent(&format!("{}/pico/crowd", relay.url), Format::V8, [3; 32]).await;
+    node.introduce([3; 8]).await;
+    node.until("all authors", |node| node.is_synced).await;
+    assert_eq!(node.feeds.len(), authors as usize);
     let more = relay.memory_bytes().saturating_sub(before);
     assert!(more < 40 << 20, "{more} bytes of memory");
+
+    let node = Node::with_feeds(&format!("{}/pico/again", relay.url), Format::V8, 4, node.feeds).await;
+    relay.until_blocks(authors as usize).await;
+    let more = relay.memory_bytes().saturating_sub(before);
+    assert!(more < 80 << 20, "{more} bytes of memory");
+    drop(node);
+    let [one, two] = ["crowd", "again"].map(|room| {
+        run(&["export", "--room", room, "export.pico"]);
+        std::fs::read(folder.join("export.pico")).unwrap()
+    });
+    assert!(one == two && one.len() > 100 * authors as usize, "{} and {} bytes", one.len(), two.len());
 }
 
 /// Forks, second genesis blocks and quotas change nothing for others.
@@ -297,7 +314,8 @@ async fn what_does_not_join_is_not_told() {
 #[tokio::test]
 async fn one_who_never_reads() {
     let relay = Relay::with(
-        "[pico]\nmessage_bytes_max = 200000\nfeed_bytes_max = 200000\nbody_bytes_max = 100000\noutbox_bytes_max = 200000",
+        "[pico]\nmessage_bytes_max = 200000\nfeed_bytes_max = 200000\nbody_bytes_max = 100000\noutbox_bytes_max = 200000
+        [bridge]\nundeclared = 'off' # events of blocks would fill the cache of events",
     );
     let mut healthy = Healthy::new(&relay, "slow").await;
     let slow = healthy.attacker().await;
@@ -328,7 +346,8 @@ async fn rooms_have_names_and_limits() {
     ] {
         let response = relay.http(&format!("GET {path}"), &[]);
         assert_eq!(response.status, status, "{path}: {}", response.body);
-        assert!(response.body.lines().count() <= 2 && !response.body.is_empty(), "{}", response.body);
+        let is_short = response.body.lines().count() <= 2 && !response.body.is_empty();
+        assert!(if status == 200 { response.body.contains("<h2>Connect</h2>") } else { is_short }, "{}", response.body);
     }
     let url = |name: &str| format!("{}/pico/{name}", relay.url);
     let mut nodes = Vec::new();

@@ -65,6 +65,29 @@ fn a_room_travels() {
     assert_eq!(std::fs::read(folder.join("main.pico")).unwrap().len(), feed(Format::V8, 1, 30).encode().len() + 12);
 }
 
+/// The newest chain, then the one that others wrote on most, even if what stands around the blocks takes the place of a
+/// third.
+#[test]
+fn a_budget_takes_what_is_wanted_most() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut feeds: Vec<Feed> = (1..=4).map(|seed| feed(Format::V8, seed, 3)).collect();
+    feeds.sort_by_key(|feed| feed[0].author());
+    feeds[0].append(b"by a guest", &Secret::ed25519([9; 32])).unwrap();
+    let mut arguments = vec!["import".to_owned(), "--room".into(), "notes".into()];
+    for (at, feed) in feeds.iter().enumerate() {
+        arguments.push(format!("{at}.pico"));
+        std::fs::write(folder.join(format!("{at}.pico")), feed.encode()).unwrap();
+    }
+    done(picorelay(folder, &arguments.iter().map(String::as_str).collect::<Vec<_>>()));
+    let bytes = |at: usize| feeds[at].iter().map(|block| block.bytes().len()).sum::<usize>();
+    let record = |at: usize| [&u32::try_from(bytes(at) + 4).unwrap().to_be_bytes()[..], &feeds[at].encode()].concat();
+    let budget = (8 + bytes(3) + bytes(0) + bytes(2)).to_string();
+    done(picorelay(folder, &["export", "--room", "notes", "some.pico", "--budget", &budget]));
+    let expected = [b"PICROOM1".to_vec(), record(3), record(0)].concat();
+    assert_eq!(std::fs::read(folder.join("some.pico")).unwrap(), expected);
+}
+
 #[test]
 fn bad_files_are_told() {
     let folder = tempfile::tempdir().unwrap();

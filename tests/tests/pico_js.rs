@@ -1,19 +1,14 @@
 //! Runs the tests in `js/pico/`: real pico nodes of both generations, and one in a web page.
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{ChildStdin, Command, Stdio};
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
 
-use crate::harness::Relay;
+use crate::harness::{Relay, script};
 use crate::js::{ci, has, has_node, install};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/js/pico");
 
-/// A script that hangs a node hangs all: JavaScript has one thread.
-const PATIENCE: Duration = Duration::from_secs(240);
+/// Where nostr-tools is.
+const NOSTR_TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/js");
 
 #[test]
 fn nodes_of_both_generations_share_rooms() {
@@ -42,54 +37,47 @@ fn a_page_in_chromium() {
     play("browser");
 }
 
+#[test]
+fn nodes_that_share_only_a_relay_talk_in_events() {
+    if has_node() {
+        install(Path::new(NOSTR_TOOLS));
+    }
+    play("frames");
+}
+
+#[test]
+fn a_nostr_client_and_a_node_read_each_other() {
+    if has_node() {
+        install(Path::new(NOSTR_TOOLS));
+    }
+    play_with("bridge", "[[pico.room]]\nname = 'notes'\nbridge = 'copies'\nreplies = true");
+}
+
+/// With default options.
+fn play(part: &str) {
+    play_with(part, "");
+}
+
 /// Runs one part against a relay of its own. A line `RESTART` or `KILL` on its stdout asks for a restart; the answer on
 /// its stdin is where the relay listens then.
-fn play(part: &str) {
+fn play_with(part: &str, config: &str) {
     if !has_node() {
         return;
     }
-    install(Path::new(FOLDER));
-    let mut relay = Relay::start();
-    let mut node = Command::new("node")
-        .args(["--test-reporter=spec", "suite.mjs"])
-        .current_dir(FOLDER)
-        .env("RELAY_URL", &relay.url)
-        .env("PARTS", part)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = node.stdin.take().unwrap();
-    let stdout = node.stdout.take().unwrap();
-    let (done, finished) = mpsc::channel::<()>();
-    let pid = node.id().to_string();
-    let watch = thread::spawn(move || {
-        if finished.recv_timeout(PATIENCE).is_err() {
-            eprintln!("node hangs");
-            let _ = Command::new("kill").args(["-KILL", &pid]).status();
-        }
-    });
-    for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-        match line.as_str() {
+    let folder = Path::new(FOLDER);
+    install(folder);
+    let mut relay = Relay::with(config);
+    let environment = [("RELAY_URL", &*relay.url.clone()), ("PARTS", part)];
+    let status = script::play(folder, "suite.mjs", &environment, |line| {
+        match line {
             "RESTART" => relay.restart(),
             "KILL" => {
                 relay.kill9();
                 relay.restart();
             }
-            _ => {
-                eprintln!("{line}");
-                continue;
-            }
+            _ => return None,
         }
-        tell(&mut stdin, &relay.url);
-    }
-    let status = node.wait().unwrap();
-    let _ = done.send(());
-    watch.join().unwrap();
+        Some(relay.url.clone())
+    });
     assert!(status.success(), "{part}: {status}");
-}
-
-fn tell(stdin: &mut ChildStdin, url: &str) {
-    // A script that died does not listen; its status says so.
-    let _ = writeln!(stdin, "{url}");
 }

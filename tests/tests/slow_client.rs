@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::harness::{Key, PATIENCE, Relay};
 
@@ -62,4 +65,29 @@ async fn stored_events_wait_for_a_slow_reader() {
     });
     assert_eq!(counted.await.unwrap(), 150);
     publisher.fence().await;
+}
+
+/// A request that comes a byte at a time, one that never ends, and one that never comes.
+#[tokio::test]
+async fn who_does_not_say_what_they_want_is_let_go() {
+    let relay = Relay::with("[server]\nrequest_seconds = 1");
+    for begun in ["", "GET /pico/notes HTTP/1.1\r\nHost: a\r\n", "GET /health HTTP/1.1\r\nHost: a\r\n\r\n"] {
+        let mut stream = TcpStream::connect(("127.0.0.1", relay.port)).await.unwrap();
+        stream.write_all(begun.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let ended = timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("it stays open");
+        assert!(ended.is_ok(), "{ended:?}");
+        assert_eq!(answer.starts_with("HTTP/1.1 200"), begun.ends_with("\r\n\r\n"), "{begun}: {answer}");
+    }
+    let mut stream = TcpStream::connect(("127.0.0.1", relay.port)).await.unwrap();
+    let dripped = timeout(PATIENCE, async {
+        for byte in "GET / HTTP/1.1\r\nX: ".bytes().chain(std::iter::repeat(b'x')) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            if stream.write_all(&[byte]).await.is_err() {
+                return;
+            }
+        }
+    });
+    dripped.await.expect("it stays open");
+    assert_eq!(relay.http("GET /health", &[]).status, 200);
 }

@@ -72,8 +72,10 @@ impl Subject<'_> {
         let created_at = date_ms.map_or(self.context.accepted, |ms| (ms / 1000).min(self.context.accepted));
         let common = [
             tag(["proxy", &format!("pico:block:{}", self.block.id()), "pico"]),
+            tags::name(tags::BLOCK, self.block.id()),
             tags::name(tags::AUTHOR, author),
             tags::name(tags::ROOM, self.context.room),
+            tags::kind_of_names(tags::BLOCK),
             tags::kind_of_names(tags::AUTHOR),
             tag(["alt", alt]),
         ];

@@ -176,7 +176,10 @@ fn replies_and_deletions_point_to_copies() {
     assert!(tags(find("a reply to an article"), &names).is_empty());
     assert_eq!(tags(find("a deletion"), &["e"]), [["e", &first]]);
     assert_eq!(tags(find("a deletion by collection"), &["e"]), [["e", &third]]);
-    assert_eq!(tags(find("a deletion by collection"), &["k"]), [["k", "30023"], ["k", "pico:author"]]);
+    assert_eq!(
+        tags(find("a deletion by collection"), &["k"]),
+        [["k", "30023"], ["k", "pico:block"], ["k", "pico:author"]]
+    );
 }
 
 #[test]

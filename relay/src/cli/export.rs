@@ -25,7 +25,7 @@ fn export(args: &ExportArgs, config: &Config) -> Outcome {
         return Err(format!("there is no database in {}", data.display()).into());
     }
     let urls = relay_urls(config, config.server.listen);
-    let options = Options { storage: config.storage.clone(), search: config.search.clone(), urls };
+    let options = Options { storage: config.storage.clone(), search: config.search.clone(), urls, interest: None };
     let database = Sqlite::open_beside(data, options)?;
     let mut reader = database.reader()?;
     let filters = if args.filters.is_empty() { vec![Filter::default()] } else { args.filters.clone() };

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar};
 use parking_lot::Mutex;
 
-use super::{Outcome, say};
+use super::{Outcome, progress, say};
 use crate::app::{Core, relay_urls};
 use crate::config::Config;
 use crate::event::{Event, Id};
@@ -82,17 +82,12 @@ struct Tally {
 impl<'a> Import<'a> {
     fn new(core: &'a Core) -> Self {
         let (under_way, landed) = crossbeam_channel::bounded(UNDER_WAY);
-        let progress = if io::stderr().is_terminal() { ProgressBar::no_length() } else { ProgressBar::hidden() };
-        let style = ProgressStyle::with_template("{spinner} {wide_bar} {bytes}/{total_bytes} {msg} {eta}");
-        if let Ok(style) = style {
-            progress.set_style(style);
-        }
         Self {
             core,
             batch: Vec::with_capacity(BATCH),
             batches: 0,
             shared: Arc::new(Shared { tally: Mutex::default(), under_way, landed }),
-            progress,
+            progress: progress(),
         }
     }
 

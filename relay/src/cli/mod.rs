@@ -19,6 +19,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::config::Config;
 use crate::filter::Filter;
@@ -315,6 +316,16 @@ fn say(line: impl Display) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{line}")?;
     stdout.flush()
+}
+
+/// Bytes read of how many, on a terminal.
+fn progress() -> ProgressBar {
+    let progress = if io::stderr().is_terminal() { ProgressBar::no_length() } else { ProgressBar::hidden() };
+    let style = ProgressStyle::with_template("{spinner} {wide_bar} {bytes}/{total_bytes} {msg} {eta}");
+    match style {
+        Ok(style) => progress.with_style(style),
+        Err(_) => progress,
+    }
 }
 
 /// Logs go to stderr, so that stdout holds only what was asked for.

@@ -32,7 +32,7 @@ pub(super) async fn reload(args: ReloadArgs, config: Config) -> Outcome {
         };
         let slices = rules.load(&room, config.engine.pace(), &*loader(&config))?;
         let urls = relay_urls(&config, config.server.listen);
-        let options = Options { storage: config.storage.clone(), search: config.search.clone(), urls };
+        let options = Options { storage: config.storage.clone(), search: config.search.clone(), urls, interest: None };
         let backend = Sqlite::open(&config.server.data, options)?;
         let store = Store::own(backend.reader()?, backend.writer()?);
         let (updates, _) = broadcast::channel(1);

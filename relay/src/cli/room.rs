@@ -3,24 +3,35 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 
-use picofeed::{Block, Feed, Format, Limits};
+use bytes::Bytes;
+use indicatif::ProgressBar;
+use picofeed::{Block, Feed, Format, InvalidFeed, Limits};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
-use super::{Outcome, say};
+use super::{Outcome, progress, say};
 use crate::app::{Core, relay_urls};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Bridge, Config};
 use crate::engine::Decision;
+use crate::pico::carry::Modes;
 use crate::pico::chain;
 use crate::pico::file::{FEED_BYTES_MAX, Feeds, MAGIC, write_feed};
-use crate::pico::repo::{Merged, Part, RepoError, RoomName, Run};
+use crate::pico::repo::{Bounds, Merged, Part, RoomName, Run};
 use crate::pico::rooms;
+use crate::store::carry::Origin;
 use crate::store::sqlite::{FILE, Options, Sqlite};
 use crate::store::{Backend, Reader};
 
-/// Blocks merged at a time.
+/// Feeds verified, and blocks merged, at a time.
 const BATCH: usize = 1_000;
+
+/// Bytes of them, or one that is longer.
+const BATCH_BYTES: usize = 8 << 20;
 
 /// Chains looked up at a time.
 const CHAINS: usize = 256;
@@ -37,12 +48,13 @@ pub(super) fn is_room(file: &Path, room: Option<&RoomName>) -> bool {
 
 /// Takes files into a room.
 pub(super) async fn import(files: Vec<PathBuf>, room: RoomName, config: Config) -> Outcome {
-    let runtime = tokio::runtime::Handle::current();
+    let runtime = Handle::current();
     tokio::task::spawn_blocking(move || {
         let core = Core::start(&config, relay_urls(&config, config.server.listen))?;
-        let mut import =
-            Import { core: &core, config: &config, room, runtime, tally: BTreeMap::new(), waiting: Vec::new() };
-        let read = files.iter().try_for_each(|file| import.file(file)).and_then(|()| import.merge());
+        let mut import = Import::new(&core, &config, room, runtime);
+        let read = files.iter().try_for_each(|file| import.file(file));
+        // What was read before something was wrong is kept.
+        let stored = import.finish();
         let tally = import.tally;
         core.finish();
         let total: u64 = tally.values().sum();
@@ -50,76 +62,134 @@ pub(super) async fn import(files: Vec<PathBuf>, room: RoomName, config: Config) 
         for (outcome, count) in &tally {
             say(format!("{count:>9} {outcome}"))?;
         }
-        read
+        read.and(stored)
     })
     .await?
 }
 
 struct Import<'a> {
     core: &'a Core,
-    config: &'a Config,
+    /// Where the blocks come from, if the room is bridged.
+    origin: Option<Origin>,
     room: RoomName,
-    runtime: tokio::runtime::Handle,
-    waiting: Vec<Block>,
+    bounds: Bounds,
+    limits: Limits,
+    runtime: Handle,
+    /// Feeds that nobody has looked at, and their bytes.
+    unread: Vec<Bytes>,
+    unread_bytes: usize,
+    /// Blocks that are being stored while others are verified.
+    storing: Option<JoinHandle<Result<Vec<Decision>, Failure>>>,
     tally: BTreeMap<String, u64>,
+    progress: ProgressBar,
 }
 
-impl Import<'_> {
+impl<'a> Import<'a> {
+    fn new(core: &'a Core, config: &Config, room: RoomName, runtime: Handle) -> Self {
+        let limits = Limits {
+            feed_bytes_max: FEED_BYTES_MAX,
+            body_bytes_max: config.pico.body_bytes_max,
+            blocks_max: usize::MAX,
+            ..Limits::default()
+        };
+        let is_carried = Modes::new(config).of(room.as_str()) != Bridge::Off;
+        Self {
+            core,
+            origin: is_carried.then_some(Origin::Peer),
+            room,
+            bounds: rooms::bounds(&config.pico),
+            limits,
+            runtime,
+            unread: Vec::new(),
+            unread_bytes: 0,
+            storing: None,
+            tally: BTreeMap::new(),
+            progress: progress(),
+        }
+    }
+
     fn file(&mut self, path: &Path) -> Result<(), Failure> {
         let name = path.display().to_string();
         if name == "-" {
+            self.progress.unset_length();
             return self.feeds("stdin", io::stdin().lock());
         }
         let file = File::open(path).map_err(|error| format!("{name}: {error}"))?;
+        self.progress.set_length(file.metadata()?.len());
+        self.progress.set_position(0);
         self.feeds(&name, BufReader::with_capacity(1 << 20, file))
     }
 
     fn feeds(&mut self, name: &str, input: impl Read) -> Result<(), Failure> {
-        let limits = Limits {
-            feed_bytes_max: FEED_BYTES_MAX,
-            body_bytes_max: self.config.pico.body_bytes_max,
-            blocks_max: usize::MAX,
-            ..Limits::default()
-        };
         let told = |error: io::Error| format!("{name}: {error}");
-        let mut feeds = Feeds::new(input).map_err(told)?;
-        while let Some(bytes) = feeds.next_feed().map_err(told)? {
-            match Feed::decode_any(bytes, &limits).and_then(|feed| feed.verify(&limits)) {
-                Ok(feed) => {
-                    for block in feed {
-                        self.waiting.push(block);
-                        if self.waiting.len() >= BATCH {
-                            self.merge()?;
-                        }
+        let mut feeds = Feeds::new(self.progress.wrap_read(input)).map_err(told)?;
+        let read = loop {
+            match feeds.next_feed() {
+                Ok(Some(feed)) => {
+                    self.unread_bytes += feed.len();
+                    self.unread.push(feed);
+                    if self.unread.len() >= BATCH || self.unread_bytes >= BATCH_BYTES {
+                        self.take_in(name)?;
                     }
                 }
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(told(error).into()),
+            }
+        };
+        self.take_in(name)?;
+        read
+    }
+
+    /// Verifies the feeds that were read, and hands their blocks on.
+    fn take_in(&mut self, name: &str) -> Result<(), Failure> {
+        self.unread_bytes = 0;
+        let mut blocks: Vec<Block> = Vec::new();
+        for checked in verify(&std::mem::take(&mut self.unread), &self.limits) {
+            match checked {
+                Ok(feed) => blocks.extend(feed.into_blocks()),
                 Err(invalid) => {
-                    tracing::warn!("{name}: a feed is refused: {invalid}");
+                    self.progress.suspend(|| tracing::warn!("{name}: a feed is refused: {invalid}"));
                     *self.tally.entry("in feeds refused as invalid".into()).or_default() += 1;
                 }
             }
         }
+        while !blocks.is_empty() {
+            let mut bytes = 0;
+            let len = blocks.iter().take(BATCH).take_while(|block| {
+                bytes += block.bytes().len();
+                bytes <= BATCH_BYTES
+            });
+            let rest = blocks.split_off(len.count().max(1));
+            self.merge(std::mem::replace(&mut blocks, rest))?;
+        }
         Ok(())
     }
 
-    fn merge(&mut self) -> Result<(), Failure> {
-        let blocks = std::mem::take(&mut self.waiting);
-        if blocks.is_empty() {
-            return Ok(());
-        }
-        let decisions = match self.core.engines.of(&self.room) {
-            Some(engine) => {
-                let done = self.runtime.block_on(engine.dispatch(blocks, clock::now_ms()));
-                done.and_then(|done| done.decisions).ok_or("the slices of the room could not be asked")?
+    /// Begins to store blocks, when those before them are stored. The slices of the room are asked, if it has any.
+    fn merge(&mut self, blocks: Vec<Block>) -> Result<(), Failure> {
+        self.stored()?;
+        let (repo, room, bounds) = (self.core.repo.clone(), self.room.clone(), self.bounds);
+        let engine = self.core.engines.of(&room).cloned();
+        let origins = self.origin.map(|origin| vec![origin; blocks.len()]).unwrap_or_default();
+        self.storing = Some(self.runtime.spawn(async move {
+            match engine {
+                Some(engine) => {
+                    let done = engine.dispatch(blocks, clock::now_ms()).await.and_then(|done| done.decisions);
+                    done.ok_or_else(|| "the slices of the room could not be asked".into())
+                }
+                None => {
+                    let merging = repo.merge_carried(&room, &bounds, blocks, origins).await?;
+                    Ok(merging.merged.into_iter().map(Decision::Merged).collect())
+                }
             }
-            None => {
-                let bounds = rooms::bounds(&self.config.pico);
-                let merging: Result<_, RepoError> =
-                    self.runtime.block_on(self.core.repo.merge(&self.room, &bounds, blocks));
-                merging?.merged.into_iter().map(Decision::Merged).collect()
-            }
-        };
-        for decision in decisions {
+        }));
+        Ok(())
+    }
+
+    /// Waits for what is being stored, and counts what became of it.
+    fn stored(&mut self) -> Result<(), Failure> {
+        let Some(storing) = self.storing.take() else { return Ok(()) };
+        for decision in self.runtime.block_on(storing)?? {
             let merged = match decision {
                 Decision::Merged(merged) => merged,
                 Decision::Rejected(why) if why.slice.is_empty() => {
@@ -151,6 +221,25 @@ impl Import<'_> {
         }
         Ok(())
     }
+
+    fn finish(&mut self) -> Result<(), Failure> {
+        let stored = self.stored();
+        self.progress.finish_and_clear();
+        stored
+    }
+}
+
+/// Decodes and verifies feeds on all cores; the answers are in their order.
+fn verify(feeds: &[Bytes], limits: &Limits) -> Vec<Result<Feed, InvalidFeed>> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let check = |feed: &Bytes| Feed::decode_any(feed.clone(), limits).and_then(|feed| feed.verify(limits));
+    thread::scope(|scope| {
+        let shares = feeds.chunks(feeds.len().div_ceil(cores).max(1));
+        let threads: Vec<_> =
+            shares.map(|share| scope.spawn(move || share.iter().map(check).collect::<Vec<_>>())).collect();
+        let checked = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        checked.flatten().collect()
+    })
 }
 
 /// Writes a room out, whole or as much as fits.
@@ -161,7 +250,7 @@ pub(super) async fn export(file: PathBuf, room: RoomName, budget: Option<u64>, c
             return Err(format!("there is no database in {}", data.display()).into());
         }
         let urls = relay_urls(&config, config.server.listen);
-        let options = Options { storage: config.storage.clone(), search: config.search.clone(), urls };
+        let options = Options { storage: config.storage.clone(), search: config.search.clone(), urls, interest: None };
         let mut reader = Sqlite::open_beside(data, options)?.reader()?;
         let mut source = Source { reader: reader.as_mut(), room };
         if file == Path::new("-") {

@@ -1,17 +1,17 @@
 //! `picorelay serve`.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 
 use super::{Outcome, say};
 use crate::app::{App, Core, relay_urls};
+use crate::bridge::{self, keys::Signers};
 use crate::config::Config;
 use crate::engine::script::event::EventSlices;
 use crate::engine::watch::watch;
+use crate::http::listen;
 use crate::http::metrics::Metrics;
 use crate::http::router::{Shared, router};
 use crate::keys;
@@ -32,7 +32,7 @@ pub(super) async fn run(config: Config) -> Outcome {
     let core = Core::start(&config, relay_urls(&config, listening))?;
     let patience = Duration::from_secs(config.server.drain_seconds);
     let reload_seconds = config.engine.reload_seconds;
-    let (app, threads) = App::new(config, core, listening, keys.public_key().to_hex());
+    let (app, threads) = App::new(config, core, listening, Signers::new(&keys)?);
 
     let metrics = Metrics::install().ok();
     let upkeep = metrics.clone().map(|metrics| {
@@ -49,24 +49,15 @@ pub(super) async fn run(config: Config) -> Outcome {
     let tcp = tcp.map(|address| format!(", pico by TCP on {address}")).unwrap_or_default();
     app.rooms.open_engines();
     watch(&app.rooms, app.rooms.engines(), reload_seconds)?;
+    bridge::start(&app);
     follow::follow_all(&app.rooms);
     #[cfg(feature = "hyperswarm")]
     crate::pico::swarm::join_all(&app.rooms);
     say(format!("picorelay listens on http://{listening} and {}{tcp}", app.public_url))?;
     let pages = router(Shared { app: Arc::clone(&app), metrics });
-    let service = pages.into_make_service_with_connect_info::<SocketAddr>();
-    // Replies are written whole, so waiting for more (Nagle) would only add 40 ms to each.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "no TCP_NODELAY");
-        }
-    });
     let stop = app.stop.clone();
-    let serving = axum::serve(listener, service).with_graceful_shutdown({
-        let stop = stop.clone();
-        async move { stop.cancelled().await }
-    });
-    let serving = tokio::spawn(serving.into_future());
+    let request = Duration::from_secs(app.config.server.request_seconds);
+    let serving = tokio::spawn(listen::serve(listener, pages, request, stop.clone()));
 
     let reloading = tokio::spawn(reload_each_time(hung_up, app.slices.clone()));
     stopped.await;

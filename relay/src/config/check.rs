@@ -5,7 +5,8 @@ use nostr::types::url::{RelayUrl, Url};
 use toml::Value;
 
 use super::load::{leaves, table};
-use super::{Config, Info, Pico, Room, Server};
+use super::{Bridge, BridgeSection, Config, Info, Pico, Room, Server};
+use crate::bridge::filters;
 use crate::engine::host::is_native;
 use crate::engine::slice::NATIVE;
 use crate::guard::GIFT_WRAP;
@@ -71,6 +72,7 @@ pub fn check(config: &Config) -> Vec<(String, String)> {
     if config.engine.object_bytes_max as u64 > config.engine.state_bytes_max {
         problem("engine.object_bytes_max", "is more than engine.state_bytes_max".to_owned());
     }
+    bridge(&config.bridge, &mut problem);
     let (storage, limits) = (&config.storage, &config.limits);
     if storage.writer_batch_max > storage.writer_queue_max {
         problem("storage.writer_batch_max", "is more than storage.writer_queue_max".to_owned());
@@ -217,12 +219,30 @@ fn pico(pico: &Pico, problem: &mut impl FnMut(&str, String)) {
         if pico.room.iter().take(number).any(has_same) {
             problem("pico.room", format!("`{}`: another room has that topic", room.name));
         }
+        if let Err(error) = filters(room) {
+            problem("pico.room", format!("`{}`: nostr: {error}", room.name));
+        }
+        if room.bridge == Bridge::Off && (room.replies || !room.nostr.is_empty()) {
+            problem("pico.room", format!("`{}`: bridge is off, so nothing can go into it from nostr", room.name));
+        } else if room.replies && room.bridge != Bridge::Copies {
+            problem("pico.room", format!("`{}`: there are replies only to what bridge = \"copies\" made", room.name));
+        }
         for peer in &room.peer {
             let is_websocket = Url::parse(&peer.url).is_ok_and(|url| matches!(url.scheme(), "ws" | "wss"));
             if !is_websocket {
                 problem("pico.room", format!("`{}`: must be a URL that starts with ws:// or wss://", peer.url));
             }
         }
+    }
+}
+
+fn bridge(bridge: &BridgeSection, problem: &mut impl FnMut(&str, String)) {
+    let is_web = Url::parse(&bridge.silo).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+    if !bridge.silo.is_empty() && (!is_web || bridge.silo.ends_with('/')) {
+        problem(
+            "bridge.silo",
+            "must be a URL that starts with http:// or https://, without a slash at the end".to_owned(),
+        );
     }
 }
 
@@ -264,12 +284,15 @@ mod tests {
         config.pico.message_bytes_max = 1 << 30;
         config.pico.feed_bytes_max = 2 << 30;
         config.pico.body_bytes_max = 2 << 30;
+        config.bridge.silo = "https://relay.example/silo/".into();
         config.pico.tcp_listen = "7421".into();
         config.pico.hyperswarm_bootstrap = vec!["10.0.0.1:49737".into(), "10.0.0.1".into(), ":1".into()];
         let room = |name: &str, url: &str| crate::config::Room {
             name: name.into(),
             bridge: crate::config::Bridge::Off,
             slices: vec!["archive".into()],
+            replies: true,
+            nostr: vec![toml::toml! { kinds = "one" }],
             topic: "same".into(),
             peer: vec![crate::config::Peer { url: url.into() }],
         };
@@ -282,6 +305,7 @@ mod tests {
             keys,
             [
                 "auth.restricted_kinds",
+                "bridge.silo",
                 "engine.object_bytes_max",
                 "info.contact",
                 "info.icon",
@@ -297,6 +321,12 @@ mod tests {
                 "pico.hyperswarm_bootstrap",
                 "pico.hyperswarm_inbox_bytes_max",
                 "pico.outbox_bytes_max",
+                "pico.room",
+                "pico.room",
+                "pico.room",
+                "pico.room",
+                "pico.room",
+                "pico.room",
                 "pico.room",
                 "pico.room",
                 "pico.room",

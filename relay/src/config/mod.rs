@@ -3,6 +3,7 @@
 //! A file (TOML), then environment variables `PICORELAY_<SECTION>__<FIELD>`, then flags; the later wins. Limits that are
 //! 0 are switched off where the field says so. How it is read: [`load`]; what a value must mean: [`check`].
 
+mod bridge;
 pub mod check;
 mod engine;
 pub mod load;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use bridge::BridgeSection;
 pub use engine::Engine;
 pub use load::{ConfigError, Problem};
 pub use pico::{Bridge, Peer, Pico, Room};
@@ -45,6 +47,8 @@ pub struct Config {
     pub policy: Policy,
     /// What the slices of one room may cost.
     pub engine: Engine,
+    /// Between pico rooms and nostr events.
+    pub bridge: BridgeSection,
 }
 
 /// Where it listens and where its data is.
@@ -61,11 +65,14 @@ pub struct Server {
     /// Addresses or networks of reverse proxies whose `X-Forwarded-For` is believed, such as `127.0.0.1` or `10.0.0.0/8`.
     #[serde(deserialize_with = "load::networks")]
     pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// Seconds for which a connection waits for the head of a request, or for the next one.
+    pub request_seconds: u64,
     /// How long a stop waits for what is under way.
     pub drain_seconds: u64,
     /// Answer `/metrics`.
     pub metrics: bool,
-    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or by module, such as `info,picorelay::store=debug`.
+    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or by module, such as `info,picorelay::store=debug`. The
+    /// peeroxide modules speak hyperswarm, and tell below `warn` whom they meet.
     pub log: String,
 }
 
@@ -106,6 +113,17 @@ pub enum Durability {
     Normal,
 }
 
+/// How events are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// As they are.
+    #[default]
+    Off,
+    /// Compressed with zstd.
+    Zstd,
+}
+
 /// The database.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -113,6 +131,9 @@ pub struct Storage {
     /// When an `OK` is given. `full`: after the commit is on disk, nothing acknowledged is ever lost. `normal`: after the
     /// commit, a power cut may lose the last moments, the database stays whole.
     pub durability: Durability,
+    /// `off`, or `zstd`: events take a third less space, and a little more CPU to write and to read. Can be changed at any
+    /// time; holds for what is written from then on.
+    pub compression: Compression,
     /// Threads that answer queries. 0: one for each core, at most 4.
     pub readers: usize,
     /// Slices of queries that may wait for a reader.
@@ -252,9 +273,10 @@ impl Default for Server {
             data: "./data".into(),
             public_url: String::new(),
             trusted_proxies: Vec::new(),
+            request_seconds: 20,
             drain_seconds: 10,
             metrics: true,
-            log: "info".into(),
+            log: "info,peeroxide=warn,peeroxide_dht=warn".into(),
         }
     }
 }
@@ -277,6 +299,7 @@ impl Default for Storage {
     fn default() -> Self {
         Self {
             durability: Durability::Full,
+            compression: Compression::Off,
             readers: 0,
             reader_queue_max: 4096,
             slice_rows_max: 500,

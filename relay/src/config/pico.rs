@@ -35,6 +35,10 @@ pub struct Pico {
     pub body_bytes_max: usize,
     /// Bytes that wait to be sent to one peer. One who is slower than new blocks come is closed.
     pub outbox_bytes_max: usize,
+    /// Feeds of one peer that are being merged before no more is read from it.
+    pub peer_feeds_max: usize,
+    /// Bytes of them; a single one may be longer.
+    pub peer_feeds_bytes_max: usize,
     /// Blocks in one room that wait for the block before them.
     pub mempool_blocks_max: usize,
     /// Bytes of such blocks.
@@ -74,7 +78,7 @@ pub struct Pico {
 }
 
 /// One room.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Room {
     /// Its name: 1 to 64 of a-z, 0-9, `.`, `_`, `-`, the first a letter or digit.
@@ -82,6 +86,13 @@ pub struct Room {
     /// What nostr clients see of it: `wrap` each block as an event, `copies` to read beside that, or `off`.
     #[serde(default)]
     pub bridge: Bridge,
+    /// Nostr events that go into the room as blocks of the relay's own feed: filters as in REQ, such as
+    /// `{ kinds = [1], "#t" = ["pico"] }`. Apps must know the collection `nostr`.
+    #[serde(default)]
+    pub nostr: Vec<toml::Table>,
+    /// So do replies to what `copies` made.
+    #[serde(default)]
+    pub replies: bool,
     /// Slices, the rules of the room, in the order in which they are asked: `archive`, `rate` or `tasks`, and files. Files in
     /// `slices/<room>` of the data folder follow. Without any the room keeps every valid chain.
     #[serde(default)]
@@ -131,6 +142,8 @@ impl Default for Pico {
             feed_bytes_max: 1 << 20,
             body_bytes_max: 4 << 20,
             outbox_bytes_max: 16 << 20,
+            peer_feeds_max: 64,
+            peer_feeds_bytes_max: 64 << 10,
             mempool_blocks_max: 10_000,
             mempool_bytes_max: 16 << 20,
             mempool_peer_blocks_max: 1_000,

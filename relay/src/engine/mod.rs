@@ -2,7 +2,7 @@
 //!
 //! An [`Engine`] belongs to one room and lives on one thread. It finds where blocks join, asks the slices, and commits the
 //! blocks they accept together with all that these change. What it may cost is in [`Limits`]; how a slice is asked is said
-//! in [`slice`]; what is kept between two blocks, in [`crate::store::state`]. Time is an argument, and what happens is a
+//! in [`mod@slice`]; what is kept between two blocks, in [`crate::store::state`]. Time is an argument, and what happens is a
 //! function of the order of blocks and of their times: whatever is due at the time of a block is swept before it.
 
 mod ask;

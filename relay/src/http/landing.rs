@@ -14,7 +14,7 @@ use super::nip11::{SOFTWARE, VERSION};
 use crate::config::{Config, Server};
 use crate::nips;
 
-const STYLE: &str = include_str!("landing.css");
+pub(super) const STYLE: &str = include_str!("landing.css");
 const SCRIPT: &str = include_str!("landing.js");
 
 /// `Content-Security-Policy` of the page: its own style and script by hash, the relay's icon, nothing else.
@@ -167,7 +167,7 @@ fn abilities(config: &Config) -> Markup {
     }
 }
 
-fn npub(hex: &str) -> String {
+pub(super) fn npub(hex: &str) -> String {
     PublicKey::from_hex(hex)
         .map_or_else(|_| hex.to_owned(), |key| key.to_bech32().unwrap_or_else(|never| match never {}))
 }

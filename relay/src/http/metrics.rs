@@ -49,6 +49,12 @@ pub const SLICE_FAULTS: &str = "picorelay_script_faults_total";
 pub const SLICES_DISABLED: &str = "picorelay_script_disabled";
 /// Starts of the program that judges events.
 pub const PLUGIN_STARTS: &str = "picorelay_policy_plugin_starts_total";
+/// Events of blocks that were published, by `outcome`: saved, duplicate, superseded, refused.
+pub const BRIDGE_EVENTS: &str = "picorelay_bridge_events_total";
+/// Blocks in events, by `outcome`: offered (to their room), false_chain, no_room, invalid.
+pub const BRIDGE_BLOCKS: &str = "picorelay_bridge_blocks_total";
+/// Events that were chosen for a room, by `outcome`: written, known, too_long, too_many, no_room, refused.
+pub const BRIDGE_NOTES: &str = "picorelay_bridge_notes_total";
 /// Subscriptions that are open.
 pub const SUBSCRIPTIONS: &str = "picorelay_subscriptions";
 /// Events in the store, roughly.
@@ -88,6 +94,9 @@ const LIST: &[(&str, Kind, &str)] = &[
     (SLICE_FAULTS, Kind::Counter, "Failures of slices that are scripts"),
     (SLICES_DISABLED, Kind::Gauge, "Files of slices that failed too often and are not asked for a while"),
     (PLUGIN_STARTS, Kind::Counter, "Starts of the program that judges events"),
+    (BRIDGE_EVENTS, Kind::Counter, "Events made of blocks of pico rooms, by outcome"),
+    (BRIDGE_BLOCKS, Kind::Counter, "Blocks in events, by outcome"),
+    (BRIDGE_NOTES, Kind::Counter, "Events chosen for pico rooms, by outcome"),
     (SUBSCRIPTIONS, Kind::Gauge, "Subscriptions that are open"),
     (STORE_EVENTS, Kind::Gauge, "Events in the store, roughly"),
     (STORE_BYTES, Kind::Gauge, "Bytes of the database on disk"),

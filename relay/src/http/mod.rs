@@ -1,9 +1,12 @@
-//! What is answered over HTTP. Functions from the configuration and numbers to text; the router calls them.
+//! What is answered over HTTP. [`listen`] takes connections; the others are functions from the configuration and numbers
+//! to text, which the router calls.
 
 pub mod client_addr;
 pub mod health;
 pub mod landing;
+pub mod listen;
 pub mod metrics;
 pub mod nip11;
+pub mod room;
 pub mod router;
 pub mod state;

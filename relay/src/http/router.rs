@@ -7,14 +7,14 @@ use axum::Router;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{ConnectInfo, Path, Query, State};
+use axum::extract::{ConnectInfo, Path, Query, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::metrics::Metrics;
 use super::state::{self, Asked};
-use super::{client_addr, health, landing, nip11};
+use super::{client_addr, health, landing, nip11, room};
 use crate::app::{App, Full};
 use crate::connection;
 use crate::pico::websocket;
@@ -81,17 +81,19 @@ async fn root(
 async fn pico_main(
     state: State<Shared>,
     socket: ConnectInfo<SocketAddr>,
+    query: RawQuery,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
-    pico_room(state, Path("main".to_owned()), socket, headers, upgrade).await
+    pico_room(state, Path("main".to_owned()), socket, query, headers, upgrade).await
 }
 
-/// `/pico/<room>`: a WebSocket for pico nodes, or a line for people.
+/// `/pico/<room>`: a WebSocket for pico nodes, or a page for people.
 async fn pico_room(
     State(shared): State<Shared>,
     Path(name): Path<String>,
     ConnectInfo(socket): ConnectInfo<SocketAddr>,
+    query: RawQuery,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
@@ -103,7 +105,11 @@ async fn pico_room(
     let upgrade = match upgrade {
         Ok(upgrade) => upgrade,
         Err(rejection) if headers.contains_key(header::UPGRADE) => return rejection.into_response(),
-        Err(_) => return (StatusCode::OK, app.rooms.about(&name, &app.public_url)).into_response(),
+        Err(_) => {
+            let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+            let url = landing::url(&app.config.server, app.listening, host);
+            return room::answer(&app, &name, query.0.as_deref(), &url).await;
+        }
     };
     let admission = match app.admit(client_addr::of_request(socket.ip(), &headers, &app.config.server.trusted_proxies))
     {

@@ -6,6 +6,7 @@
 //! [`websocket`], [`tcp`], [`follow`] and `swarm`; [`socket`] is what they have in common. [`file`](mod@file) is a room on a
 //! thumb drive.
 
+pub mod carry;
 pub mod chain;
 pub mod file;
 pub mod follow;

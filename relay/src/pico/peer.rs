@@ -32,8 +32,13 @@ pub struct Peer {
     number: PeerNumber,
     talk: Conversation,
     outbox: Arc<Outbox>,
-    /// A feed that is being verified and merged. Nothing more is read meanwhile.
-    dispatch: Option<Work<(Received, Verdict)>>,
+    /// Feeds that are being verified and merged.
+    dispatch: Option<Work<Vec<(Received, Verdict)>>>,
+    /// Those that wait behind them, in order. They are taken together, so that many small ones cost one commit.
+    waiting: Vec<Received>,
+    /// Feeds of both, and their bytes.
+    taken: (usize, usize),
+    taken_max: (usize, usize),
     /// The part of an upload that is being read.
     part: Option<Work<(UploadNumber, Upload, PartRead)>>,
     /// The upload at hand, between two parts.
@@ -69,6 +74,9 @@ impl Peer {
             talk,
             outbox,
             dispatch: None,
+            waiting: Vec::new(),
+            taken: (0, 0),
+            taken_max: (limits.peer_feeds_max, limits.peer_feeds_bytes_max),
             part: None,
             upload: None,
             asked_again: None,
@@ -84,12 +92,14 @@ impl Peer {
         &self.outbox
     }
 
-    /// Whether more may be read from the peer: it has taken what it was sent, and what it sent is merged.
+    /// Whether more may be read from the peer: it has taken what it was sent, and little of what it sent is still to be
+    /// merged.
     pub fn may_read(&self) -> bool {
-        self.dispatch.is_none() && self.outbox.has_room()
+        let ((feeds, bytes), (feeds_max, bytes_max)) = (self.taken, self.taken_max);
+        feeds < feeds_max && bytes < bytes_max && self.outbox.has_room()
     }
 
-    /// Whether nothing is under way.
+    /// Whether everything it sent is merged.
     pub fn is_idle(&self) -> bool {
         self.dispatch.is_none()
     }
@@ -130,11 +140,9 @@ impl Peer {
     /// Goes on with what is under way. Ready when something was finished.
     pub fn poll_work(&mut self, context: &mut Context<'_>, now: Elapsed) -> Poll<()> {
         let mut is_ready = false;
-        if let Some(Poll::Ready((received, verdict))) =
-            self.dispatch.as_mut().map(|dispatch| dispatch.poll_unpin(context))
-        {
+        if let Some(Poll::Ready(done)) = self.dispatch.as_mut().map(|dispatch| dispatch.poll_unpin(context)) {
             self.dispatch = None;
-            self.dispatched(&received, verdict, now);
+            self.dispatched(&done, now);
             is_ready = true;
         }
         if let Some(Poll::Ready((number, upload, read))) = self.part.as_mut().map(|part| part.poll_unpin(context)) {
@@ -145,10 +153,28 @@ impl Peer {
         if is_ready { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    fn dispatched(&mut self, received: &Received, verdict: Verdict, now: Elapsed) {
-        self.talk.dispatched(received, verdict.refused, now);
+    /// Verifies and merges what waits, if nothing is being merged.
+    fn dispatch(&mut self) {
+        if self.dispatch.is_some() || self.waiting.is_empty() {
+            return;
+        }
+        let (room, number, batch) = (Arc::clone(&self.room), self.number, std::mem::take(&mut self.waiting));
+        self.dispatch = Some(Box::pin(async move {
+            let feeds = batch.iter().map(|received| received.feed.clone()).collect();
+            let verdicts = room.offer(number, feeds).await;
+            batch.into_iter().zip(verdicts).collect()
+        }));
+    }
+
+    fn dispatched(&mut self, done: &[(Received, Verdict)], now: Elapsed) {
+        let mut orphans = 0;
+        for (received, verdict) in done {
+            self.taken = (self.taken.0 - 1, self.taken.1 - received.feed.len());
+            self.talk.dispatched(received, verdict.refused, now);
+            orphans += verdict.orphans;
+        }
         let is_due = self.asked_again.is_none_or(|last| now.saturating_sub(last) >= ASK_AGAIN);
-        if verdict.orphans > 0 && is_due {
+        if orphans > 0 && is_due {
             self.asked_again = Some(now);
             self.talk.ask_again(now);
         }
@@ -184,16 +210,14 @@ impl Peer {
                 }
                 Act::Uploaded => self.outbox.release(),
                 Act::Dispatch(received) => {
-                    let (room, number) = (Arc::clone(&self.room), self.number);
-                    self.dispatch = Some(Box::pin(async move {
-                        let verdict = room.offer(number, received.feed.clone()).await;
-                        (received, verdict)
-                    }));
+                    self.taken = (self.taken.0 + 1, self.taken.1 + received.feed.len());
+                    self.waiting.push(received);
                 }
                 Act::Downloaded => tracing::trace!(room = %self.room.name(), "a peer has told all it had"),
                 Act::Ignored(reason) => metrics::counter!(PICO_FRAMES, "outcome" => reason).increment(1),
             }
         }
+        self.dispatch();
     }
 
     /// New blocks wait until the peer has the whole room in its store. One that hears of a block before the one it

@@ -6,11 +6,12 @@
 use picofeed::{Block, Feed, Format, Id, Key};
 
 pub use crate::store::ChangeError;
+use crate::store::carry::{Incoming, Origin, Outgoing};
 pub use crate::store::repo::{
     Bounds, Chain, Full, Merged, Merging, NotARoom, Part, Quota, RolledBack, RoomName, Run, Usage,
 };
 use crate::store::repo::{Change, Changed};
-use crate::store::{Reader, Readers, Stopped, StoreError, WriterHandle};
+use crate::store::{Reader, Readers, Seq, Stopped, StoreError, WriterHandle};
 
 /// Handle of the blocks of all rooms; clones share them.
 ///
@@ -67,11 +68,51 @@ impl Repo {
     /// for each block, in order. Blocks must have passed all rules of the room: here only chains and bounds are looked
     /// at. Of those that are [`Merged::New`], the others of the room may hear.
     pub async fn merge(&self, room: &RoomName, bounds: &Bounds, blocks: Vec<Block>) -> Result<Merging, RepoError> {
-        let change = Change::Merge { room: room.clone(), bounds: *bounds, blocks };
+        self.merge_carried(room, bounds, blocks, Vec::new()).await
+    }
+
+    /// The same; blocks that are new are remembered, with where they came from, until they are carried to nostr. `origins`
+    /// has one for each block, or none at all.
+    pub async fn merge_carried(
+        &self,
+        room: &RoomName,
+        bounds: &Bounds,
+        blocks: Vec<Block>,
+        origins: Vec<Origin>,
+    ) -> Result<Merging, RepoError> {
+        let change = Change::Merge { room: room.clone(), bounds: *bounds, blocks, origins };
         match self.writer.change(change).await? {
             Changed::Merged(merging) => Ok(merging),
             _ => Err(RepoError::Write(MIXED_UP.into())),
         }
+    }
+
+    /// The first blocks that are to be carried to nostr: at most `max`, and no more after `bytes_max` bytes.
+    pub async fn outgoing(&self, max: usize, bytes_max: usize) -> Result<Vec<Outgoing>, RepoError> {
+        self.read(move |reader| reader.outgoing(max, bytes_max)).await
+    }
+
+    /// Blocks up to and with this number were carried to nostr.
+    pub async fn carried_out(&self, number: u64) -> Result<(), RepoError> {
+        self.writer.change(Change::CarriedOut(number)).await?;
+        Ok(())
+    }
+
+    /// The first events that are to be carried into rooms: at most `max`.
+    pub async fn incoming(&self, max: usize) -> Result<Vec<Incoming>, RepoError> {
+        self.read(move |reader| reader.incoming(max)).await
+    }
+
+    /// Events up to and with this number were carried into rooms.
+    pub async fn carried_in(&self, seq: Seq) -> Result<(), RepoError> {
+        self.writer.change(Change::CarriedIn(seq)).await?;
+        Ok(())
+    }
+
+    /// At most `max` authors of blocks in a room, in the order of their keys, from the first one after `after`.
+    pub async fn authors(&self, room: &RoomName, after: Option<Key>, max: usize) -> Result<Vec<Key>, RepoError> {
+        let room = room.clone();
+        self.read(move |reader| reader.authors(&room, after.as_ref(), max)).await
     }
 
     /// Removes the blocks of a chain after `stop_at`, or all of them. `chain` is its genesis or any other block of it.
@@ -144,8 +185,8 @@ impl Repo {
         self.read(|reader| reader.rooms()).await
     }
 
-    /// The chains to take along if there is space for `bytes_max` bytes of blocks, ordered by format and owner: whole
-    /// chains, in turns the one changed last and the one most written on by others, skipping what does not fit.
+    /// The chains to take along if there is space for `bytes_max` bytes of blocks, the most wanted first: whole chains, in
+    /// turns the one changed last and the one most written on by others, skipping what does not fit.
     pub async fn pick(&self, room: &RoomName, bytes_max: u64) -> Result<Vec<(Format, Key)>, RepoError> {
         let room = room.clone();
         self.read(move |reader| reader.pick(&room, bytes_max)).await

@@ -1,11 +1,14 @@
 //! A room: its peers, its blocks, and the one task through which every block enters.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
+use super::carry::Carry;
 use super::chain::settle;
 use super::gossip::{Hub, PeerNumber};
 use super::mempool::{self, Mempool, Offered};
@@ -15,12 +18,13 @@ use super::verify::{Checker, Recent};
 use crate::clock;
 use crate::engine::Decision;
 use crate::engine::host::{Done, EngineHandle};
+use crate::engine::slice::Millis;
 use crate::http::metrics::{PICO_BLOCKS, PICO_REFUSED};
 
-/// Feeds that wait for a room's task. Each peer has at most one there.
+/// Offers that wait for a room's task. Each peer has at most one there.
 const OFFERS_MAX: usize = 256;
 
-/// Feeds that go into one transaction.
+/// Offers that go into one transaction.
 const OFFERS_BATCH: usize = 64;
 
 /// What all rooms have in common.
@@ -40,6 +44,8 @@ pub struct Common {
     pub peers_max: usize,
     /// Ids that are remembered.
     pub recent_ids_max: usize,
+    /// Tells the bridge.
+    pub carry: Carry,
 }
 
 /// Handle of a room; its task ends when the last one is gone.
@@ -56,11 +62,16 @@ struct Inner {
     recent: Arc<Recent>,
     /// Asks the slices of the room, if it has any.
     engine: Option<EngineHandle>,
+    /// When it has something to do.
+    next_due: AtomicI64,
 }
 
+/// Feeds of one peer.
 struct Offer {
     blocks: Vec<Offered>,
-    done: oneshot::Sender<Verdict>,
+    /// How many blocks each feed has.
+    lens: Vec<usize>,
+    done: oneshot::Sender<Vec<Verdict>>,
 }
 
 /// What a feed was worth.
@@ -70,6 +81,13 @@ pub struct Verdict {
     pub refused: bool,
     /// Blocks of it whose parents are missing.
     pub orphans: usize,
+}
+
+impl Verdict {
+    fn add(&mut self, other: Self) {
+        self.refused |= other.refused;
+        self.orphans += other.orphans;
+    }
 }
 
 impl Room {
@@ -88,6 +106,7 @@ impl Room {
             recent: Arc::new(Recent::new(common.recent_ids_max)),
             common,
             engine,
+            next_due: AtomicI64::new(0),
         });
         let task = run(Arc::clone(&inner), queue);
         (Arc::new(Self { inner, offers }), task)
@@ -118,23 +137,42 @@ impl Room {
         self.inner.common.feed_bytes_max
     }
 
-    /// Takes in a feed as a peer sent it: decodes, verifies, merges, and tells the others of what is new.
-    pub async fn offer(&self, from: PeerNumber, feed: Bytes) -> Verdict {
-        let checked = self.inner.common.checker.check(feed, &self.inner.recent).await;
-        let refused = checked.refused.is_some();
-        if let Some(reason) = checked.refused {
+    /// Takes in feeds as a peer sent them, in order: decodes, verifies, merges, and tells the others of what is new. Gives
+    /// a verdict for each.
+    pub async fn offer(&self, from: PeerNumber, feeds: Vec<Bytes>) -> Vec<Verdict> {
+        let checked = self.inner.common.checker.check(feeds, &self.inner.recent).await;
+        let mut verdicts: Vec<Verdict> =
+            checked.iter().map(|one| Verdict { refused: one.refused.is_some(), orphans: 0 }).collect();
+        for reason in checked.iter().filter_map(|one| one.refused) {
             metrics::counter!(PICO_REFUSED, "reason" => reason).increment(1);
         }
-        if checked.blocks.is_empty() {
-            return Verdict { refused, orphans: 0 };
+        let lens = checked.iter().map(|one| one.blocks.len()).collect();
+        let blocks: Vec<Offered> =
+            checked.into_iter().flat_map(|one| one.blocks).map(|block| Offered::by(block, from)).collect();
+        if blocks.is_empty() {
+            return verdicts;
         }
-        let blocks = checked.blocks.into_iter().map(|block| Offered::by(block, from)).collect();
-        let (done, verdict) = oneshot::channel();
-        if self.offers.send(Offer { blocks, done }).await.is_err() {
-            return Verdict { refused: true, orphans: 0 };
+        let (done, merged) = oneshot::channel();
+        let merged = match self.offers.send(Offer { blocks, lens, done }).await {
+            Ok(()) => merged.await.unwrap_or_default(),
+            Err(_) => Vec::new(),
+        };
+        // Nothing is heard of a room that has ended.
+        let merged = merged.into_iter().chain(std::iter::repeat(Verdict { refused: true, orphans: 0 }));
+        for (verdict, merged) in verdicts.iter_mut().zip(merged) {
+            verdict.add(merged);
         }
-        let verdict = verdict.await.unwrap_or(Verdict { refused: true, orphans: 0 });
-        Verdict { refused: refused || verdict.refused, ..verdict }
+        verdicts
+    }
+
+    /// The same for blocks that are verified: those in events, and the relay's own.
+    pub async fn offer_blocks(&self, blocks: Vec<Offered>) -> Verdict {
+        let (done, merged) = oneshot::channel();
+        let merged = match self.offers.send(Offer { lens: vec![blocks.len()], blocks, done }).await {
+            Ok(()) => merged.await.unwrap_or_default(),
+            Err(_) => Vec::new(),
+        };
+        merged.first().copied().unwrap_or(Verdict { refused: true, orphans: 0 })
     }
 }
 
@@ -144,55 +182,68 @@ async fn run(inner: Arc<Inner>, mut queue: mpsc::Receiver<Offer>) {
     let mut mempool = Mempool::new(inner.common.mempool);
     let mut offers = Vec::new();
     // What was due while nobody was there is done first.
-    let mut wait = Duration::ZERO;
+    let mut not_before = Instant::now();
     loop {
+        // Not counted anew with each offer, so that a busy room does not forget the time.
+        let next = not_before.max(Instant::now() + inner.until_due());
         tokio::select! {
             count = queue.recv_many(&mut offers, OFFERS_BATCH) => if count == 0 { break },
-            () = tokio::time::sleep(wait), if inner.engine.is_some() => wait = inner.tick(&mut mempool).await,
+            () = tokio::time::sleep_until(next), if inner.engine.is_some() => {
+                let pause = if inner.tick(&mut mempool).await { TICK } else { FAILED_TICK };
+                not_before = Instant::now() + pause;
+            }
         }
         let mut blocks = Vec::new();
         let mut waiting = Vec::new();
         for offer in offers.drain(..) {
-            waiting.push((offer.done, offer.blocks.len()));
+            waiting.push((offer.done, offer.lens));
             blocks.extend(offer.blocks);
         }
         let mut outcomes = inner.merge(&mut mempool, blocks).await.into_iter();
-        for (done, len) in waiting {
-            let mine = outcomes.by_ref().take(len);
-            let verdict = mine.fold(Verdict::default(), |sum, one| Verdict {
-                refused: sum.refused || one.refused,
-                orphans: sum.orphans + one.orphans,
+        for (done, lens) in waiting {
+            let verdicts = lens.into_iter().map(|len| {
+                let mut verdict = Verdict::default();
+                outcomes.by_ref().take(len).for_each(|outcome| verdict.add(outcome));
+                verdict
             });
-            let _ = done.send(verdict);
+            let _ = done.send(verdicts.collect());
         }
     }
 }
 
-/// The longest and the shortest time between two looks at what is due.
-const TICKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(60));
+/// Between two looks at what is due, at least.
+const TICK: Duration = Duration::from_millis(20);
+
+/// The same after the engine could not do it.
+const FAILED_TICK: Duration = Duration::from_secs(5);
 
 impl Inner {
-    /// Lets the engine do what is due, and says how long it has nothing to do.
-    async fn tick(&self, mempool: &mut Mempool) -> Duration {
-        let Some(engine) = &self.engine else { return TICKS.1 };
-        let Some(done) = engine.tick(clock::now_ms()).await else { return TICKS.1 };
+    /// How long nothing is due.
+    fn until_due(&self) -> Duration {
+        let left = self.next_due.load(Ordering::Relaxed).saturating_sub(clock::now_ms());
+        Duration::from_millis(u64::try_from(left).unwrap_or(0)).min(Duration::from_secs(3600))
+    }
+
+    fn set_due(&self, next_due: Option<Millis>) {
+        self.next_due.store(next_due.unwrap_or(Millis::MAX), Ordering::Relaxed);
+    }
+
+    /// Lets the engine do what is due. False if it could not.
+    async fn tick(&self, mempool: &mut Mempool) -> bool {
+        let Some(engine) = &self.engine else { return false };
+        let Some(done) = engine.tick(clock::now_ms()).await else { return false };
+        self.set_due(done.next_due);
         if done.evicted > 0 {
             self.recent.clear();
         }
         let retried: Vec<Offered> =
             done.retried.iter().map(|block| Offered { block: block.clone(), brought_by: Default::default() }).collect();
-        let mut next_due = done.next_due;
         if !retried.is_empty() {
             let decisions = vec![Decision::Merged(super::repo::Merged::New); retried.len()];
             let next = self.settled(mempool, retried, &decisions);
             self.merge(mempool, next).await;
-            // What those changed may be due earlier.
-            next_due = Some(clock::now_ms());
         }
-        let due = next_due.map_or(Duration::MAX, |due| {
-            Duration::from_millis(u64::try_from(due.saturating_sub(clock::now_ms())).unwrap_or(0))
-        });
-        due.clamp(TICKS.0, TICKS.1)
+        done.decisions.is_some()
     }
 
     /// Asks the slices, or only the store if there are none. None if neither could answer.
@@ -201,20 +252,28 @@ impl Inner {
         let discarded;
         let decisions = match &self.engine {
             Some(engine) => {
-                let Done { decisions, evicted, .. } = engine.dispatch(to_store, clock::now_ms()).await?;
+                let Done { decisions, evicted, next_due, .. } = engine.dispatch(to_store, clock::now_ms()).await?;
+                self.set_due(next_due);
                 discarded = evicted;
                 decisions?
             }
-            None => match self.common.repo.merge(&self.name, &self.common.bounds, to_store).await {
-                Ok(merging) => {
-                    discarded = merging.discarded.len();
-                    merging.merged.into_iter().map(Decision::Merged).collect()
+            None => {
+                let origins = self.common.carry.modes.origins(&self.name, blocks);
+                let is_carried = !origins.is_empty();
+                match self.common.repo.merge_carried(&self.name, &self.common.bounds, to_store, origins).await {
+                    Ok(merging) => {
+                        if is_carried && merging.merged.contains(&super::repo::Merged::New) {
+                            self.common.carry.stored.notify_one();
+                        }
+                        discarded = merging.discarded.len();
+                        merging.merged.into_iter().map(Decision::Merged).collect()
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, room = %self.name, "blocks could not be stored");
+                        return None;
+                    }
                 }
-                Err(error) => {
-                    tracing::error!(%error, room = %self.name, "blocks could not be stored");
-                    return None;
-                }
-            },
+            }
         };
         if discarded > 0 {
             tracing::debug!(room = %self.name, chains = discarded, "discarded to make room, or expired");

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::carry::Carry;
 use super::gossip::PeerNumber;
 use super::mempool;
 use super::repo::{Bounds, Full, Repo, RoomName};
@@ -73,11 +74,11 @@ impl NoRoom {
 
 impl Rooms {
     /// On a running store. Rooms come to be when somebody connects to them.
-    pub fn new(config: &config::Pico, repo: Repo, engines: Engines, stop: CancellationToken) -> Self {
+    pub fn new(config: &config::Pico, repo: Repo, engines: Engines, carry: Carry, stop: CancellationToken) -> Self {
         let declared = config.room.iter().filter_map(|room| room.name.parse().ok()).chain([RoomName::main()]);
         let declared = declared.chain(engines.iter().map(|(name, _)| name.clone())).collect();
         Self {
-            common: common(config, repo),
+            common: common(config, repo, carry),
             engines,
             declared,
             config: config.clone(),
@@ -149,13 +150,9 @@ impl Rooms {
         self.engines.of(name)
     }
 
-    /// A line about a room, for people.
-    pub fn about(&self, name: &RoomName, url: &str) -> String {
-        let peers = self.open.lock().get(name).map_or(0, |room| room.hub().len());
-        let url = url.trim_end_matches('/');
-        format!(
-            "This is the room {name} for pico nodes, with {peers} peers now.\nConnect by WebSocket to {url}/pico/{name}\n"
-        )
+    /// How many peers a room has now.
+    pub fn peers(&self, name: &RoomName) -> usize {
+        self.open.lock().get(name).map_or(0, |room| room.hub().len())
     }
 
     /// Closes a room that nobody is in any more. What it holds stays stored.
@@ -192,14 +189,12 @@ impl Rooms {
     }
 }
 
-fn common(config: &config::Pico, repo: Repo) -> Common {
+fn common(config: &config::Pico, repo: Repo, carry: Carry) -> Common {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = if config.verify_threads == 0 { cores } else { config.verify_threads };
-    let limits =
-        Limits { feed_bytes_max: config.message_bytes_max, body_bytes_max: config.body_bytes_max, ..Limits::default() };
     Common {
         repo,
-        checker: Checker::new(threads, limits),
+        checker: Checker::new(threads, limits(config)),
         bounds: bounds(config),
         mempool: mempool::Bounds {
             blocks_max: config.mempool_blocks_max,
@@ -209,7 +204,13 @@ fn common(config: &config::Pico, repo: Repo) -> Common {
         feed_bytes_max: config.feed_bytes_max,
         peers_max: config.peers_max,
         recent_ids_max: config.recent_ids_max,
+        carry,
     }
+}
+
+/// How large blocks and feeds may be.
+pub fn limits(config: &config::Pico) -> Limits {
+    Limits { feed_bytes_max: config.message_bytes_max, body_bytes_max: config.body_bytes_max, ..Limits::default() }
 }
 
 /// How much may be stored.

@@ -14,12 +14,17 @@
 //!
 //! Input are frames, the time, and what came of the caller's work; output are [`Act`]s.
 
+mod act;
+mod formats;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
 use picofeed::Format;
 
+pub use self::act::{Act, Received, UploadNumber};
+pub use self::formats::Formats;
 use super::wire::{Elapsed, Frame, NoFrame, Port, Ports};
 
 const OK: u8 = 0;
@@ -33,43 +38,6 @@ pub type NodeId = [u8; 8];
 
 /// Feeds of one download that may be refused before the rest is not asked for.
 const REFUSALS_MAX: usize = 8;
-
-/// What the caller has to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Act {
-    /// Send this frame.
-    Send(Bytes),
-    /// The peer said who it is.
-    Introduced(NodeId),
-    /// The peer understands feeds of this format: send it new blocks.
-    Hears(Format),
-    /// Begin to read out the room, and give the first [`Conversation::part`].
-    Upload(UploadNumber, Format),
-    /// Give the next part.
-    Part(UploadNumber),
-    /// The peer has the room, or does not want the rest.
-    Uploaded,
-    /// Decode, verify and merge a feed, then say [`Conversation::dispatched`].
-    Dispatch(Received),
-    /// The peer has told all it had.
-    Downloaded,
-    /// Something was ignored; count it under this reason.
-    Ignored(&'static str),
-}
-
-/// Tells answers to successive QUERYs apart.
-pub type UploadNumber = u64;
-
-/// A feed, as bytes that nobody has looked at, and what its sender waits for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Received {
-    /// The feed.
-    pub feed: Bytes,
-    /// Where the sender wants to hear that it may go on.
-    pub reply: Option<Port>,
-    /// Part of the answer to our QUERY.
-    pub answer: bool,
-}
 
 /// Why a conversation cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -127,38 +95,6 @@ pub struct Conversation {
     /// Where the next part of the upload at hand goes, once the peer has asked for it.
     upload_to: Option<Port>,
     acts: VecDeque<Act>,
-}
-
-/// A set of the two formats that travel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Formats {
-    v8: bool,
-    v3: bool,
-}
-
-impl Formats {
-    /// Whether it is one of them.
-    pub fn contains(self, format: Format) -> bool {
-        match format {
-            Format::V8 => self.v8,
-            Format::V3 => self.v3,
-            Format::Pop02 => false,
-        }
-    }
-
-    /// Adds one. False if it was there.
-    pub fn insert(&mut self, format: Format) -> bool {
-        let place = match format {
-            Format::V8 => &mut self.v8,
-            Format::V3 => &mut self.v3,
-            Format::Pop02 => return false,
-        };
-        !std::mem::replace(place, true)
-    }
-
-    fn is_empty(self) -> bool {
-        !self.v8 && !self.v3
-    }
 }
 
 /// New blocks for whoever hears them.
@@ -229,23 +165,15 @@ impl Conversation {
         Ok(())
     }
 
-    /// A feed was merged, or refused. The sender is told to go on, or that we have had enough.
+    /// A feed was merged, or refused. Whoever sent it out of the blue is told to go on, or that it was bad.
     pub fn dispatched(&mut self, received: &Received, refused: bool, now: Elapsed) {
-        self.refusals += usize::from(refused);
-        let Some(port) = received.reply else {
-            if received.answer {
-                self.downloaded(now);
-            }
-            return;
-        };
-        // One bad feed does not keep the others of an answer from us. Out of the blue it gets what it deserves.
-        let goes_on = if received.answer { self.refusals < REFUSALS_MAX } else { !refused };
-        if goes_on && self.request(port, &[&[OK]], Ask::Feed(received.answer), now) {
+        if received.answer {
+            self.refusals += usize::from(refused);
             return;
         }
-        self.send(port, ERR);
-        if received.answer {
-            self.downloaded(now);
+        let Some(port) = received.reply else { return };
+        if refused || !self.request(port, &[&[OK]], Ask::Feed(false), now) {
+            self.send(port, ERR);
         }
     }
 
@@ -315,10 +243,12 @@ impl Conversation {
         match (ask, frame.payload.split_first()) {
             (Ask::NodeId, Some((&OK, _))) => self.ask(now),
             (Ask::NodeId, _) => return Err(Fault::Refused),
-            (Ask::Query | Ask::Feed(_), Some((&BLOCKS, feed))) => {
-                let answer = ask != Ask::Feed(false);
-                let feed = frame.payload.slice_ref(feed);
-                self.blocks(Received { feed, reply: frame.reply, answer });
+            (Ask::Query | Ask::Feed(true), Some((&BLOCKS, feed))) => {
+                self.blocks(Received { feed: frame.payload.slice_ref(feed), reply: None, answer: true });
+                self.next_feed(frame.reply, now);
+            }
+            (Ask::Feed(false), Some((&BLOCKS, feed))) => {
+                self.blocks(Received { feed: frame.payload.slice_ref(feed), reply: frame.reply, answer: false });
             }
             (Ask::Query | Ask::Feed(true), _) => self.downloaded(now),
             (Ask::Feed(false), _) => {}
@@ -388,6 +318,16 @@ impl Conversation {
         self.acts.push_back(Act::Dispatch(received));
     }
 
+    /// Asks for the next feed of the answer to our QUERY, while the last one waits to be merged: the caller reads no faster
+    /// than it merges. One bad feed does not keep the others from us.
+    fn next_feed(&mut self, reply: Option<Port>, now: Elapsed) {
+        let Some(port) = reply else { return self.downloaded(now) };
+        if self.refusals >= REFUSALS_MAX || !self.request(port, &[&[OK]], Ask::Feed(true), now) {
+            self.send(port, ERR);
+            self.downloaded(now);
+        }
+    }
+
     fn learn(&mut self, format: Format) {
         if self.hears.insert(format) {
             self.acts.push_back(Act::Hears(format));
@@ -401,13 +341,15 @@ impl Conversation {
         if self.downloading || !is_introduced {
             return;
         }
-        let is_relay = self.rules.both || (self.hears.v8 && self.hears.v3);
-        let parameters: &[u8] = match self.asked {
-            Formats { v8: false, .. } => &[0xa0],
-            Formats { v3: false, .. } if is_relay => &[0xde, 0, 0],
-            _ => return,
+        let is_relay = self.rules.both || (self.hears.is_full());
+        let (format, parameters): (_, &[u8]) = if !self.asked.contains(Format::V8) {
+            (Format::V8, &[0xa0])
+        } else if is_relay && !self.asked.contains(Format::V3) {
+            (Format::V3, &[0xde, 0, 0])
+        } else {
+            return;
         };
-        self.asked.insert(if parameters.len() == 1 { Format::V8 } else { Format::V3 });
+        self.asked.insert(format);
         self.refusals = 0;
         self.downloading = self.request(0, &[&[QUERY], parameters], Ask::Query, now);
     }

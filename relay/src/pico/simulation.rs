@@ -151,6 +151,7 @@ impl Node {
                 room: RoomName::main(),
                 bounds: Bounds::NONE,
                 blocks: blocks.iter().map(|offered| offered.block.clone()).collect(),
+                origins: Vec::new(),
             };
             let changed = self.writer.commit(&[], &[change], 0).unwrap().changed.pop();
             let Some(Changed::Merged(Merging { merged, .. })) = changed else { panic!("{changed:?}") };

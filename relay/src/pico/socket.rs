@@ -112,11 +112,19 @@ where
             }
         }
     };
+    // What was read is merged, however the connection ended.
+    let merged = std::future::poll_fn(|context| {
+        while !peer.is_idle() {
+            std::task::ready!(peer.poll_work(context, began.elapsed()));
+        }
+        Poll::Ready(())
+    });
+    let _ = tokio::time::timeout(DRAIN, merged).await;
     drop(peer);
     carrier.end(end).await;
 }
 
-/// How long the relay's end waits for what a peer has sent to be merged.
+/// How long the end of a connection waits for what the peer has sent to be merged.
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Why a connection ended.

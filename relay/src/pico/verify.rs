@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use picofeed::{Block, Defect, Feed, Format, Id, Limits};
 use tokio::sync::Semaphore;
 
-/// Feeds up to this many bytes are looked at in place, to see whether they say anything new.
+/// Feeds of up to this many bytes together are looked at in place, to see whether they say anything new.
 const GLANCE_BYTES_MAX: usize = 16 << 10;
 
 /// What a message was worth.
@@ -71,17 +71,22 @@ impl Checker {
         Self { permits: Arc::new(Semaphore::new(threads.max(1))), limits: Arc::new(limits) }
     }
 
-    /// [`check`], elsewhere. Feeds all of whose blocks are `recent` are worth nothing, and cost next to nothing.
-    pub async fn check(&self, bytes: Bytes, recent: &Arc<Recent>) -> Checked {
-        if bytes.len() <= GLANCE_BYTES_MAX && recent.knows_all(bytes.clone(), &self.limits) {
-            return Checked::default();
+    /// [`check`] of each, elsewhere. Feeds all of whose blocks are `recent` are worth nothing, and cost next to nothing.
+    pub async fn check(&self, feeds: Vec<Bytes>, recent: &Arc<Recent>) -> Vec<Checked> {
+        let len = feeds.len();
+        let is_known = |feed: &Bytes| recent.knows_all(feed.clone(), &self.limits);
+        if feeds.iter().map(Bytes::len).sum::<usize>() <= GLANCE_BYTES_MAX && feeds.iter().all(is_known) {
+            return vec![Checked::default(); len];
         }
-        let Ok(_permit) = self.permits.acquire().await else { return Checked::default() };
+        let Ok(_permit) = self.permits.acquire().await else { return vec![Checked::default(); len] };
         let (limits, recent) = (Arc::clone(&self.limits), Arc::clone(recent));
         let checked = tokio::task::spawn_blocking(move || {
-            if recent.knows_all(bytes.clone(), &limits) { Checked::default() } else { check(bytes, &limits) }
+            let one = |feed: Bytes| {
+                if recent.knows_all(feed.clone(), &limits) { Checked::default() } else { check(feed, &limits) }
+            };
+            feeds.into_iter().map(one).collect()
         });
-        checked.await.unwrap_or(Checked { blocks: Vec::new(), refused: Some("failed") })
+        checked.await.unwrap_or_else(|_| vec![Checked { blocks: Vec::new(), refused: Some("failed") }; len])
     }
 }
 

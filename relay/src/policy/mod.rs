@@ -25,7 +25,7 @@ pub enum Verdict {
 
 /// One rule.
 pub trait Policy: Send + Sync {
-    /// Judges an event. Pure: the time is given.
+    /// Judges an event. The time is given. Called on threads that may wait.
     fn event(&self, event: &Verified, source: &Source, now: Timestamp) -> Verdict;
 }
 

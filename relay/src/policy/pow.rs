@@ -16,7 +16,7 @@ pub(super) struct Difficulty {
 
 impl Policy for Difficulty {
     fn event(&self, event: &Verified, source: &Source, _: Timestamp) -> Verdict {
-        if self.min == 0 || matches!(source, Source::Import) || EXEMPT.contains(&event.kind) {
+        if self.min == 0 || matches!(source, Source::Import | Source::Bridge) || EXEMPT.contains(&event.kind) {
             return Verdict::Accept;
         }
         let difficulty = leading_zeros(&event.id);

@@ -15,7 +15,7 @@ pub(super) struct CreatedAt {
 
 impl Policy for CreatedAt {
     fn event(&self, event: &Verified, source: &Source, now: Timestamp) -> Verdict {
-        if matches!(source, Source::Import) {
+        if matches!(source, Source::Import | Source::Bridge) {
             return Verdict::Accept;
         }
         if self.future_max > 0 && event.created_at > now.saturating_add(self.future_max) {

@@ -18,6 +18,7 @@
 //! `search`. Every question is asked in slices of every size, too.
 
 mod bench;
+mod carry;
 mod cases;
 mod large;
 mod rooms;
@@ -103,6 +104,21 @@ fn memory_conforms() {
     run_long_lists(&|urls| Arc::new(Memory::new(urls)));
     let memory = Memory::new(RelayUrls::new(["wss://relay.example"]));
     run_persistent(&|_| Arc::new(memory.clone()));
+}
+
+#[test]
+fn memory_remembers_what_is_to_be_carried() {
+    let memory = Memory::new(RelayUrls::default()).with_interest(carry::interest());
+    carry::run(&|| Arc::new(memory.clone()));
+}
+
+#[test]
+fn sqlite_remembers_what_is_to_be_carried() {
+    let folder = tempfile::tempdir().unwrap();
+    carry::run(&|| {
+        let options = super::sqlite::Options { interest: Some(carry::interest()), ..Default::default() };
+        Arc::new(super::sqlite::Sqlite::open(folder.path(), options).unwrap())
+    });
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! [`Readers`] run them on threads. Backends: [`sqlite`] is the real one, [`memory`] the plain one that tests compare it
 //! with. What must hold of any backend is written as code in `conformance`.
 
+pub mod carry;
 #[cfg(test)]
 pub(crate) mod conformance;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use pool::{Readers, Stopped};
 pub use row::{Body, Row, StoredTags, TagSearch, stored_tags};
 pub use writer::{ChangeError, Coming, Commits, Pace, SavedAll, Saving, WriterHandle, WriterThread};
 
+use self::carry::CarryReader;
 use self::repo::{Change, Changed, RepoReader};
 use self::state::StateReader;
 use crate::clock::Timestamp;
@@ -114,7 +116,8 @@ pub trait Writer: Send {
     ///    and `vanishes` says that it names this relay, everything of its author, and gift wraps to them, up to its
     ///    `created_at` goes, deletion requests included, but no kind 62 (NIP-62).
     ///
-    /// Ephemeral kinds are never given to it.
+    /// Ephemeral kinds are never given to it. What is to be carried between rooms and events ([`carry`]) is remembered in
+    /// the same transaction: new events that the backend's [`carry::Interest`] wants, and new blocks with an origin.
     fn commit(&mut self, events: &[Verified], changes: &[Change], now: Timestamp) -> Result<Batch, StoreError>;
 
     /// [`Writer::commit`] of events alone.
@@ -137,7 +140,7 @@ pub trait Writer: Send {
 }
 
 /// Reads a consistent state for each call.
-pub trait Reader: RepoReader + StateReader + Send {
+pub trait Reader: RepoReader + StateReader + CarryReader + Send {
     /// Goes on with `scan` for one slice, and appends what it found to `rows`: newest first, equal times by lowest id,
     /// each event once even if several filters match. Filters with `search` come first, by relevance, all in the first
     /// slice and whatever its size; how they ended is [`End::Unknown`]. A `search` without a word is no condition.

@@ -65,6 +65,19 @@ impl Readers {
         result.await.map_err(|_| Stopped)
     }
 
+    /// The same for threads that may wait. Must not be called on a thread of the runtime.
+    pub fn run_blocking<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut dyn Reader) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let (answer, result) = crossbeam_channel::bounded(1);
+        let job: Job = Box::new(move |reader| {
+            let _ = answer.send(job(reader));
+        });
+        self.jobs.send(job).map_err(|_| Stopped)?;
+        result.recv().map_err(|_| Stopped)
+    }
+
     /// One slice of a scan. Dropping the future cancels it.
     pub async fn slice(&self, mut scan: Scan) -> Result<(Scan, Vec<Row>, Result<Step, StoreError>), Stopped> {
         let slice = self.slice;

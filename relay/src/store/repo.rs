@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use picofeed::{Block, Feed, Format, Id, Key};
 
-use super::StoreError;
+use super::carry::Origin;
 use super::state::{Dispatch, Dispatched};
+use super::{Seq, StoreError};
 
 /// Blocks in one chain; none can be appended after that.
 pub const CHAIN_BLOCKS_MAX: u64 = 1 << 24;
@@ -140,6 +141,8 @@ pub enum Change {
         bounds: Bounds,
         /// In order, of any chains and formats.
         blocks: Vec<Block>,
+        /// Where the blocks came from, one for each, if those that are new are to be carried to nostr; else empty.
+        origins: Vec<Origin>,
     },
     /// Removes the end of a chain, answered with [`Changed::RolledBack`].
     Rollback {
@@ -160,6 +163,10 @@ pub enum Change {
         /// Whether the shadow takes the place of the state.
         adopt: bool,
     },
+    /// Blocks up to and with this number were carried to nostr, answered with [`Changed::Carried`].
+    CarriedOut(u64),
+    /// Events up to and with this number were carried into rooms, answered with [`Changed::Carried`].
+    CarriedIn(Seq),
 }
 
 /// The answer to a [`Change`].
@@ -173,6 +180,8 @@ pub enum Changed {
     Merged(Merging),
     /// To a rollback.
     RolledBack(RolledBack),
+    /// What was carried is forgotten.
+    Carried,
 }
 
 /// What a merge did.
@@ -271,7 +280,7 @@ impl From<&Chain> for Candidate {
 }
 
 /// Chooses chains for `bytes_max` bytes: in turns the one changed last and the one most written on by others (of equal
-/// ones that changed last), skipping what does not fit any more. Whole chains, ordered by format and owner.
+/// ones that changed last), skipping what does not fit any more. Whole chains, in the order in which they were chosen.
 pub fn pick(candidates: &[Candidate], bytes_max: u64) -> Vec<(Format, Key)> {
     let mut newest: Vec<&Candidate> = candidates.iter().collect();
     newest.sort_by_key(|chain| std::cmp::Reverse(chain.changed));
@@ -286,7 +295,6 @@ pub fn pick(candidates: &[Candidate], bytes_max: u64) -> Vec<(Format, Key)> {
             picked.push((chain.format, chain.owner));
         }
     }
-    picked.sort_unstable();
     picked
 }
 
@@ -365,7 +373,7 @@ impl Change {
             Self::Merge { blocks, .. } => {
                 blocks.iter().map(|block| 1 + block.bytes().len() / WEIGHT_BYTES).sum::<usize>().max(1)
             }
-            Self::Rollback { .. } => 1,
+            Self::Rollback { .. } | Self::CarriedOut(_) | Self::CarriedIn(_) => 1,
             Self::Dispatch(dispatch) => {
                 let weight = |step: &super::state::Step| {
                     step.block.as_ref().map_or(0, |block| 1 + block.bytes().len() / WEIGHT_BYTES) + step.edits.len()
@@ -399,8 +407,9 @@ mod tests {
     fn large_blocks_weigh_more() {
         let secret = picofeed::Secret::ed25519([1; 32]);
         let block = |bytes: usize| Block::sign(Format::V8, None, &vec![1; bytes], &secret).unwrap();
-        let weight =
-            |blocks: Vec<Block>| Change::Merge { room: RoomName::main(), bounds: Bounds::NONE, blocks }.weight();
+        let weight = |blocks: Vec<Block>| {
+            Change::Merge { room: RoomName::main(), bounds: Bounds::NONE, blocks, origins: Vec::new() }.weight()
+        };
         assert_eq!(weight(vec![]), 1);
         assert_eq!(weight(vec![block(1), block(100)]), 2);
         assert_eq!(weight(vec![block(1 << 20)]), 257);

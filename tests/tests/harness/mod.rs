@@ -6,6 +6,7 @@ mod expect;
 mod http;
 pub(crate) mod pico;
 mod relay;
+pub(crate) mod script;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 

@@ -1,7 +1,7 @@
 //! A pico node: the least that connects, downloads, uploads and hears, written from the recorded frames and not from the
 //! relay's code.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ enum Ask {
     Query,
     Next,
     /// These feeds are still to be sent.
-    Upload(Vec<Vec<u8>>),
+    Upload(VecDeque<Vec<u8>>),
 }
 
 /// A node with its own repo of feeds.
@@ -77,6 +77,11 @@ fn read(format: Format, data: Bytes) -> Feed {
     feed
 }
 
+/// Merges a part of a chain, if it is one of this chain.
+fn fits(known: &mut Feed, part: &Feed) -> bool {
+    !matches!(known.merge(part), Merged::Unrelated)
+}
+
 /// A live message with this feed.
 pub(crate) fn live(feed: &[u8]) -> Vec<u8> {
     frame(0, None, 2, feed)
@@ -125,7 +130,9 @@ impl Node {
     }
 
     async fn ask(&mut self, to: u16, kind: u8, data: &[u8], ask: Ask) {
-        self.port += 1;
+        // From 65535 back to 1, where JavaScript nodes fail.
+        self.port = self.port.checked_add(1).unwrap_or(1);
+        assert!(!self.asks.contains_key(&self.port), "port {} is still open", self.port);
         self.asks.insert(self.port, ask);
         self.send(frame(to, Some(self.port), kind, data)).await;
     }
@@ -145,7 +152,11 @@ impl Node {
 
     /// Writes a block and tells the relay.
     pub(crate) async fn write(&mut self, body: &str) -> Block {
-        let block = self.append(body);
+        self.write_bytes(body.as_bytes()).await
+    }
+
+    pub(crate) async fn write_bytes(&mut self, body: &[u8]) -> Block {
+        let block = self.append_bytes(body);
         let feed = Feed::from_blocks([block.clone()]).unwrap();
         self.send(live(&feed.encode())).await;
         block
@@ -153,17 +164,20 @@ impl Node {
 
     /// Writes a block, to oneself.
     pub(crate) fn append(&mut self, body: &str) -> Block {
+        self.append_bytes(body.as_bytes())
+    }
+
+    fn append_bytes(&mut self, body: &[u8]) -> Block {
         let feed = self.feeds.entry(self.secret.key()).or_insert_with(|| Feed::new(self.format));
-        let block = feed.append(body.as_bytes(), &self.secret).unwrap();
+        let block = feed.append(body, &self.secret).unwrap();
         self.known.insert(block.id());
         block
     }
 
-    /// Goes on until something holds.
+    /// Goes on until something holds, as long as messages come.
     pub(crate) async fn until(&mut self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
-        let end = Instant::now() + PATIENCE;
         while !is_so(self) {
-            match timeout_at(end, self.socket.next()).await {
+            match timeout(PATIENCE, self.socket.next()).await {
                 Ok(Some(Ok(message))) => self.hear(message).await,
                 Ok(other) => panic!("the relay closed while waiting for {what}: {other:?}"),
                 Err(_) => panic!("{what} does not come; feeds {:?}, answers {}", self.heights(), self.answers),
@@ -261,16 +275,16 @@ impl Node {
         }
     }
 
-    async fn upload(&mut self, to: u16, mut feeds: Vec<Vec<u8>>) {
-        if feeds.is_empty() {
+    async fn upload(&mut self, to: u16, mut feeds: VecDeque<Vec<u8>>) {
+        let Some(feed) = feeds.pop_front() else {
             self.send(frame(to, None, 0, &[])).await;
-        } else {
-            let feed = feeds.remove(0);
-            if !feeds.is_empty() {
-                return self.ask(to, 2, &feed, Ask::Upload(feeds)).await;
-            }
-            self.send(frame(to, None, 2, &feed)).await;
+            self.is_read = true;
+            return;
+        };
+        if !feeds.is_empty() {
+            return self.ask(to, 2, &feed, Ask::Upload(feeds)).await;
         }
+        self.send(frame(to, None, 2, &feed)).await;
         self.is_read = true;
     }
 
@@ -294,11 +308,12 @@ impl Node {
                 assert!(merged.count().is_some(), "{merged:?}");
                 return true;
             }
-            for known in self.feeds.values_mut() {
-                if !matches!(known.merge(feed), Merged::Unrelated) {
-                    self.pool.remove(at);
-                    return true;
-                }
+            // Most blocks continue their author's own chain: the others are not asked.
+            let author = feed[0].author();
+            let own = self.feeds.get_mut(&author).is_some_and(|own| fits(own, feed));
+            if own || self.feeds.iter_mut().any(|(owner, known)| *owner != author && fits(known, feed)) {
+                self.pool.remove(at);
+                return true;
             }
         }
         false

@@ -95,7 +95,7 @@ impl Relay {
     fn terminate(&mut self) -> ExitStatus {
         let sent = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status().unwrap();
         assert!(sent.success());
-        let status = wait(&mut self.process);
+        let status = wait(&mut self.process, PATIENCE);
         assert_ne!(status.signal(), Some(9), "it does not stop on SIGTERM\n{}", self.log());
         status
     }
@@ -181,14 +181,17 @@ fn port_in(line: &str) -> Option<u16> {
     digits.parse().ok()
 }
 
+/// How long a command may work.
+const WORK: Duration = Duration::from_secs(300);
+
 /// Waits until it ends; when that takes too long it is killed.
-fn wait(process: &mut Child) -> ExitStatus {
+fn wait(process: &mut Child, patience: Duration) -> ExitStatus {
     let started = Instant::now();
     loop {
         if let Some(status) = process.try_wait().unwrap() {
             return status;
         }
-        if started.elapsed() > PATIENCE {
+        if started.elapsed() > patience {
             process.kill().unwrap();
         }
         thread::sleep(Duration::from_millis(5));
@@ -235,7 +238,7 @@ pub(crate) fn picorelay_with_input(folder: &Path, arguments: &[&str], input: &st
         out.read_to_string(&mut text).unwrap();
         text
     });
-    let success = wait(&mut process).success();
+    let success = wait(&mut process, WORK).success();
     feeder.join().unwrap();
     Output { success, stdout: output.join().unwrap(), stderr: errors.join().unwrap() }
 }

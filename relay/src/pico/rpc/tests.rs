@@ -190,39 +190,39 @@ fn relays_exchange_both_generations() {
     assert_eq!(hear(&mut out, "000300000000"), ["downloaded"]);
 }
 
+/// The next feed is asked for before the last one is merged.
 #[test]
 fn downloads_go_on_feed_by_feed() {
     let mut talk = introduced();
     let feed = v8();
-    let first = received(&mut talk, &blocks("0002000501", &feed));
-    assert_eq!((first.reply, first.answer, first.feed.len()), (Some(5), true, feed.len()));
-    talk.dispatched(&first, false, NOW);
-    assert_eq!(told(&mut talk), ["000500030100"]);
+    let dispatch = format!("dispatch {} answer=true", feed.len());
+    assert_eq!(hear(&mut talk, &blocks("0002000501", &feed)), ["hears v8", &dispatch, "000500030100"]);
+    assert_eq!(hear(&mut talk, &blocks("0003000601", &feed)), [&dispatch, "000600040100"]);
     // One bad feed does not keep the others from us.
-    let second = received(&mut talk, &blocks("0003000601", &feed));
-    talk.dispatched(&second, true, NOW);
-    assert_eq!(told(&mut talk), ["000600040100"]);
-    let last = received(&mut talk, &blocks("0004000000", &feed));
-    assert_eq!(last.reply, None);
-    talk.dispatched(&last, false, NOW);
-    assert_eq!(told(&mut talk), ["downloaded"]);
+    talk.dispatched(&answer(&feed), true, NOW);
+    talk.dispatched(&answer(&feed), false, NOW);
+    assert_eq!(hear(&mut talk, &blocks("0004000000", &feed)), [&dispatch, "downloaded"]);
+    talk.dispatched(&answer(&feed), false, NOW);
+    assert_eq!(told(&mut talk), [""; 0]);
     assert!(talk.ports.is_empty());
+}
+
+fn answer(feed: &[u8]) -> Received {
+    Received { feed: Bytes::copy_from_slice(feed), reply: None, answer: true }
 }
 
 #[test]
 fn enough_is_enough() {
     let mut talk = introduced();
     let feed = v8();
-    let mut port = 2;
-    for n in 1..=REFUSALS_MAX {
-        let feed = received(&mut talk, &blocks(&format!("{port:04x}000501"), &feed));
-        talk.dispatched(&feed, true, NOW);
-        let told = told(&mut talk);
+    for n in 0..=REFUSALS_MAX {
+        let port = 2 + n;
+        let told = hear(&mut talk, &blocks(&format!("{port:04x}000501"), &feed));
         if n < REFUSALS_MAX {
-            port += 1;
-            assert_eq!(told, [format!("0005{port:04x}0100")]);
+            assert_eq!(*told.last().unwrap(), format!("0005{:04x}0100", port + 1));
+            talk.dispatched(&answer(&feed), true, NOW);
         } else {
-            assert_eq!(told, ["0005000000ff", "downloaded"]);
+            assert_eq!(told[1..], ["0005000000ff", "downloaded"]);
         }
     }
     // Out of the blue the first bad one is refused.

@@ -221,14 +221,13 @@ fn what_is_picked_fits(make: Make<'_>) {
         for (_, owner) in bench.reader.pick(&bench.room, bytes_max).unwrap() {
             authors.push(chains.iter().position(|chain| chain[0].author() == owner).unwrap());
         }
-        authors.sort_unstable();
         authors
     };
     assert!(picked(0).is_empty());
     assert_eq!(picked(bytes(&chains[3])), [3], "the newest first");
-    assert_eq!(picked(bytes(&chains[3]) + bytes(&chains[0])), [0, 3], "then the one with the most guests");
-    assert_eq!(picked(bytes(&chains[3]) + bytes(&chains[2])), [2, 3], "what does not fit is skipped");
-    assert_eq!(picked(u64::MAX), [0, 1, 2, 3]);
+    assert_eq!(picked(bytes(&chains[3]) + bytes(&chains[0])), [3, 0], "then the one with the most guests");
+    assert_eq!(picked(bytes(&chains[3]) + bytes(&chains[2])), [3, 2], "what does not fit is skipped");
+    assert_eq!(picked(u64::MAX), [3, 0, 2, 1], "in turns");
 }
 
 fn events_and_blocks_are_committed_together(make: Make<'_>) {
@@ -236,7 +235,12 @@ fn events_and_blocks_are_committed_together(make: Make<'_>) {
     let a = chain(Format::V8, 1, "a", 2);
     let event = Draft { author: 1, kind: 1, created_at: 10, ..Draft::default() }.sign();
     let room = bench.room.clone();
-    let merge = |blocks: &[Block]| Change::Merge { room: room.clone(), bounds: Bounds::NONE, blocks: blocks.to_vec() };
+    let merge = |blocks: &[Block]| Change::Merge {
+        room: room.clone(),
+        bounds: Bounds::NONE,
+        blocks: blocks.to_vec(),
+        origins: Vec::new(),
+    };
     let changes = [merge(&a), merge(&a), Change::Rollback { room: room.clone(), chain: a[0].id(), stop_at: None }];
     let batch = bench.writer.commit(std::slice::from_ref(&event), &changes, 10).unwrap();
     assert_eq!((batch.saved.len(), batch.changed.len()), (1, 3));
@@ -268,10 +272,11 @@ impl Bench {
     }
 
     fn merging(&mut self, blocks: &[Block]) -> Merging {
-        let change = Change::Merge { room: self.room.clone(), bounds: self.bounds, blocks: blocks.to_vec() };
+        let room = self.room.clone();
+        let change = Change::Merge { room, bounds: self.bounds, blocks: blocks.to_vec(), origins: Vec::new() };
         match self.change(change) {
             Changed::Merged(merging) => merging,
-            _ => panic!(),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -282,7 +287,7 @@ impl Bench {
     fn rollback(&mut self, chain: Id, stop_at: Option<Id>) -> RolledBack {
         match self.change(Change::Rollback { room: self.room.clone(), chain, stop_at }) {
             Changed::RolledBack(outcome) => outcome,
-            _ => panic!(),
+            other => panic!("{other:?}"),
         }
     }
 

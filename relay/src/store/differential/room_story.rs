@@ -5,6 +5,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand::{RngExt as _, SeedableRng as _};
 
+use crate::store::carry::Origin;
 use crate::store::repo::{Bounds, Change, Full, Part, RoomName, Run};
 
 const BLOCKS: usize = 80;
@@ -72,6 +73,9 @@ impl Story {
     }
 
     pub(super) fn change(&mut self) -> Change {
+        if self.rng.random_bool(0.1) {
+            return Change::CarriedOut(self.rng.random_range(0..40));
+        }
         let room = room(ROOMS.choose(&mut self.rng).unwrap());
         if self.rng.random_bool(0.12) {
             let path = self.paths.choose(&mut self.rng).unwrap().clone();
@@ -93,7 +97,11 @@ impl Story {
         if self.rng.random_bool(0.1) {
             blocks.shuffle(&mut self.rng);
         }
-        Change::Merge { room, bounds: self.bounds(), blocks }
+        let origins = match self.rng.random_bool(0.5) {
+            true => blocks.iter().map(|_| if self.rng.random() { Origin::Peer } else { Origin::Event }).collect(),
+            false => Vec::new(),
+        };
+        Change::Merge { room, bounds: self.bounds(), blocks, origins }
     }
 
     fn bounds(&mut self) -> Bounds {

@@ -3,6 +3,7 @@
 //! It is what tests compare the real backend with, and a store for tests that need one. Nothing is indexed and nothing
 //! is written to disk. The relevance of a search result is its age.
 
+mod carry;
 mod pico;
 mod rules;
 mod scan;
@@ -15,9 +16,10 @@ use parking_lot::RwLock;
 use picofeed::{Feed, Format, Key};
 
 use self::rules::State;
+use super::carry::{CarryReader, Incoming, Interest, Located, Outgoing};
 use super::repo::{Chain, Change, Part, RepoReader, RoomName, Run, Usage};
 use super::state::{DueItem, Millis, Postponed, Scope, Stamp, Standing, StateReader, Stored};
-use super::{Backend, Batch, Reader, Row, Scan, Seq, Slice, Step, StoreError, Writer};
+use super::{Backend, Batch, Reader, Row, Saved, Scan, Seq, Slice, Step, StoreError, Writer};
 use crate::clock::Timestamp;
 use crate::event::Id;
 use crate::vanish::RelayUrls;
@@ -28,6 +30,7 @@ use crate::verify::Verified;
 pub struct Memory {
     events: Arc<RwLock<State>>,
     rooms: Arc<RwLock<pico::Rooms>>,
+    carrying: Arc<RwLock<carry::Carrying>>,
 }
 
 impl Memory {
@@ -38,7 +41,13 @@ impl Memory {
 
     /// An empty store that searches these kinds (NIP-50).
     pub fn with_search(urls: RelayUrls, kinds: Vec<u16>) -> Self {
-        Self { events: Arc::new(RwLock::new(State::new(urls, kinds))), rooms: Arc::default() }
+        Self { events: Arc::new(RwLock::new(State::new(urls, kinds))), rooms: Arc::default(), carrying: Arc::default() }
+    }
+
+    /// The same store; from now on it remembers new events that are wanted.
+    pub fn with_interest(self, interest: Arc<dyn Interest>) -> Self {
+        self.carrying.write().interest = Some(interest);
+        self
     }
 }
 
@@ -56,9 +65,22 @@ impl Writer for Memory {
     fn commit(&mut self, events: &[Verified], changes: &[Change], now: Timestamp) -> Result<Batch, StoreError> {
         let mut state = self.events.write();
         let mut removed = Vec::new();
-        let saved = events.iter().map(|event| state.save(event, now, &mut removed)).collect();
         let mut rooms = self.rooms.write();
-        let changed = changes.iter().map(|change| rooms.change(change)).collect();
+        let mut carrying = self.carrying.write();
+        let mut saved = Vec::with_capacity(events.len());
+        for event in events {
+            let outcome = state.save(event, now, &mut removed);
+            if let Saved::New(seq) = outcome {
+                carrying.saved(event, seq);
+            }
+            saved.push(outcome);
+        }
+        let mut changed = Vec::with_capacity(changes.len());
+        for change in changes {
+            let outcome = rooms.change(change);
+            carrying.changed(change, &outcome, now);
+            changed.push(outcome);
+        }
         Ok(Batch { saved, removed, changed })
     }
 
@@ -90,6 +112,45 @@ impl Reader for Memory {
 
     fn len_estimate(&mut self) -> Result<u64, StoreError> {
         Ok(self.events.read().events.len() as u64)
+    }
+}
+
+impl CarryReader for Memory {
+    fn outgoing(&mut self, max: usize, bytes_max: usize) -> Result<Vec<Outgoing>, StoreError> {
+        let (carrying, rooms) = (self.carrying.read(), self.rooms.read());
+        let mut outgoing = Vec::new();
+        let mut bytes = 0;
+        for waiting in carrying.blocks.iter().take(max) {
+            let carry::Waiting { number, room, id, accepted, origin } = waiting;
+            let found = rooms.find(room, id).and_then(|(chain, before)| {
+                let part = Part { blocks_max: 1, ..Part::ALL };
+                let block = rooms.load(room, Run::UpTo(*id, 1), part)?.into_blocks().pop()?;
+                Some(Located { block, chain, before })
+            });
+            bytes += found.as_ref().map_or(0, |found| found.block.bytes().len());
+            outgoing.push(Outgoing {
+                number: *number,
+                room: room.clone(),
+                id: *id,
+                accepted: *accepted,
+                origin: *origin,
+                found,
+            });
+            if bytes >= bytes_max {
+                break;
+            }
+        }
+        Ok(outgoing)
+    }
+
+    fn incoming(&mut self, max: usize) -> Result<Vec<Incoming>, StoreError> {
+        let (carrying, state) = (self.carrying.read(), self.events.read());
+        let event = |id| state.events.iter().find(|stored| stored.event.id == id).map(|stored| stored.event.clone());
+        Ok(carrying.events.iter().take(max).map(|(seq, id)| (*seq, event(*id))).collect())
+    }
+
+    fn authors(&mut self, room: &RoomName, after: Option<&Key>, max: usize) -> Result<Vec<Key>, StoreError> {
+        Ok(self.rooms.read().authors(room, after, max))
     }
 }
 

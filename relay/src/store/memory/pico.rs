@@ -35,6 +35,7 @@ impl Rooms {
         let name = match change {
             Change::Merge { room, .. } | Change::Rollback { room, .. } | Change::Shadow { room, .. } => room,
             Change::Dispatch(dispatch) => &dispatch.scope.room,
+            Change::CarriedOut(_) | Change::CarriedIn(_) => return Changed::Carried,
         };
         let changed = match change {
             Change::Dispatch(dispatch) => Changed::Dispatched(self.dispatch(dispatch)),
@@ -42,10 +43,11 @@ impl Rooms {
                 self.end_shadow(room, *adopt);
                 Changed::Shadow
             }
-            Change::Merge { room, bounds, blocks } => Changed::Merged(self.merge(room, bounds, blocks)),
+            Change::Merge { room, bounds, blocks, .. } => Changed::Merged(self.merge(room, bounds, blocks)),
             Change::Rollback { room, chain, stop_at } => {
                 Changed::RolledBack(self.0.entry(room.clone()).or_default().rollback(chain, stop_at.as_ref()))
             }
+            Change::CarriedOut(_) | Change::CarriedIn(_) => Changed::Carried,
         };
         if self.0.get(name).is_some_and(|room| room.lines.is_empty()) {
             self.0.remove(name);
@@ -254,6 +256,12 @@ impl Rooms {
         chains.sort_by_key(|chain| chain.owner);
         chains.truncate(max);
         chains
+    }
+
+    pub(super) fn authors(&self, room: &RoomName, after: Option<&Key>, max: usize) -> Vec<Key> {
+        let latest = self.0.get(room).into_iter().flat_map(|room| room.latest.keys());
+        let authors: std::collections::BTreeSet<Key> = latest.map(|(_, author)| *author).collect();
+        authors.into_iter().filter(|author| after.is_none_or(|after| author > after)).take(max).collect()
     }
 
     pub(super) fn find(&self, room: &RoomName, block: &Id) -> Option<(Chain, u64)> {

@@ -19,7 +19,7 @@ pub(super) struct Held {
 pub(super) fn at(db: &Connection, pos: i64) -> Result<Option<Held>, StoreError> {
     let found = db
         .prepare_cached("SELECT event.seq, json FROM event JOIN body ON body.seq = event.seq WHERE pos = ?1")?
-        .query_row([pos], |row| Ok((row.get(0)?, super::read::json_text(row.get_ref(1)?)?)))
+        .query_row([pos], |row| Ok((row.get(0)?, super::body::json(row.get_ref(1)?)?)))
         .optional()?;
     let Some((seq, json)) = found else { return Ok(None) };
     match Event::parse(&json) {

@@ -1,5 +1,6 @@
 //! The real backend: SQLite in WAL mode, one writing connection, a few reading ones.
 
+mod body;
 mod cursor;
 mod erase;
 mod hot;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use super::carry::Interest;
 use super::{Backend, Reader, StoreError, Writer};
 use crate::config::{Durability, Search, Storage};
 use crate::vanish::RelayUrls;
@@ -30,6 +32,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/0001_event.sql"),
     include_str!("../../../../migrations/sqlite/0002_pico.sql"),
     include_str!("../../../../migrations/sqlite/0003_engine.sql"),
+    include_str!("../../../../migrations/sqlite/0004_bridge.sql"),
 ];
 
 /// Name of the database in the data folder.
@@ -59,6 +62,8 @@ pub struct Options {
     pub search: Search,
     /// For NIP-62.
     pub urls: RelayUrls,
+    /// Which events are to be carried into rooms. None: no event.
+    pub interest: Option<Arc<dyn Interest>>,
 }
 
 impl Sqlite {

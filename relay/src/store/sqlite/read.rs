@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::cursor::{Source, Span};
 use super::hot::{Hot, HotRow};
 use super::key::{self, TagHash};
-use super::{Options, erase, plan, search};
+use super::{Options, body, erase, plan, search};
 use crate::clock::Timestamp;
 use crate::event::{Id, PublicKey};
 use crate::filter::Filter;
@@ -317,7 +316,7 @@ impl Rows<'_> {
         while let Some(row) = rows.next()? {
             if row.get_ref(0)?.as_blob().is_ok_and(|head| head.starts_with(&id.0)) {
                 let pos = row.get(5)?;
-                self.hot.keep(pos, read(row, Body::Json(json_text(row.get_ref(4)?)?))?, self.removals);
+                self.hot.keep(pos, read(row, Body::Json(body::json(row.get_ref(4)?)?))?, self.removals);
                 return Ok(Some(pos));
             }
         }
@@ -344,7 +343,7 @@ impl Rows<'_> {
         let mut whole = self.db.prepare_cached(
             "SELECT head, kind, expires_at, event.seq, json FROM event JOIN body ON body.seq = event.seq WHERE pos = ?1",
         )?;
-        let row = whole.query_row([pos], |row| read(row, Body::Json(json_text(row.get_ref(4)?)?))).optional()?;
+        let row = whole.query_row([pos], |row| read(row, Body::Json(body::json(row.get_ref(4)?)?))).optional()?;
         let Some(row) = row else { return Ok(None) };
         self.hot.keep(pos, row.clone(), self.removals);
         Ok(Some(visible(pos, row, query, true)))
@@ -391,16 +390,6 @@ fn time_of(pos: i64, id: &Id) -> Timestamp {
     }
 }
 
-/// The JSON in a column of `body`.
-pub(super) fn json_text(value: ValueRef<'_>) -> rusqlite::Result<Arc<str>> {
-    match value {
-        ValueRef::Text(text) => {
-            std::str::from_utf8(text).map(Arc::from).map_err(|error| rusqlite::Error::Utf8Error(0, error))
-        }
-        _ => Err(rusqlite::Error::InvalidQuery),
-    }
-}
-
 /// Appends the best matches of a search, by relevance, and of equal ones the newest.
 fn find_words(
     source: &Rows<'_>,
@@ -439,7 +428,7 @@ fn find_words(
 fn place(db: &Connection, seq: i64) -> Result<Option<i64>, StoreError> {
     let json = db
         .prepare_cached("SELECT json FROM body WHERE seq = ?1")?
-        .query_row([seq], |row| json_text(row.get_ref(0)?))
+        .query_row([seq], |row| body::json(row.get_ref(0)?))
         .optional()?;
     match json.as_deref().and_then(|json| json.get(7..71)).and_then(Id::from_hex) {
         Some(id) => erase::find(db, &id),

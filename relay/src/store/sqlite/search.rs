@@ -23,7 +23,7 @@ pub(super) fn index_some(db: &mut Connection, search: &Search, done: i64, last: 
         while let Some(row) = rows.next()? {
             seen += 1;
             at = row.get(0)?;
-            let Ok(event) = Event::parse(&super::read::json_text(row.get_ref(1)?)?) else { continue };
+            let Ok(event) = Event::parse(&super::body::json(row.get_ref(1)?)?) else { continue };
             if search.kinds.contains(&event.kind) {
                 insert.execute(params![at, words_of(&event)])?;
             }

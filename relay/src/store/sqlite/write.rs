@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
+use super::body::Packer;
 use super::erase::{self, Held};
 use super::hot::Hot;
 use super::key::{self, TagHash};
@@ -33,6 +34,7 @@ pub(super) struct SqliteWriter {
     /// Whether the write-ahead log has pages that are not in the database yet.
     wal_dirty: bool,
     log_pages_max: i64,
+    packer: Packer,
 }
 
 impl SqliteWriter {
@@ -40,9 +42,10 @@ impl SqliteWriter {
         let number = |name| db.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get::<_, i64>(0));
         let (last_seq, search_seq) = (number("last_seq")?, number("search_seq")?);
         let totals = pico::Totals::read(&db)?;
+        let packer = Packer::new(options.storage.compression)?;
         let log_bytes_max = i64::try_from(options.storage.log_mb_max << 20).unwrap_or(i64::MAX);
         let log_pages_max = log_bytes_max / super::PAGE_BYTES;
-        Ok(Self { db, hash, options, last_seq, search_seq, totals, hot, wal_dirty: true, log_pages_max })
+        Ok(Self { db, hash, options, last_seq, search_seq, totals, hot, wal_dirty: true, log_pages_max, packer })
     }
 
     /// Copies the log into the database. `truncate` gives the disk space of the log back.
@@ -75,8 +78,14 @@ impl Writer for SqliteWriter {
     fn commit(&mut self, batch: &[Verified], changes: &[repo::Change], now: Timestamp) -> Result<Batch, StoreError> {
         let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let tables = Tables::new(&step, self.hash, self.search_seq);
-        let mut change =
-            Change { db: &step, tables, options: &self.options, last_seq: self.last_seq, removed: Vec::new() };
+        let mut change = Change {
+            db: &step,
+            tables,
+            options: &self.options,
+            packer: &mut self.packer,
+            last_seq: self.last_seq,
+            removed: Vec::new(),
+        };
         let mut saved = Vec::with_capacity(batch.len());
         for event in batch {
             saved.push(change.apply(event, now)?);
@@ -88,7 +97,7 @@ impl Writer for SqliteWriter {
         }
         let mut totals = self.totals;
         let changed =
-            changes.iter().map(|change| pico::change(&step, &mut totals, change)).collect::<Result<_, _>>()?;
+            changes.iter().map(|change| pico::change(&step, &mut totals, change, now)).collect::<Result<_, _>>()?;
         step.commit()?;
         self.hot.apply(ops);
         (self.last_seq, self.totals) = (last_seq, totals);
@@ -154,6 +163,7 @@ struct Change<'a> {
     db: &'a Transaction<'a>,
     tables: Tables<'a>,
     options: &'a Options,
+    packer: &'a mut Packer,
     last_seq: i64,
     removed: Vec<Id>,
 }
@@ -263,9 +273,13 @@ impl Change<'_> {
     fn insert(&mut self, event: &Verified) -> Result<i64, StoreError> {
         self.last_seq += 1;
         let seq = self.last_seq;
-        self.db.prepare_cached("INSERT INTO body VALUES (?1, ?2)")?.execute(params![seq, event.json()])?;
+        let body = self.packer.pack(event.json())?;
+        self.db.prepare_cached("INSERT INTO body VALUES (?1, ?2)")?.execute(params![seq, body])?;
         let held = Held { pos: key::home(event.created_at, &event.id), seq, event: event.clone() };
         erase::place(&mut self.tables, held)?;
+        if self.options.interest.as_ref().is_some_and(|interest| interest.wants(event)) {
+            pico::remember_event(self.db, seq)?;
+        }
         Ok(seq)
     }
 

@@ -1,5 +1,6 @@
 //! Pico rooms: rows and how they are found.
 
+mod carry;
 mod merge;
 mod read;
 mod remove;
@@ -12,8 +13,10 @@ use bytes::Bytes;
 use picofeed::{Block, Format, Id, Key, Limits};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+pub(super) use self::carry::remember_event;
+use crate::clock::Timestamp;
 use crate::store::StoreError;
-use crate::store::repo::{Chain, Change, Changed, RoomName, Usage};
+use crate::store::repo::{Chain, Change, Changed, Merged, RoomName, Usage};
 
 /// Sums over all rooms. The writer keeps them, so that no merge has to add up the rooms.
 #[derive(Clone, Copy, Debug)]
@@ -32,9 +35,22 @@ impl Totals {
 }
 
 /// Makes a change within the transaction that is open.
-pub(super) fn change(db: &Connection, totals: &mut Totals, change: &Change) -> Result<Changed, StoreError> {
+pub(super) fn change(
+    db: &Connection,
+    totals: &mut Totals,
+    change: &Change,
+    now: Timestamp,
+) -> Result<Changed, StoreError> {
     match change {
-        Change::Merge { room, bounds, blocks } => Ok(Changed::Merged(merge::merge(db, totals, room, bounds, blocks)?)),
+        Change::Merge { room, bounds, blocks, origins } => {
+            let merging = merge::merge(db, totals, room, bounds, blocks)?;
+            for ((block, merged), origin) in blocks.iter().zip(&merging.merged).zip(origins) {
+                if *merged == Merged::New {
+                    carry::remember(db, room, block, *origin, now)?;
+                }
+            }
+            Ok(Changed::Merged(merging))
+        }
         Change::Rollback { room, chain, stop_at } => {
             Ok(Changed::RolledBack(remove::rollback(db, totals, room, chain, stop_at.as_ref())?))
         }
@@ -43,6 +59,8 @@ pub(super) fn change(db: &Connection, totals: &mut Totals, change: &Change) -> R
             state::end_shadow(db, room, *adopt)?;
             Ok(Changed::Shadow)
         }
+        Change::CarriedOut(number) => carry::forget_blocks(db, *number).map(|()| Changed::Carried),
+        Change::CarriedIn(seq) => carry::forget_events(db, *seq).map(|()| Changed::Carried),
     }
 }
 

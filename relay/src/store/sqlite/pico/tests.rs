@@ -25,7 +25,7 @@ fn chain(author: u32, blocks: usize, body_bytes: usize) -> Vec<Block> {
 }
 
 fn merge(blocks: &[Block], bounds: Bounds) -> Change {
-    Change::Merge { room: RoomName::main(), bounds, blocks: blocks.to_vec() }
+    Change::Merge { room: RoomName::main(), bounds, blocks: blocks.to_vec(), origins: Vec::new() }
 }
 
 /// Rooms, chains, their blocks, and how many authors of chains have a last block.
@@ -159,4 +159,26 @@ fn measure(writer: &mut dyn Writer, what: &str, batches: &[Vec<Block>], merge_bl
     }
     let blocks: usize = batches.iter().map(Vec::len).sum();
     eprintln!("{what}: {:.0} blocks/s", blocks as f64 / started.elapsed().as_secs_f64());
+}
+
+/// Blocks of all formats that were there before the bridge are carried, too.
+#[test]
+fn what_rooms_held_before_is_to_be_carried() {
+    let folder = tempfile::tempdir().unwrap();
+    let pop02 = Secret::secp256k1([1; 32]).unwrap();
+    let old = Block::sign(Format::V3, None, b"old", &Secret::ed25519([1; 32])).unwrap();
+    let other = Block::sign(Format::Pop02, None, b"other", &pop02).unwrap();
+    let blocks = [chain(1, 3, 8), vec![old, other]].concat();
+    {
+        let backend = sqlite_in(folder.path(), RelayUrls::default());
+        backend.writer().unwrap().commit(&[], &[merge(&blocks, Bounds::NONE)], 0).unwrap();
+    }
+    let database = Connection::open(folder.path().join(FILE)).unwrap();
+    database.execute_batch("DROP TABLE bridge_out; DROP TABLE bridge_in").unwrap();
+    database.execute_batch(include_str!("../../../../../migrations/sqlite/0004_bridge.sql")).unwrap();
+    drop(database);
+    let backend = sqlite_in(folder.path(), RelayUrls::default());
+    let outgoing = backend.reader().unwrap().outgoing(99, usize::MAX).unwrap();
+    let found: Vec<Block> = outgoing.into_iter().map(|one| one.found.unwrap().block).collect();
+    assert_eq!(found, blocks);
 }

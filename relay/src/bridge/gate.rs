@@ -1,0 +1,105 @@
+//! Which events about rooms are let in: those that say nothing false.
+
+use pico_bridge::{Frame, Head, TagInvalid, UnwrapError, kind, unwrap};
+use picofeed::{Id, Limits};
+
+use super::parts;
+use crate::clock::Timestamp;
+use crate::config::{Bridge, Config};
+use crate::ingest::Source;
+use crate::pico::carry::Modes;
+use crate::pico::repo::RoomName;
+use crate::pico::rooms;
+use crate::policy::{Policy, Verdict};
+use crate::store::Readers;
+use crate::verify::Verified;
+
+/// Looks into events of kinds 7420, 37420 and 27420. The last of the policies: it costs a signature and a look into the
+/// store.
+pub struct Gate {
+    modes: Modes,
+    limits: Limits,
+    frame_bytes_max: usize,
+    readers: Readers,
+}
+
+impl Gate {
+    /// On a running store. None if there are no rooms: then such events are like any other.
+    pub fn new(config: &Config, readers: Readers) -> Option<Self> {
+        config.pico.enabled.then(|| Self {
+            modes: Modes::new(config),
+            limits: rooms::limits(&config.pico),
+            frame_bytes_max: config.bridge.frame_bytes_max,
+            readers,
+        })
+    }
+
+    fn block(&self, event: &Verified) -> Verdict {
+        let content = event.content();
+        let unwrapped = match unwrap(&parts(event, &content), &self.limits) {
+            Ok(unwrapped) => unwrapped,
+            Err(error) => return refusal(error),
+        };
+        let room = match self.room(unwrapped.room.as_str()) {
+            Ok(room) => room,
+            Err(refused) => return refused,
+        };
+        let Some(parent) = unwrapped.block.parent() else { return Verdict::Accept };
+        match self.chain_of(room, parent) {
+            Ok(Some(chain)) if chain != unwrapped.chain => refusal(TagInvalid::Contradicts("chain").into()),
+            Ok(_) => Verdict::Accept,
+            Err(why) => Verdict::Reject(why.into()),
+        }
+    }
+
+    /// Genesis of the chain that holds a block.
+    fn chain_of(&self, room: RoomName, block: Id) -> Result<Option<Id>, &'static str> {
+        match self.readers.run_blocking(move |reader| reader.find(&room, &block)) {
+            Ok(Ok(found)) => Ok(found.map(|(chain, _)| chain.genesis)),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "a block could not be looked up");
+                Err("error: could not look up the block")
+            }
+            Err(_) => Err("error: the relay is shutting down"),
+        }
+    }
+
+    /// The room, if nostr has anything to do with it.
+    fn room(&self, name: &str) -> Result<RoomName, Verdict> {
+        let room = name.parse().map_err(|_| Verdict::Reject("blocked: the room `nostr` is reserved".into()))?;
+        match self.modes.of(name) {
+            Bridge::Off => Err(Verdict::Reject("blocked: this relay does not bridge the room".into())),
+            Bridge::Wrap | Bridge::Copies => Ok(room),
+        }
+    }
+
+    fn of_room(&self, room: Result<pico_bridge::Room, UnwrapError>) -> Verdict {
+        match room.map(|room| self.room(room.as_str())) {
+            Ok(Ok(_)) => Verdict::Accept,
+            Ok(Err(refused)) => refused,
+            Err(error) => refusal(error),
+        }
+    }
+}
+
+impl Policy for Gate {
+    fn event(&self, event: &Verified, source: &Source, _: Timestamp) -> Verdict {
+        if matches!(source, Source::Import | Source::Bridge) {
+            return Verdict::Accept;
+        }
+        match event.kind {
+            kind::BLOCK => self.block(event),
+            kind::HEAD => self.of_room(Head::parse(&parts(event, "")).map(|head| head.room)),
+            kind::FRAME => {
+                let content = event.content();
+                self.of_room(Frame::parse(&parts(event, &content), self.frame_bytes_max).map(|frame| frame.room))
+            }
+            _ => Verdict::Accept,
+        }
+    }
+}
+
+fn refusal(error: UnwrapError) -> Verdict {
+    let prefix = if error == UnwrapError::ContentTooLong { "blocked" } else { "invalid" };
+    Verdict::Reject(format!("{prefix}: {error}").into())
+}

@@ -1,0 +1,65 @@
+//! Questions of the bridge to the store.
+
+use crate::clock::Timestamp;
+use crate::event::{Event, Id, PublicKey};
+use crate::filter::{Filter, TagFilter};
+use crate::store::{Body, Query, Readers, Row, Scan, Step, Stopped, StoreError};
+use crate::verify::Verified;
+
+/// The newest events that a filter matches, newest first, at most `max`.
+///
+/// # Errors
+///
+/// The database failed, or the relay stops.
+pub async fn events(
+    readers: &Readers,
+    filter: Filter,
+    max: u64,
+    now: Timestamp,
+) -> Result<Result<Vec<Verified>, StoreError>, Stopped> {
+    let query = Query { limit_default: max, limit_max: max, ..Query::everything(vec![filter], now) };
+    let mut scan = Scan::new(query);
+    let mut found = Vec::new();
+    loop {
+        let (next, rows, step) = readers.slice(scan).await?;
+        found.extend(rows.into_iter().filter_map(event));
+        match step {
+            Ok(Step::Again) => scan = next,
+            Ok(Step::Done) => return Ok(Ok(found)),
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+}
+
+fn event(row: Row) -> Option<Verified> {
+    match row.body {
+        Body::Event(event) => Some(event),
+        Body::Json(json) => Event::parse(&json).ok().map(Verified::from_store),
+    }
+}
+
+/// Events of these ids.
+pub fn by_ids(mut ids: Vec<Id>) -> Filter {
+    ids.sort_unstable();
+    ids.dedup();
+    Filter { ids: Some(ids.into()), ..Filter::default() }
+}
+
+/// Events of these kinds, by these authors, with one of these values in tags of this letter.
+pub fn tagged(kinds: &[u16], authors: Option<Vec<PublicKey>>, letter: u8, mut values: Vec<String>) -> Filter {
+    let mut kinds = kinds.to_vec();
+    kinds.sort_unstable();
+    values.sort_unstable();
+    values.dedup();
+    let authors = authors.map(|mut authors| {
+        authors.sort_unstable();
+        authors.dedup();
+        authors.into_boxed_slice()
+    });
+    Filter {
+        kinds: Some(kinds.into()),
+        authors,
+        tags: vec![TagFilter { letter, values: values.into() }],
+        ..Filter::default()
+    }
+}

@@ -1,0 +1,103 @@
+//! Pico rooms and nostr events: what is in one can be read in the other.
+//!
+//! What the events look like is said in `docs/nostr-pico.md`, and done by the crate `pico_bridge`, which knows no IO. Here
+//! is what it needs: [`keys`] sign, [`gate`] refuses events that say something false, [`outbound`] makes events of the
+//! blocks that rooms store, [`inbound`] takes events into rooms, as blocks ([`notes`]) if they are none. Both work off
+//! lists that the store keeps in the same transaction as what they are about ([`crate::store::carry`]), so that a crash
+//! loses nothing; and both look first whether a thing was done, so that nothing is done twice.
+//!
+//! Nothing goes round in circles: a block that came in an event is not put into another one, a copy never becomes a block,
+//! a block that holds an event is never copied, and a room tells nobody of a block it has.
+
+pub mod gate;
+pub mod inbound;
+pub mod keys;
+pub mod lookup;
+pub mod notes;
+pub mod outbound;
+mod publish;
+mod wanted;
+
+use std::time::Duration;
+
+use pico_bridge::{Parts, Room};
+
+use crate::app::App;
+use crate::config;
+use crate::event::Event;
+use crate::filter::Filter;
+use crate::pico::repo::RepoError;
+use crate::store::{Stopped, StoreError};
+
+pub use wanted::Wanted;
+
+/// The pause after the database failed.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Starts both directions. They end when the rooms do.
+pub fn start(app: &App) {
+    if !app.config.pico.enabled {
+        return;
+    }
+    app.rooms.spawn(outbound::Outbound::new(app).run());
+    app.rooms.spawn(inbound::Inbound::new(app).run());
+}
+
+/// The filters of events that go into a room.
+///
+/// # Errors
+///
+/// Something that is no filter, in words.
+pub fn filters(room: &config::Room) -> Result<Vec<Filter>, String> {
+    let parse = |table: &toml::Table| {
+        let json = serde_json::to_string(table).map_err(|error| error.to_string())?;
+        let filter = Filter::parse(&json).map_err(|error| error.to_string())?;
+        match filter.search {
+            Some(_) => Err("`search` means nothing here".to_owned()),
+            None => Ok(filter),
+        }
+    };
+    room.nostr.iter().map(parse).collect()
+}
+
+/// What of an event the rules read. `content` is that of the event, unescaped.
+fn parts<'a>(event: &'a Event, content: &'a str) -> Parts<'a> {
+    Parts { kind: event.kind, tags: event.tags.iter().map(|tag| tag.iter().collect()).collect(), content }
+}
+
+/// The same name in the words of the rules.
+fn room_of(name: &crate::pico::repo::RoomName) -> Option<Room> {
+    name.as_str().parse().ok()
+}
+
+/// Why something could not be carried now.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// The relay stops.
+    #[error("the relay is shutting down")]
+    Stopped,
+    /// The database.
+    #[error("{0}")]
+    Store(String),
+}
+
+impl From<RepoError> for Failure {
+    fn from(error: RepoError) -> Self {
+        match error {
+            RepoError::Stopped => Self::Stopped,
+            error => Self::Store(error.to_string()),
+        }
+    }
+}
+
+impl From<Stopped> for Failure {
+    fn from(_: Stopped) -> Self {
+        Self::Stopped
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error.to_string())
+    }
+}

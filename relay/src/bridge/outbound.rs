@@ -1,0 +1,334 @@
+//! Out of the rooms: every block that a bridged room stored becomes events.
+//!
+//! Works off [`Outgoing`] in order, a batch at a time, and forgets a batch when its events are on disk. After a crash in
+//! between the batch is done again, and must not double anything. A wrapped block has the same event again, because the
+//! time at which the block was accepted was stored with it; and what was published is looked up before: blocks and copies
+//! by the block they are of, heads and profiles by the block they say is the last.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
+use pico_bridge::{Context, Copied, CopyOf, Draft, Head, Mode, Parts, kind, wrap};
+use picofeed::Id as BlockId;
+use tokio_util::sync::CancellationToken;
+
+use super::inbound::children;
+use super::keys::Signers;
+use super::publish::publish;
+use super::{Failure, PAUSE, Wanted, lookup, parts, room_of};
+use crate::app::App;
+use crate::clock;
+use crate::config::{self, Bridge};
+use crate::event::{Class, Event, Id, PublicKey};
+use crate::filter::Filter;
+use crate::ingest::Ingest;
+use crate::pico::carry::Carry;
+use crate::pico::repo::{Repo, RoomName};
+use crate::pico::rooms::Rooms;
+use crate::store::Readers;
+use crate::store::carry::{Located, Origin, Outgoing};
+use crate::verify::Verified;
+
+/// Kinds of readable copies, and of wrapped blocks.
+const PUBLISHED: [u16; 5] = [0, 1, 5, 30023, kind::BLOCK];
+
+/// The work, and what it needs.
+pub struct Outbound {
+    repo: Repo,
+    readers: Readers,
+    ingest: Ingest,
+    rooms: Arc<Rooms>,
+    carry: Carry,
+    wanted: Option<Arc<Wanted>>,
+    signers: Arc<Signers>,
+    options: config::BridgeSection,
+    stop: CancellationToken,
+}
+
+/// A block in a room.
+type Place = (RoomName, BlockId);
+
+/// What is known to be published, of the batch at hand.
+#[derive(Default)]
+struct Published {
+    wrapped: HashSet<Place>,
+    copies: HashMap<Place, CopyOf>,
+    /// Times of the newest replaceable events: author, kind, `d`.
+    newest: HashMap<(PublicKey, u16, String), u64>,
+}
+
+impl Outbound {
+    /// The work of this relay.
+    pub fn new(app: &App) -> Self {
+        Self {
+            repo: app.repo.clone(),
+            readers: app.readers.clone(),
+            ingest: app.ingest.clone(),
+            rooms: Arc::clone(&app.rooms),
+            carry: app.carry.clone(),
+            wanted: app.wanted.clone(),
+            signers: Arc::clone(&app.signers),
+            options: app.config.bridge.clone(),
+            stop: app.stop.clone(),
+        }
+    }
+
+    /// Works until the relay stops.
+    pub async fn run(self) {
+        loop {
+            let worked = tokio::select! {
+                worked = Box::pin(self.work()) => worked,
+                () = self.stop.cancelled() => return,
+            };
+            let pausing = async {
+                match &worked {
+                    Ok(true) => {}
+                    Ok(false) => self.carry.stored.notified().await,
+                    Err(error) => {
+                        tracing::error!(%error, "blocks could not be carried to nostr; trying again");
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                }
+            };
+            tokio::select! {
+                () = pausing => {}
+                () = self.stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// One batch. False if there is none.
+    async fn work(&self) -> Result<bool, Failure> {
+        let batch = self.repo.outgoing(self.options.batch_max, self.options.batch_bytes_max).await?;
+        let Some(last) = batch.last().map(|one| one.number) else { return Ok(false) };
+        let events = self.events(&batch).await?;
+        publish(&self.ingest, self.wanted.as_deref(), events).await?;
+        children(&self.rooms, &self.repo, &self.readers, &batch).await?;
+        self.repo.carried_out(last).await?;
+        Ok(true)
+    }
+
+    /// What is still to be published of a batch: blocks and copies in order, then the heads of their chains.
+    async fn events(&self, batch: &[Outgoing]) -> Result<Vec<Event>, Failure> {
+        let mut published = self.published(batch).await?;
+        let mut events = Vec::new();
+        let mut heads: Vec<(&Outgoing, &Located, Draft)> = Vec::new();
+        for one in batch {
+            let Some(standing) = &one.found else { continue };
+            for draft in self.drafts(one, standing, &mut published).await? {
+                let place = (one.room.clone(), one.id);
+                match draft.kind {
+                    kind::BLOCK | kind::HEAD if one.origin == Origin::Event => {}
+                    kind::BLOCK => {
+                        if published.wrapped.insert(place) {
+                            events.extend(self.signers.sign(&draft));
+                        }
+                    }
+                    kind::HEAD => {
+                        heads.retain(|(other, _, head)| other.room != one.room || !is_same_chain(head, &draft));
+                        heads.push((one, standing, draft));
+                    }
+                    _ if published.copies.contains_key(&place) => {}
+                    _ => events.extend(self.copy(one, standing, draft, &mut published).await?),
+                }
+            }
+        }
+        for (one, standing, draft) in heads {
+            let Some(draft) = self.renewed(one, standing, draft, &mut published).await? else { continue };
+            events.extend(self.signers.sign(&draft));
+        }
+        Ok(events)
+    }
+
+    /// What becomes of a block. What its copy refers to is looked up first.
+    async fn drafts(
+        &self,
+        one: &Outgoing,
+        standing: &Located,
+        published: &mut Published,
+    ) -> Result<Vec<Draft>, Failure> {
+        let (drafts, asked) = self.wrap(one, standing, published);
+        let unknown: Vec<BlockId> =
+            asked.into_iter().filter(|id| !published.copies.contains_key(&(one.room.clone(), *id))).collect();
+        if unknown.is_empty() {
+            return Ok(drafts);
+        }
+        let values = unknown.iter().map(|id| format!("pico:block:{id}")).collect();
+        let mut found = 0;
+        for event in self.ask(lookup::tagged(&[0, 1, 30023], None, b'i', values)).await? {
+            found += usize::from(self.note_copy(&event, published));
+        }
+        Ok(if found > 0 { self.wrap(one, standing, published).0 } else { drafts })
+    }
+
+    /// The drafts, and the blocks whose copies were asked for.
+    fn wrap(&self, one: &Outgoing, standing: &Located, published: &Published) -> (Vec<Draft>, Vec<BlockId>) {
+        let mode = match self.carry.modes.of(one.room.as_str()) {
+            Bridge::Off => return Default::default(),
+            Bridge::Wrap => Mode::Wrap,
+            Bridge::Copies => Mode::Copies,
+        };
+        let Some(room) = room_of(&one.room) else { return Default::default() };
+        let asked = RefCell::new(Vec::new());
+        let copy_of = |id: &BlockId| {
+            asked.borrow_mut().push(*id);
+            published.copies.get(&(one.room.clone(), *id)).copied()
+        };
+        let silo = Some(self.options.silo.as_str()).filter(|silo| !silo.is_empty());
+        let context = Context {
+            room: &room,
+            chain: standing.chain.genesis,
+            height: standing.before + 1,
+            accepted: one.accepted,
+            mode,
+            silo,
+            copy_of: &copy_of,
+        };
+        let drafts = wrap(&standing.block, &context);
+        (drafts, asked.into_inner())
+    }
+
+    /// A copy as an event, unless a later block has replaced it already.
+    async fn copy(
+        &self,
+        one: &Outgoing,
+        standing: &Located,
+        draft: Draft,
+        published: &mut Published,
+    ) -> Result<Option<Event>, Failure> {
+        let draft = match Class::of(draft.kind) {
+            Class::Replaceable | Class::Addressable => match self.renewed(one, standing, draft, published).await? {
+                Some(draft) => draft,
+                None => return Ok(None),
+            },
+            Class::Regular | Class::Ephemeral => draft,
+        };
+        let Some(event) = self.signers.sign(&draft) else { return Ok(None) };
+        self.note_copy_of(&event, &draft.parts(), published);
+        Ok(Some(event))
+    }
+
+    /// A replaceable draft, dated so that it replaces the event before it; none if that one is of this block or a later
+    /// one.
+    async fn renewed(
+        &self,
+        one: &Outgoing,
+        standing: &Located,
+        draft: Draft,
+        published: &mut Published,
+    ) -> Result<Option<Draft>, Failure> {
+        let Some(pubkey) = self.pubkey(&draft) else { return Ok(None) };
+        let d = draft.tags.iter().find_map(|tag| match tag.as_slice() {
+            [name, value, ..] if name == "d" => Some(value.clone()),
+            _ => None,
+        });
+        let address = (pubkey, draft.kind, d.unwrap_or_default());
+        let mut previous = published.newest.get(&address).copied();
+        if previous.is_none()
+            && let Some(stored) = self.stored(&address).await?
+        {
+            if self.is_later(one, standing, &stored).await? {
+                return Ok(None);
+            }
+            previous = Some(stored.created_at);
+        }
+        let draft = match previous {
+            Some(previous) => draft.after(previous),
+            None => draft,
+        };
+        published.newest.insert(address, draft.created_at);
+        Ok(Some(draft))
+    }
+
+    /// The stored version of a replaceable event.
+    async fn stored(&self, (pubkey, kind, d): &(PublicKey, u16, String)) -> Result<Option<Verified>, Failure> {
+        let filter = if Class::of(*kind) == Class::Addressable {
+            lookup::tagged(&[*kind], Some(vec![*pubkey]), b'd', vec![d.clone()])
+        } else {
+            Filter { kinds: Some([*kind].into()), authors: Some([*pubkey].into()), ..Filter::default() }
+        };
+        Ok(self.ask(filter).await?.into_iter().next())
+    }
+
+    /// Whether an event of ours is about this block, or a later one of the same chain.
+    async fn is_later(&self, one: &Outgoing, standing: &Located, event: &Verified) -> Result<bool, Failure> {
+        let parts = parts(event, "");
+        let named = match Head::parse(&parts) {
+            Ok(head) => Some((head.room, head.block)),
+            Err(_) => Copied::parse(&parts).map(|copied| (copied.room, copied.block)),
+        };
+        let Some((room, block)) = named else { return Ok(false) };
+        if room.as_str() != one.room.as_str() {
+            return Ok(false);
+        }
+        let found = self.repo.find(&one.room, block).await?;
+        Ok(found.is_some_and(|(chain, before)| chain.genesis == standing.chain.genesis && before >= standing.before))
+    }
+
+    /// What of a batch was published before.
+    async fn published(&self, batch: &[Outgoing]) -> Result<Published, Failure> {
+        let mut published = Published::default();
+        let standing = || batch.iter().filter_map(|one| one.found.as_ref());
+        let values = standing().map(|standing| format!("pico:block:{}", standing.block.id())).collect();
+        // By tag alone: along the authors the store would walk through everything that this relay has published.
+        for event in self.ask(lookup::tagged(&PUBLISHED, None, b'i', values)).await? {
+            if event.kind == kind::BLOCK && event.pubkey == self.signers.relay() {
+                published.wrapped.extend(wrapped_in(&event));
+            } else {
+                self.note_copy(&event, &mut published);
+            }
+        }
+        Ok(published)
+    }
+
+    /// Remembers a copy, if it is one of ours.
+    fn note_copy(&self, event: &Verified, published: &mut Published) -> bool {
+        let content = event.content();
+        self.note_copy_of(event, &parts(event, &content), published)
+    }
+
+    fn note_copy_of(&self, event: &Event, parts: &Parts<'_>, published: &mut Published) -> bool {
+        let Some(Copied { block, author, room }) = Copied::parse(parts) else { return false };
+        if self.signers.author(&author) != Some(event.pubkey) {
+            return false;
+        }
+        let Ok(room) = room.as_str().parse() else { return false };
+        let copy = CopyOf { event: event.id.0, pubkey: event.pubkey.0, author, kind: event.kind, root: root_of(parts) };
+        published.copies.insert((room, block), copy);
+        true
+    }
+
+    fn pubkey(&self, draft: &Draft) -> Option<PublicKey> {
+        match &draft.signer {
+            pico_bridge::Signer::Relay => Some(self.signers.relay()),
+            pico_bridge::Signer::Author(author) => self.signers.author(author),
+        }
+    }
+
+    async fn ask(&self, filter: Filter) -> Result<Vec<Verified>, Failure> {
+        Ok(lookup::events(&self.readers, filter, ANSWERS_MAX, clock::now()).await??)
+    }
+}
+
+/// Events that an answer of the store may have. There are at most two of ours for each block of a batch.
+const ANSWERS_MAX: u64 = 5_000;
+
+fn is_same_chain(one: &Draft, other: &Draft) -> bool {
+    one.tags.first() == other.tags.first()
+}
+
+/// Which block, and for which room, an event of ours carries.
+fn wrapped_in(event: &Event) -> Option<Place> {
+    let named = |what: &str| event.tags.values("i").find_map(|value| value.strip_prefix("pico:")?.strip_prefix(what));
+    Some((named("room:")?.parse().ok()?, named("block:")?.parse().ok()?))
+}
+
+/// The beginning of the thread that a copy belongs to, if it is not its own (NIP-10).
+fn root_of(parts: &Parts<'_>) -> Option<[u8; 32]> {
+    let root = parts.tags.iter().find_map(|tag| match tag.as_slice() {
+        ["e", id, _, "root", ..] => Id::from_hex(id),
+        _ => None,
+    });
+    root.map(|id| id.0)
+}

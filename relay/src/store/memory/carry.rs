@@ -1,0 +1,57 @@
+//! What is still to be carried between rooms and events, as plain lists.
+
+use std::sync::Arc;
+
+use picofeed::{Block, Id};
+
+use crate::clock::Timestamp;
+use crate::store::Seq;
+use crate::store::carry::{Interest, Origin};
+use crate::store::repo::{Change, Changed, Merged, RoomName};
+use crate::verify::Verified;
+
+/// Everything there is.
+#[derive(Default, Debug)]
+pub(super) struct Carrying {
+    pub(super) interest: Option<Arc<dyn Interest>>,
+    pub(super) blocks: Vec<Waiting>,
+    pub(super) events: Vec<(Seq, crate::event::Id)>,
+}
+
+/// A block that waits.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) number: u64,
+    pub(super) room: RoomName,
+    pub(super) id: Id,
+    pub(super) accepted: Timestamp,
+    pub(super) origin: Origin,
+}
+
+impl Carrying {
+    pub(super) fn saved(&mut self, event: &Verified, seq: Seq) {
+        if self.interest.as_ref().is_some_and(|interest| interest.wants(event)) {
+            self.events.push((seq, event.id));
+        }
+    }
+
+    pub(super) fn changed(&mut self, change: &Change, changed: &Changed, now: Timestamp) {
+        match (change, changed) {
+            (Change::Merge { room, blocks, origins, .. }, Changed::Merged(merging)) => {
+                for ((block, merged), origin) in blocks.iter().zip(&merging.merged).zip(origins) {
+                    if *merged == Merged::New {
+                        self.wait(room, block, *origin, now);
+                    }
+                }
+            }
+            (Change::CarriedOut(up_to), _) => self.blocks.retain(|waiting| waiting.number > *up_to),
+            (Change::CarriedIn(up_to), _) => self.events.retain(|(seq, _)| seq > up_to),
+            _ => {}
+        }
+    }
+
+    fn wait(&mut self, room: &RoomName, block: &Block, origin: Origin, accepted: Timestamp) {
+        let number = self.blocks.last().map_or(0, |last| last.number) + 1;
+        self.blocks.push(Waiting { number, room: room.clone(), id: block.id(), accepted, origin });
+    }
+}

@@ -1,0 +1,488 @@
+//! Pico rooms and nostr events: blocks as events, events as blocks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use data_encoding::BASE64;
+use pico_bridge::{Context, Frame, Mode, kind, no_copies, wrap};
+use picofeed::{Block, Feed, Format, Id};
+use serde_json::{Value, json};
+
+use crate::harness::pico::Node;
+use crate::harness::{Client, Event, Key, PATIENCE, Relay, now};
+use crate::js;
+
+const SHORT: Duration = Duration::from_millis(300);
+
+/// A room whose blocks people can read, and into which nostr notes about chess go, and replies.
+const READABLE: &str = r##"
+[[pico.room]]
+name = "notes"
+bridge = "copies"
+nostr = [{ kinds = [1], "#t" = ["chess"] }]
+replies = true
+"##;
+
+pub(crate) fn room(relay: &Relay, name: &str) -> String {
+    format!("{}/pico/{name}", relay.url)
+}
+
+/// The relay's key, as it says itself.
+pub(crate) fn relay_key(relay: &Relay) -> String {
+    let document = relay.http("GET /", &[("Accept", "application/nostr+json")]).json();
+    document["self"].as_str().unwrap().to_owned()
+}
+
+/// Asks until there are so many events, and gives them.
+pub(crate) async fn until_events(client: &mut Client, filter: Value, count: usize) -> Vec<Event> {
+    let began = Instant::now();
+    loop {
+        let events = client.query(filter.clone()).await;
+        if events.len() >= count {
+            assert_eq!(events.len(), count, "{filter}");
+            return events;
+        }
+        assert!(began.elapsed() < PATIENCE, "{} events, not {count}, for {filter}", events.len());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The value of the `i` tag about something.
+pub(crate) fn named(event: &Event, what: &str) -> Option<String> {
+    let prefix = format!("pico:{what}:");
+    let tags = event["tags"].as_array().unwrap().iter();
+    tags.filter(|tag| tag[0] == "i").find_map(|tag| Some(tag[1].as_str()?.strip_prefix(&prefix)?.to_owned()))
+}
+
+/// A block as anybody's event.
+pub(crate) fn wrapped(key: &Key, room: &str, block: &Block, chain: Id) -> Event {
+    let room = room.parse().unwrap();
+    let context =
+        Context { room: &room, chain, height: 2, accepted: now(), mode: Mode::Wrap, silo: None, copy_of: &no_copies };
+    let draft = &wrap(block, &context)[0];
+    key.event(json!({"kind": draft.kind, "tags": draft.tags, "content": draft.content}))
+}
+
+fn blocks(node: &Node) -> Vec<Block> {
+    node.feeds.values().flat_map(Feed::blocks).cloned().collect()
+}
+
+#[tokio::test]
+async fn every_block_becomes_an_event_and_the_head_follows() {
+    let relay = Relay::start();
+    let own = relay_key(&relay);
+    let mut client = relay.client().await;
+    client.subscribe("live", json!({"kinds": [kind::BLOCK]})).await;
+    let mut expected = BTreeMap::new();
+    for (seed, format) in [(1, Format::V8), (2, Format::V3)] {
+        let mut node = Node::connect(&room(&relay, "chess"), format, seed).await;
+        let mut chain = None;
+        for n in 0..3 {
+            let block = node.write(&format!("move {n}")).await;
+            let chain = *chain.get_or_insert(block.id());
+            let event = client.event_of("live").await;
+            assert_eq!(event["pubkey"], own);
+            assert_eq!(BASE64.decode(event["content"].as_str().unwrap().as_bytes()).unwrap(), *block.bytes());
+            assert_eq!(named(&event, "block"), Some(block.id().to_string()));
+            assert_eq!(named(&event, "chain"), Some(chain.to_string()));
+            assert_eq!(named(&event, "parent"), block.parent().map(|id| id.to_string()));
+            assert_eq!(named(&event, "room").unwrap(), "chess");
+            expected.insert(chain.to_string(), (block.id().to_string(), n + 1));
+        }
+    }
+    for (chain, (block, height)) in expected {
+        let began = Instant::now();
+        loop {
+            let heads = client.query(json!({"kinds": [kind::HEAD], "#d": [chain]})).await;
+            assert!(heads.len() <= 1);
+            if heads.iter().any(|head| named(head, "block").as_ref() == Some(&block)) {
+                let tags = heads[0]["tags"].as_array().unwrap();
+                assert!(tags.contains(&json!(["height", height.to_string()])), "{tags:?}");
+                break;
+            }
+            assert!(began.elapsed() < PATIENCE, "the head stays behind: {heads:?}");
+        }
+    }
+    assert_eq!(client.query(json!({"kinds": [1]})).await, [], "no copies unless they are asked for");
+}
+
+#[tokio::test]
+async fn what_is_off_stays_in_its_room() {
+    let relay = Relay::with("[[pico.room]]\nname = 'secret'\nbridge = 'off'\n[bridge]\nundeclared = 'off'");
+    for name in ["secret", "other"] {
+        let mut node = Node::connect(&room(&relay, name), Format::V8, 1).await;
+        let block = node.write("hush").await;
+        relay.until_metric("picorelay_pico_blocks_total", "outcome=\"new\"", 1.0).await;
+        let mut client = relay.client().await;
+        client.refused(&wrapped(&Key::new(), name, &block, block.id()), "blocked:").await;
+        tokio::time::sleep(SHORT).await;
+        assert_eq!(client.query(json!({})).await, []);
+    }
+}
+
+/// The events of one relay, given to another by hand, in any order, make the same room there, and no more events.
+#[tokio::test]
+async fn events_fill_the_room_of_another_relay() {
+    let (one, two) = (Relay::start(), Relay::start());
+    let mut writers = Vec::new();
+    for (seed, format) in [(1, Format::V8), (2, Format::V3)] {
+        let mut node = Node::connect(&room(&one, "r"), format, seed).await;
+        for n in 0..10 {
+            node.write(&format!("{n}")).await;
+        }
+        writers.push(node);
+    }
+    let mut from = one.client().await;
+    let events = until_events(&mut from, json!({"kinds": [kind::BLOCK]}), 20).await;
+
+    let mut listener = Node::connect(&room(&two, "r"), Format::V8, 9).await;
+    let mut to = two.client().await;
+    to.publish(&events.iter().collect::<Vec<_>>()).await; // newest first: children before their parents
+    listener.until("the feed", |node| node.bytes() == writers[0].bytes()).await;
+    assert_eq!(listener.live.len(), 10, "gossip, each block once");
+    let old = Node::connect(&room(&two, "r"), Format::V3, 8).await;
+    assert_eq!(old.bytes(), writers[1].bytes());
+
+    // What came in events is not put into events again, not even after a restart.
+    let mut two = two;
+    two.restart();
+    let mut to = two.client().await;
+    tokio::time::sleep(SHORT).await;
+    assert_eq!(to.query(json!({"authors": [relay_key(&two)]})).await, []);
+    for event in &events {
+        assert!(to.offer(event).await.1.starts_with("duplicate:"));
+    }
+    // A block that is there already, in an event of another: kept, and nobody is told.
+    let again = blocks(&writers[0])[0].clone();
+    to.publish(&[&wrapped(&Key::new(), "r", &again, again.id())]).await;
+    let mut listener = Node::connect(&room(&two, "r"), Format::V8, 7).await;
+    listener.listen(SHORT).await;
+    assert_eq!(listener.live, []);
+}
+
+/// Blocks wait for their parents, across a restart too: they are found again in their events.
+#[tokio::test]
+async fn blocks_whose_parent_is_unknown_wait() {
+    let mut relay = Relay::start();
+    let mut author = Node::silent(&room(&relay, "r"), Format::V8, [1; 32]).await;
+    let blocks: Vec<Block> = (0..5).map(|n| author.append(&format!("{n}"))).collect();
+    let key = Key::new();
+    let mut client = relay.client().await;
+    for block in &blocks[1..] {
+        client.publish(&[&wrapped(&key, "r", block, blocks[0].id())]).await;
+    }
+    relay.until_metric("picorelay_pico_blocks_total", "outcome=\"orphan\"", 4.0).await;
+    relay.restart();
+    let mut client = relay.client().await;
+    client.publish(&[&wrapped(&key, "r", &blocks[0], blocks[0].id())]).await;
+    relay.until_blocks(5).await;
+    assert_eq!(Node::connect(&room(&relay, "r"), Format::V8, 2).await.bytes(), author.bytes());
+}
+
+#[tokio::test]
+async fn false_events_are_refused() {
+    let relay = Relay::start();
+    let key = Key::new();
+    let mut client = relay.client().await;
+    let vectors: Value = serde_json::from_str(include_str!("../../bridge/vectors/reject.json")).unwrap();
+    let mut count = 0;
+    for case in vectors["cases"].as_array().unwrap() {
+        let event = &case["event"];
+        if !matches!(event["kind"].as_u64(), Some(7420 | 37420 | 27420)) {
+            continue;
+        }
+        let event = json!({"kind": event["kind"], "tags": event["tags"], "content": event["content"]});
+        client.refused(&key.event(event), "invalid:").await;
+        count += 1;
+    }
+    assert!(count > 40, "{count}");
+
+    let mut node = Node::connect(&room(&relay, "r"), Format::V8, 1).await;
+    let blocks = [node.write("0").await, node.write("1").await];
+    let child = node.append("2");
+    relay.until_blocks(2).await;
+    let lie = wrapped(&key, "r", &child, blocks[1].id());
+    assert!(client.refused(&lie, "invalid:").await.contains("chain"), "the parent is known, and in another chain");
+    client.refused(&wrapped(&key, "nostr", &child, blocks[0].id()), "blocked:").await;
+    let mut bad = child.bytes().to_vec();
+    *bad.last_mut().unwrap() ^= 1;
+    let mut forged = wrapped(&key, "r", &child, blocks[0].id()).0;
+    forged["content"] = BASE64.encode(&bad).into();
+    client.refused(&key.event(forged), "invalid:").await;
+    let stored = client.query(json!({"authors": [key.public()]})).await;
+    assert_eq!(stored, [], "nothing false is stored");
+    client.publish(&[&wrapped(&key, "r", &child, blocks[0].id())]).await;
+    relay.until_blocks(3).await;
+    // A fork is nobody's fault: its event is kept, its block is not.
+    let fork = Block::sign(Format::V8, Some(&blocks[0].id()), b"fork", &node.secret).unwrap();
+    client.publish(&[&wrapped(&key, "r", &fork, blocks[0].id())]).await;
+    relay.until_metric("picorelay_pico_blocks_total", "outcome=\"fork\"", 1.0).await;
+    assert_eq!(Node::connect(&room(&relay, "r"), Format::V8, 2).await.ids().len(), 3);
+}
+
+/// Who floods a room with blocks whose parents never come displaces their own, and the relay stays small.
+#[tokio::test]
+async fn a_flood_of_orphans_is_bounded() {
+    let relay =
+        Relay::with("[pico]\nmempool_blocks_max = 50\nmempool_peer_blocks_max = 20\n[limits]\nmessages_per_minute = 0");
+    let url = room(&relay, "r");
+    let mut honest = Node::silent(&url, Format::V8, [1; 32]).await;
+    let (genesis, child) = (honest.append("0"), honest.append("1"));
+    let mut client = relay.client().await;
+    client.publish(&[&wrapped(&Key::new(), "r", &child, genesis.id())]).await;
+    let flooder = Key::new();
+    let mut hostile = Node::silent(&url, Format::V8, [2; 32]).await;
+    for n in 0..300 {
+        let block = hostile.append(&format!("{n}"));
+        if n > 1 {
+            client.publish(&[&wrapped(&flooder, "r", &block, hostile.feeds[&hostile.secret.key()][0].id())]).await;
+        }
+    }
+    relay.until_metric("picorelay_pico_blocks_total", "outcome=\"dropped\"", 278.0).await;
+    client.publish(&[&wrapped(&Key::new(), "r", &genesis, genesis.id())]).await;
+    relay.until_blocks(2).await;
+    assert_eq!(Node::connect(&url, Format::V8, 3).await.bytes(), honest.bytes());
+}
+
+#[tokio::test]
+async fn frames_pass_and_are_not_kept() {
+    let relay = Relay::with("[bridge]\nframe_bytes_max = 100");
+    let (one, two) = (Key::new(), Key::new());
+    let mut listener = relay.client().await;
+    let mut to = [0; 32];
+    to.copy_from_slice(&data_encoding::HEXLOWER.decode(two.public().as_bytes()).unwrap());
+    listener.subscribe("frames", json!({"kinds": [kind::FRAME], "#p": [two.public()]})).await;
+    let frame = |to, bytes: Vec<u8>| {
+        let draft = Frame { room: "r".parse().unwrap(), to, bytes }.draft(now()).unwrap();
+        one.event(json!({"kind": draft.kind, "tags": draft.tags, "content": draft.content}))
+    };
+    let good = frame(Some(to), vec![0, 0, 0, 1, 1, 3, 7, 7, 7, 7, 7, 7, 7, 7]);
+    let mut client = relay.client().await;
+    assert_eq!(client.offer(&good).await, (true, String::new()));
+    assert_eq!(listener.event_of("frames").await, good);
+    client.refused(&frame(Some(to), vec![0; 101]), "blocked:").await;
+    let mut nobody = good.0.clone();
+    nobody["tags"].as_array_mut().unwrap().retain(|tag| tag[0] != "p");
+    client.refused(&one.event(nobody), "invalid:").await;
+    assert_eq!(client.query(json!({"kinds": [kind::FRAME]})).await, []);
+}
+
+/// A note of a pico author, read, answered, and the answer in the room.
+#[tokio::test]
+async fn people_on_both_sides_read_each_other() {
+    let mut relay = Relay::with(READABLE);
+    let url = room(&relay, "notes");
+    let mut node = Node::connect(&url, Format::V8, 1).await;
+    let mut client = relay.client().await;
+    client.subscribe("notes", json!({"kinds": [1], "#i": ["pico:room:notes"]})).await;
+    let block = node.write("hello nostr").await;
+    let note = client.event_of("notes").await;
+    assert_eq!(note["content"], "hello nostr");
+    assert_eq!(named(&note, "block"), Some(block.id().to_string()));
+    assert_eq!(named(&note, "author"), Some(node.secret.key().to_string()));
+    let proxy = json!(["proxy", format!("pico:block:{}", block.id()), "pico"]);
+    assert!(note["tags"].as_array().unwrap().contains(&proxy));
+    let page = relay.http("GET /pico/notes", &[]);
+    assert_eq!(page.status, 200);
+    let npub = npub(&note["pubkey"]);
+    assert!(page.body.contains(&npub), "{npub} is not on the page:\n{}", page.body);
+    assert_ne!(note["pubkey"], relay_key(&relay));
+
+    let person = Key::new();
+    let reply = person.event(json!({
+        "content": "hello pico",
+        "tags": [["e", note.id(), "", "root", note["pubkey"]], ["p", note["pubkey"]]],
+    }));
+    client.publish(&[&reply]).await;
+    node.until("the reply", |node| node.live.len() == 1).await;
+    assert_eq!(records(&node), [reply.id()]);
+
+    // By the filter, too; each event once, and nothing that came from a room or is nobody's business.
+    let chess = |extra: Value| {
+        let mut tags = vec![json!(["t", "chess"])];
+        tags.extend(extra.as_array().unwrap().iter().cloned());
+        person.event(json!({"content": "e4", "tags": tags}))
+    };
+    let mut copy_of_other = note["tags"].clone();
+    copy_of_other.as_array_mut().unwrap().push(json!(["t", "chess"]));
+    let left_out = [
+        person.event(json!({"content": "about go", "tags": [["t", "go"]]})),
+        person.event(json!({"content": "a copy by another relay", "tags": copy_of_other})),
+        chess(json!([["expiration", (now() + 1000).to_string()]])),
+        person.event(json!({"content": "x".repeat(20_000), "tags": [["t", "chess"]]})),
+    ];
+    client.publish(&left_out.iter().collect::<Vec<_>>()).await;
+    let chosen = [chess(json!([])), chess(json!([["e", note.id()]])), chess(json!([["x", "1"]]))];
+    client.publish(&chosen.iter().collect::<Vec<_>>()).await;
+    node.until("the notes", |node| node.live.len() == 4).await;
+    node.listen(SHORT).await;
+    let expected: Vec<&str> = [&reply].into_iter().chain(&chosen).map(Event::id).collect();
+    assert_eq!(records(&node), expected);
+
+    // Blocks that hold events are not copied back; all are wrapped.
+    let copies = client.query(json!({"#i": ["pico:room:notes"], "kinds": [0, 1, 5, 30023]})).await;
+    assert_eq!(copies.len(), 2, "the note, and the one that somebody else published: {copies:?}");
+    until_events(&mut client, json!({"kinds": [kind::BLOCK]}), 5).await;
+    // The feed goes on after a restart, and nothing is written twice.
+    relay.restart();
+    let mut client = relay.client().await;
+    let last = chess(json!([["x", "2"]]));
+    client.publish(&[&last]).await;
+    until_events(&mut client, json!({"kinds": [kind::BLOCK]}), 6).await;
+    let node = Node::connect(&room(&relay, "notes"), Format::V8, 2).await;
+    assert_eq!(records(&node), expected.into_iter().chain([last.id()]).collect::<Vec<_>>());
+}
+
+/// Replies in a room are threads of their copies; deletions delete the copy.
+#[tokio::test]
+async fn threads_profiles_and_deletions_are_carried() {
+    let relay = Relay::with(READABLE);
+    let mut alice = Node::connect(&room(&relay, "notes"), Format::V8, 1).await;
+    let mut bob = Node::connect(&room(&relay, "notes"), Format::V8, 2).await;
+    let mut client = relay.client().await;
+    let first = alice.write_bytes(&record("notes", json!({"text": "first"}))).await;
+    bob.until_has(&first).await;
+    let answer = bob.write_bytes(&record("notes", json!({"text": "second", "replyTo": first.id().to_string()}))).await;
+    alice.until_has(&answer).await;
+    alice.write_bytes(&record("notes", json!({"text": "third", "replyTo": answer.id().to_string()}))).await;
+    alice.write_bytes(&record("profiles", json!({"name": "Alice <b>"}))).await;
+    let notes = until_events(&mut client, json!({"kinds": [1]}), 3).await;
+    let by = |text: &str| notes.iter().find(|note| note["content"] == text).unwrap();
+    let marks = |event: &Event| -> Vec<(Value, Value)> {
+        let tags = event["tags"].as_array().unwrap().iter().filter(|tag| tag[0] == "e");
+        tags.map(|tag| (tag[1].clone(), tag[3].clone())).collect()
+    };
+    let root = json!(by("first").id());
+    assert_eq!(marks(by("second")), [(root.clone(), json!("root"))]);
+    assert_eq!(marks(by("third")), [(root, json!("root")), (json!(by("second").id()), json!("reply"))]);
+    let profile = until_events(&mut client, json!({"kinds": [0]}), 1).await.remove(0);
+    assert_eq!(profile["pubkey"], by("first")["pubkey"]);
+    let page = relay.http("GET /pico/notes", &[]).body;
+    assert!(page.contains("Alice &lt;b&gt;") && page.contains(&npub(&by("second")["pubkey"])));
+
+    alice.write_bytes(&record("delete", json!({"target": first.id().to_string()}))).await;
+    until_events(&mut client, json!({"kinds": [5]}), 1).await;
+    assert_eq!(client.ids(json!({"ids": [by("first").id()]})).await, Vec::<String>::new());
+    // Only of those who wrote it.
+    let own = by("second").id();
+    alice.write_bytes(&record("delete", json!({"target": answer.id().to_string()}))).await;
+    until_events(&mut client, json!({"kinds": [kind::BLOCK]}), 6).await;
+    assert_eq!(client.ids(json!({"ids": [own]})).await, [own]);
+    // A newer profile wins, whatever the author's clock says.
+    alice.write_bytes(&record_at("profiles", json!({"name": "Alice again"}), 1_600_000_000_000)).await;
+    let began = Instant::now();
+    loop {
+        let profiles = client.query(json!({"kinds": [0]})).await;
+        assert_eq!(profiles.len(), 1);
+        if profiles[0]["content"].as_str().unwrap().contains("again") {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE);
+    }
+}
+
+#[tokio::test]
+async fn a_page_lists_many_authors_in_parts() {
+    let relay = Relay::with("[[pico.room]]\nname = 'notes'\nbridge = 'copies'\n[bridge]\npage_authors_max = 2");
+    for seed in 1..=5 {
+        Node::connect(&room(&relay, "notes"), Format::V8, seed).await.write("hi").await;
+        relay.until_blocks(usize::from(seed)).await;
+    }
+    let mut found = BTreeSet::new();
+    let mut path = "GET /pico/notes".to_owned();
+    for _ in 0..3 {
+        let page = relay.http(&path, &[]).body;
+        found.extend(page.split("nostr:").skip(1).map(|rest| rest[..63].to_owned()));
+        match page.split_once("?after=") {
+            Some((_, rest)) => path = format!("GET /pico/notes?after={}", &rest[..64]),
+            None => break,
+        }
+    }
+    assert_eq!(found.len(), 5);
+    assert_eq!(relay.http("GET /pico/notes?after=x", &[]).status, 400);
+}
+
+#[tokio::test]
+async fn events_into_a_room_are_bounded_in_a_minute() {
+    let relay = Relay::with(&format!("{READABLE}\n[bridge]\nnotes_per_minute = 3\nnote_bytes_max = 1000"));
+    let key = Key::new();
+    let mut client = relay.client().await;
+    for n in 0..6 {
+        client.publish(&[&key.event(json!({"content": n.to_string(), "tags": [["t", "chess"]]}))]).await;
+    }
+    relay.until_metric("picorelay_bridge_notes_total", "outcome=\"too_many\"", 3.0).await;
+    assert_eq!(relay.metric("picorelay_bridge_notes_total", "outcome=\"written\""), 3.0);
+    assert_eq!(Node::connect(&room(&relay, "notes"), Format::V8, 1).await.heights(), [3]);
+}
+
+/// The script in `docs/nostr-pico.md` rebuilds a feed from any relay, also one that gives a few events at a time.
+#[tokio::test]
+async fn the_script_of_the_specification_rebuilds_a_feed() {
+    if !js::has_node() {
+        return;
+    }
+    let relay = Relay::with("[limits]\nlimit_default = 7");
+    let mut author = Node::connect(&room(&relay, "r"), Format::V8, 1).await;
+    let mut other = Node::connect(&room(&relay, "r"), Format::V8, 2).await;
+    for n in 0..23 {
+        author.write(&format!("block {n}")).await;
+    }
+    other.write("not of this chain").await;
+    let mut client = relay.client().await;
+    until_events(&mut client, json!({"kinds": [kind::BLOCK], "limit": 100}), 24).await;
+    let spec = include_str!("../../docs/nostr-pico.md");
+    let script = spec.split("```js\n").nth(1).unwrap().split("```").next().unwrap();
+    let feed = &author.feeds[&author.secret.key()];
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("feed.mjs"), script).unwrap();
+    // Node 20 has a WebSocket, too, if asked.
+    let output = Command::new("node")
+        .args(["--experimental-websocket", "feed.mjs", &relay.url, &feed[0].id().to_string()])
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    assert_eq!(output.stdout, feed.encode());
+}
+
+/// Ids of the events in a relay's own feed, in order.
+fn records(node: &Node) -> Vec<String> {
+    let is_record = |block: &Block| ciborium::from_reader::<(String, Value, u64), _>(block.body()).is_ok();
+    let feeds = node.feeds.values().filter(|feed| is_record(&feed[0]));
+    feeds.flat_map(Feed::blocks).map(event_id).collect()
+}
+
+/// The id of the event in a block.
+pub(crate) fn event_id(block: &Block) -> String {
+    let (collection, event, _): (String, Value, u64) = ciborium::from_reader(block.body()).unwrap();
+    assert_eq!(collection, "nostr");
+    check_record(&event)
+}
+
+/// The event is whole: what is stored can be verified by anybody.
+fn check_record(event: &Value) -> String {
+    let hashed =
+        json!([0, event["pubkey"], event["created_at"], event["kind"], event["tags"], event["content"]]).to_string();
+    assert_eq!(crate::harness::sha256_hex(hashed), event["id"].as_str().unwrap());
+    assert_eq!(event["sig"].as_str().unwrap().len(), 128);
+    event["id"].as_str().unwrap().to_owned()
+}
+
+/// What picostore 3 writes.
+fn record(collection: &str, payload: Value) -> Vec<u8> {
+    record_at(collection, payload, now() * 1000)
+}
+
+fn record_at(collection: &str, payload: Value, date: u64) -> Vec<u8> {
+    let mut body = Vec::new();
+    ciborium::into_writer(&(collection, payload, date), &mut body).unwrap();
+    body
+}
+
+fn npub(pubkey: &Value) -> String {
+    use nostr_sdk::ToBech32 as _;
+    nostr_sdk::PublicKey::from_hex(pubkey.as_str().unwrap()).unwrap().to_bech32().unwrap()
+}
