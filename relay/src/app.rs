@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::engine::host::{EngineThreads, Engines};
 use crate::engine::script::Scripts;
 use crate::engine::script::event::{EventSlices, EventSlicesThread};
+use crate::engine::script::pulse::{Lookout, LookoutThread};
 use crate::engine::slice::Loader;
 use crate::guard::Viewer;
 use crate::http::client_addr;
@@ -65,6 +66,7 @@ pub struct Threads {
     broadcast: JoinHandle<()>,
     slices: EventSlicesThread,
     plugin: Option<PluginThread>,
+    lookout: (Lookout, LookoutThread),
     /// Holds the lock on the data folder until the others have ended.
     backend: Option<Box<dyn Backend>>,
 }
@@ -103,7 +105,8 @@ impl Core {
         };
         let (handle, writer) = WriterHandle::start(writer, Box::new(after), pace)?;
         let saves = Arc::new(Saves::default());
-        let (slices, slices_thread) = EventSlices::start(&config.server.data, &config.script)?;
+        let (lookout, lookout_thread) = Lookout::start(Duration::from_millis(config.script.stuck_ms_max))?;
+        let (slices, slices_thread) = EventSlices::start(&config.server.data, &config.script, &lookout)?;
         let (plugin, plugin_thread) = Plugin::start(&config.policy)?.unzip();
         let judges = Judges { slices: slices.clone(), plugin };
         let readers = if storage.readers == 0 { cores.min(4) } else { storage.readers };
@@ -124,8 +127,8 @@ impl Core {
             saves: Arc::clone(&saves),
             author_keys_max: limits.author_keys_max,
         };
-        let (ingest, verify) = Ingest::start(&path, cores, limits.verify_queue_max)?;
-        let (engines, engine_threads) = Engines::start(config, backend, &handle, &loader(config))?;
+        let (ingest, verify) = Ingest::start(&path, cores, limits.verify_queue_max, &lookout)?;
+        let (engines, engine_threads) = Engines::start(config, backend, &handle, &loader(config), &lookout)?;
         drop(path);
         let repo = Repo::new(handle, readers.clone());
         let listeners = subscriptions.clone();
@@ -148,6 +151,7 @@ impl Core {
                 broadcast,
                 slices: slices_thread,
                 plugin: plugin_thread,
+                lookout: (lookout, lookout_thread),
                 backend: None,
             },
         })
@@ -171,6 +175,9 @@ impl Threads {
         self.engines.join();
         self.writer.join();
         let _ = self.broadcast.join();
+        let (lookout, thread) = self.lookout;
+        drop(lookout);
+        thread.join();
         drop(self.backend);
     }
 }
@@ -295,8 +302,13 @@ impl App {
 impl Threads {
     /// Waits until everything that came in is written, `patience` at the most. False when that was too short.
     pub async fn finish(self, patience: Duration) -> bool {
-        let joined = tokio::task::spawn_blocking(move || self.join());
-        tokio::time::timeout(patience, joined).await.is_ok()
+        // Not of the runtime, which would wait for it: a slice that cannot be stopped must not keep the process.
+        let (done, joined) = tokio::sync::oneshot::channel();
+        let started = std::thread::Builder::new().name("ending".into()).spawn(move || {
+            self.join();
+            let _ = done.send(());
+        });
+        started.is_ok() && matches!(tokio::time::timeout(patience, joined).await, Ok(Ok(())))
     }
 }
 

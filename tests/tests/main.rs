@@ -50,4 +50,5 @@ mod pico_rooms;
 mod pico_swarm;
 mod slices;
 mod slices_docs;
+mod slices_rooms;
 mod slow_client;

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::harness::{Client, Event, Key, PATIENCE, Relay, picorelay};
 
-fn write(path: &Path, text: &str) {
+pub(crate) fn write(path: &Path, text: &str) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let beside = path.with_extension("new");
     std::fs::write(&beside, text).unwrap();
@@ -85,7 +85,7 @@ async fn a_slice_judges_events_before_they_are_kept_or_passed_on() {
     relay.stop();
 }
 
-async fn until_log(relay: &Relay, text: &str) {
+pub(crate) async fn until_log(relay: &Relay, text: &str) {
     let began = Instant::now();
     while !relay.log().contains(text) {
         assert!(began.elapsed() < PATIENCE, "the log does not say: {text}");
@@ -166,5 +166,84 @@ done
         assert_eq!((&live[2]["kind"], &live[2]["content"]), (&json!(kind), &json!("yes")));
     }
     assert_eq!(relay.metric("picorelay_events_total", "reason=\"shadow\""), 2.0);
+    relay.stop();
+}
+
+/// A call that goes on for minutes and cannot be stopped: the runtime asks only every ten thousand steps.
+pub(crate) const STUCK: &str = "
+    const large = 2n ** 500_000n - 1n
+    function stuck () { for (let n = 0; n < 9_000; n++) large * large }";
+
+/// Limits with which that shows soon.
+pub(crate) const SHORT: &str = "[server]\ndrain_seconds = 1\n[script]\ncall_ms_max = 100\nload_ms_max = 500\nstuck_ms_max = 700\n";
+
+#[tokio::test]
+async fn a_slice_that_cannot_be_stopped_is_given_up_and_events_go_on() {
+    let stateless = format!(
+        "{STUCK}
+        export default store => store.register({{ name: 'a', filter ({{ event }}) {{ if (event.content === 'stuck') stuck(); return event.content === 'bad' && 'bad' }} }})"
+    );
+    let stateful = stateless.replace("filter (", "reducer: () => 1, filter (");
+    for (name, text) in [("stateless.js", stateless), ("stateful.js", stateful)] {
+        let mut relay = Relay::with(&format!("{SHORT}reload_seconds = 1"));
+        let path = relay.data().join("slices/nostr").join(name);
+        write(&path, &text);
+        relay.restart();
+        let mut client = relay.client().await;
+        let key = Key::new();
+        let event = |content: &str| key.event(json!({"kind": 1, "content": content}));
+        let fine = (true, String::new());
+        let refused = |why: &str| (false, why.to_owned());
+        assert_eq!(client.offer(&event("bad")).await, refused("blocked: bad"));
+        // What it was about is refused, and nothing else: not for others meanwhile, nor for the same client then.
+        let mut others = Vec::new();
+        for _ in 0..4 {
+            others.push(relay.client().await);
+        }
+        let began = Instant::now();
+        assert_eq!(client.offer(&event("stuck")).await, refused("error: a slice does not come to an end"), "{name}");
+        assert!(began.elapsed() < PATIENCE / 2);
+        for (n, other) in others.iter_mut().enumerate() {
+            assert_eq!(other.offer(&event(&format!("fine {n}"))).await, fine, "{name}");
+        }
+        // The file is left out until it changes.
+        assert_eq!(client.offer(&event("stuck ")).await, fine);
+        assert_eq!(client.offer(&event("stuck")).await, fine);
+        assert_eq!(relay.metric("picorelay_script_stuck", ""), 1.0);
+        until_log(&relay, "cannot be stopped").await;
+        write(&path, &text.replace("&& 'bad'", "&& 'still bad'"));
+        until(&mut client, &key, 1, "bad", &refused("blocked: still bad")).await;
+        // And the relay can be stopped, and nothing is lost.
+        let stored = |relay: &Relay| relay.metric("picorelay_store_events", "");
+        let before = client.query(json!({"authors": [key.public()]})).await.len();
+        assert!(before >= 6, "{}", stored(&relay));
+        let began = Instant::now();
+        relay.restart();
+        assert!(began.elapsed() < PATIENCE / 2, "{:?}", began.elapsed());
+        assert_eq!(relay.client().await.query(json!({"authors": [key.public()]})).await.len(), before);
+    }
+}
+
+#[tokio::test]
+async fn a_slice_that_is_stuck_while_it_is_loaded_stops_the_start_and_no_reload() {
+    let text = format!("{STUCK}\nstuck()\nexport default store => store.register({{ name: 'a', filter () {{}} }})");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("picorelay.toml"), SHORT).unwrap();
+    write(&folder.path().join("data/slices/nostr/a.js"), &text);
+    let output = picorelay(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
+    assert!(!output.success && output.stderr.contains("does not come to an end"), "{}", output.stderr);
+
+    let mut relay = Relay::with(&format!("{SHORT}reload_seconds = 1"));
+    let path = relay.data().join("slices/nostr/a.js");
+    write(&path, NO_SPAM);
+    relay.restart();
+    let mut client = relay.client().await;
+    let key = Key::new();
+    write(&path, &text);
+    until_log(&relay, "cannot be stopped").await;
+    let spam = (false, "blocked: spam is not welcome".to_owned());
+    assert_eq!(client.offer(&key.event(json!({"content": "spam"}))).await, spam, "the old code stays");
+    write(&path, &NO_SPAM.replace("spam is", "eggs are"));
+    until(&mut client, &key, 1, "spam", &(false, "blocked: eggs are not welcome".to_owned())).await;
     relay.stop();
 }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use picofeed::{Block, Feed, Limits};
@@ -30,7 +31,7 @@ pub(super) async fn reload(args: ReloadArgs, config: Config) -> Outcome {
         let Some((room, rules)) = rules else {
             return Err(format!("the room {} has no slices", args.room).into());
         };
-        let slices = rules.load(&room, config.engine.pace(), &*loader(&config))?;
+        let slices = rules.load(config.engine.pace(), &*loader(&config), &Arc::default(), &mut Vec::new())?;
         let urls = relay_urls(&config, config.server.listen);
         let options = Options { storage: config.storage.clone(), search: config.search.clone(), urls, interest: None };
         let backend = Sqlite::open(&config.server.data, options)?;
@@ -56,7 +57,7 @@ pub(super) async fn reload(args: ReloadArgs, config: Config) -> Outcome {
 
 /// `picorelay pico test`.
 pub(super) fn test(args: &TestArgs, config: &Config) -> Outcome {
-    let slices = loader(config).load("test", &args.files)?;
+    let slices = loader(config).load(&args.files, &Arc::default(), &mut Vec::new())?;
     let shown: Vec<(String, Show, Option<Bytes>)> =
         slices.iter().map(|slice| (slice.name().to_owned(), slice.show(), slice.initial())).collect();
     let mut room = Offline::new(slices, config.engine.limits())?;

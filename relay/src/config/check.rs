@@ -94,6 +94,10 @@ pub fn check(config: &Config) -> Vec<(String, String)> {
     if config.script.stack_bytes_max > STACK_BYTES_MAX {
         problem("script.stack_bytes_max", format!("must be at most {STACK_BYTES_MAX}, half of what a thread has"));
     }
+    if config.script.stuck_ms_max <= config.script.call_ms_max.max(config.script.load_ms_max) {
+        let why = "must be more than script.call_ms_max and script.load_ms_max";
+        problem("script.stuck_ms_max", why.to_owned());
+    }
     if config.script.value_bytes_max > config.script.memory_bytes_max {
         problem("script.value_bytes_max", "is more than script.memory_bytes_max".to_owned());
     }
@@ -280,6 +284,7 @@ mod tests {
         config.negentropy.frame_bytes_max = 100;
         config.script.stack_bytes_max = 2 << 20;
         config.script.value_bytes_max = 1 << 30;
+        config.script.stuck_ms_max = 100;
         config.policy.plugin = vec![String::new()];
         config.pico.message_bytes_max = 1 << 30;
         config.pico.feed_bytes_max = 2 << 30;
@@ -336,6 +341,7 @@ mod tests {
                 "pico.tcp_listen",
                 "policy.plugin",
                 "script.stack_bytes_max",
+                "script.stuck_ms_max",
                 "script.value_bytes_max",
                 "server.log",
                 "server.public_url",

@@ -14,6 +14,9 @@ pub struct Script {
     pub call_steps_max: u64,
     /// Milliseconds of one call of a slice.
     pub call_ms_max: u64,
+    /// Milliseconds after which a call that does not come to an end is given up: a built-in function can be so slow that the
+    /// call cannot be stopped. The file is not run any more until it changes.
+    pub stuck_ms_max: u64,
     /// Milliseconds in which a file is loaded.
     pub load_ms_max: u64,
     /// Bytes of source of a file with all that it imports.
@@ -56,6 +59,7 @@ impl Default for Script {
             stack_bytes_max: 256 << 10,
             call_steps_max: 5_000_000,
             call_ms_max: 250,
+            stuck_ms_max: 5_000,
             load_ms_max: 2_000,
             source_bytes_max: 4 << 20,
             value_bytes_max: 4 << 20,

@@ -47,6 +47,8 @@ pub const PICO_CLOSES: &str = "picorelay_pico_closes_total";
 pub const SLICE_FAULTS: &str = "picorelay_script_faults_total";
 /// Files of slices that failed too often and are not asked for a while.
 pub const SLICES_DISABLED: &str = "picorelay_script_disabled";
+/// Threads that are held up by a slice that cannot be stopped.
+pub const SCRIPTS_STUCK: &str = "picorelay_script_stuck";
 /// Starts of the program that judges events.
 pub const PLUGIN_STARTS: &str = "picorelay_policy_plugin_starts_total";
 /// Events of blocks that were published, by `outcome`: saved, duplicate, superseded, refused.
@@ -93,6 +95,7 @@ const LIST: &[(&str, Kind, &str)] = &[
     (PICO_CLOSES, Kind::Counter, "Connections of peers that ended, by reason"),
     (SLICE_FAULTS, Kind::Counter, "Failures of slices that are scripts"),
     (SLICES_DISABLED, Kind::Gauge, "Files of slices that failed too often and are not asked for a while"),
+    (SCRIPTS_STUCK, Kind::Gauge, "Threads that are held up by a slice that cannot be stopped"),
     (PLUGIN_STARTS, Kind::Counter, "Starts of the program that judges events"),
     (BRIDGE_EVENTS, Kind::Counter, "Events made of blocks of pico rooms, by outcome"),
     (BRIDGE_BLOCKS, Kind::Counter, "Blocks in events, by outcome"),

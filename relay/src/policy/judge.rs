@@ -2,10 +2,12 @@
 //! event is saved or passed on. Import is the operator's own doing, and is not judged.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::plugin::{Answer, Plugin};
 use crate::clock::Timestamp;
 use crate::engine::script::event::{self, EventSlices};
+use crate::engine::script::pulse::Pulse;
 use crate::ingest::Source;
 use crate::verify::Verified;
 
@@ -36,20 +38,22 @@ pub struct Bench {
 }
 
 impl Judges {
-    /// For one thread.
-    pub fn bench(&self) -> Bench {
-        Bench { slices: self.slices.judge(), plugin: self.plugin.clone() }
+    /// For one thread, which has this pulse.
+    pub fn bench(&self, pulse: Arc<Pulse>) -> Bench {
+        Bench { slices: self.slices.judge(pulse), plugin: self.plugin.clone() }
     }
 }
 
 impl Bench {
-    /// Judges events of one origin: one answer each. None: nobody is asked, and all are accepted.
+    /// True when there is nobody to ask about what comes from there: all is accepted.
+    pub fn is_idle(&mut self, source: &Source) -> bool {
+        matches!(source, Source::Import) || self.slices.is_idle() && self.plugin.is_none()
+    }
+
+    /// Judges events of one origin: one answer each.
     ///
     /// Slices without state come first, then the program, then slices with state: these see only what all others accepted.
-    pub fn judge(&mut self, events: &[Verified], source: &Source, now: Timestamp) -> Option<Vec<Sentence>> {
-        if (self.slices.is_idle() && self.plugin.is_none()) || matches!(source, Source::Import) {
-            return None;
-        }
+    pub fn judge(&mut self, events: &[Verified], source: &Source, now: Timestamp) -> Vec<Sentence> {
         let auth = source.keys();
         let mut sentences = vec![Sentence::Accept; events.len()];
         let refusals = self.slices.stateless(&left(events, &sentences), auth, now);
@@ -66,7 +70,7 @@ impl Bench {
         }
         let refusals = self.slices.stateful(&left(events, &sentences), auth, now);
         refuse(&mut sentences, refusals);
-        Some(sentences)
+        sentences
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct Relay {
     pub(crate) port: u16,
     /// `ws://127.0.0.1:PORT`.
     pub(crate) url: String,
+    /// By how much its clock is ahead, from the next start on.
+    pub(crate) ahead_ms: u64,
 }
 
 impl Relay {
@@ -38,8 +40,8 @@ impl Relay {
     pub(crate) fn with_port(config: &str, port: u16) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("picorelay.toml"), config).unwrap();
-        let (process, port) = spawn_on(folder.path(), port);
-        Self { folder, process, port, url: format!("ws://127.0.0.1:{port}") }
+        let (process, port) = spawn_on(folder.path(), port, 0);
+        Self { folder, process, port, url: format!("ws://127.0.0.1:{port}"), ahead_ms: 0 }
     }
 
     /// A new connection.
@@ -111,8 +113,14 @@ impl Relay {
         if self.process.try_wait().unwrap().is_none() {
             self.stop();
         }
-        (self.process, self.port) = spawn(self.folder.path());
+        (self.process, self.port) = spawn_on(self.folder.path(), 0, self.ahead_ms);
         self.url = format!("ws://127.0.0.1:{}", self.port);
+    }
+
+    /// Runs another command on its configuration and data, with its clock. It must have stopped.
+    pub(crate) fn run(&mut self, arguments: &[&str]) -> Output {
+        assert!(self.process.try_wait().unwrap().is_some(), "it runs");
+        output(command_ahead(self.folder.path(), self.ahead_ms).args(arguments), "")
     }
 
     /// What it wrote to stderr.
@@ -141,14 +149,10 @@ impl Drop for Relay {
     }
 }
 
-fn spawn(folder: &Path) -> (Child, u16) {
-    spawn_on(folder, 0)
-}
-
-fn spawn_on(folder: &Path, port: u16) -> (Child, u16) {
+fn spawn_on(folder: &Path, port: u16, ahead_ms: u64) -> (Child, u16) {
     let listen = format!("127.0.0.1:{port}");
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
-    let mut process = command(folder)
+    let mut process = command_ahead(folder, ahead_ms)
         .args(["serve", "--listen", &listen])
         .args(["--config".as_ref(), folder.join("picorelay.toml").as_os_str()])
         .args(["--data".as_ref(), folder.join("data").as_os_str()])
@@ -213,8 +217,11 @@ pub(crate) fn picorelay(folder: &Path, arguments: &[&str]) -> Output {
 
 /// The same with text on stdin.
 pub(crate) fn picorelay_with_input(folder: &Path, arguments: &[&str], input: &str) -> Output {
-    let mut process = command(folder)
-        .args(arguments)
+    output(command(folder).args(arguments), input)
+}
+
+fn output(command: &mut Command, input: &str) -> Output {
+    let mut process = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -247,6 +254,15 @@ pub(crate) fn picorelay_with_input(folder: &Path, arguments: &[&str], input: &st
 fn command(folder: &Path) -> Command {
     let mut command = Command::new(binary());
     command.current_dir(folder).env_clear();
+    command
+}
+
+/// The same with a clock that is ahead.
+fn command_ahead(folder: &Path, ahead_ms: u64) -> Command {
+    let mut command = command(folder);
+    if ahead_ms > 0 {
+        command.env("PICORELAY_TEST_CLOCK_MS", ahead_ms.to_string());
+    }
     command
 }
 

@@ -221,7 +221,11 @@ impl Writer {
             Kind::Null => self.byte(0xf6),
             Kind::Bool(value) => self.byte(if value { 0xf5 } else { 0xf4 }),
             Kind::Number(value) => self.number(value),
-            Kind::BigInt(value) => self.integer(value),
+            Kind::BigInt(value) => match (u64::try_from(value), u64::try_from(-1 - value)) {
+                (Ok(value), _) => self.head(0, value),
+                (_, Ok(value)) => self.head(1, value),
+                _ => return Err(Unusable::Type("a large BigInt".into())),
+            },
             Kind::Text(text) => {
                 self.head(3, text.len() as u64);
                 self.bytes(text.as_bytes());

@@ -4,7 +4,8 @@
 //! A falsy result of a filter accepts, `true` has no opinion, a text refuses with that reason; an event about which nobody
 //! minds is admitted. Files without a reducer run on the threads that check signatures, each thread with runtimes of its
 //! own. Files with one have state; they run on one thread, which sees event after event. The same thread looks whether
-//! files changed, loads them, and hands them to the others; what does not load changes nothing.
+//! files changed, loads them, and hands them to the others; what does not load changes nothing. If it is stuck, another takes
+//! its place.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rquickjs::{Array, Ctx, Function, Object, Value};
 
 use super::cbor;
@@ -22,7 +23,8 @@ use super::error::ScriptError;
 use super::health::Health;
 use super::limits::Limits;
 use super::modules::Sources;
-use super::program::{Failure, Host, Program, settle};
+use super::program::{Failure, Host, Program, Watched, settle};
+use super::pulse::{Lookout, Pulse};
 use crate::clock::Timestamp;
 use crate::config;
 use crate::engine::slice::Millis;
@@ -48,7 +50,7 @@ pub struct EventSlices {
 }
 
 /// The thread behind them, to wait for when all handles are gone.
-pub struct EventSlicesThread(JoinHandle<()>);
+pub struct EventSlicesThread(Arc<Seat>);
 
 struct Shared {
     limits: Limits,
@@ -62,7 +64,7 @@ struct Shared {
 struct Loaded {
     version: u64,
     stateless: Arc<[File]>,
-    has_stateful: bool,
+    stateful: Arc<[File]>,
 }
 
 /// One file, ready to be loaded by any thread.
@@ -85,24 +87,32 @@ impl EventSlices {
     /// # Errors
     ///
     /// A file does not load, or there is no thread.
-    pub fn start(data: &Path, config: &config::Script) -> std::io::Result<(Self, EventSlicesThread)> {
+    pub fn start(
+        data: &Path,
+        config: &config::Script,
+        lookout: &Lookout,
+    ) -> std::io::Result<(Self, EventSlicesThread)> {
         let limits = Limits::from(config);
         let (stateful, work) = crossbeam_channel::bounded(config.state_queue_max.max(1));
         let shared = Arc::new(Shared { limits, loaded: RwLock::default(), version: AtomicU64::new(0) });
-        let keeper = Keeper {
+        let seat = Arc::new(Seat {
             folder: data.join("slices").join("nostr"),
             states: data.join("state").join("nostr"),
             shared: Arc::clone(&shared),
             look_every: (config.reload_seconds > 0).then(|| Duration::from_secs(config.reload_seconds)),
             save_every: Duration::from_secs(config.state_seconds.max(1)),
-            seen: None,
-        };
+            work,
+            thread: Mutex::new(None),
+            starting: Mutex::new(None),
+            judging: Mutex::new(None),
+        });
         let (ready, is_ready) = crossbeam_channel::bounded(1);
-        let thread = std::thread::Builder::new().name("slices".into()).spawn(move || keeper.run(&work, &ready))?;
+        *seat.starting.lock() = Some(ready);
+        seat.begin(lookout)?;
         match is_ready.recv() {
-            Ok(Ok(())) => Ok((Self { shared, stateful }, EventSlicesThread(thread))),
+            Ok(Ok(())) => Ok((Self { shared, stateful }, EventSlicesThread(seat))),
             Ok(Err(error)) => Err(std::io::Error::other(format!("a slice for events does not load: {error}"))),
-            Err(_) => Err(std::io::Error::other("the thread of slices ended")),
+            Err(_) => Err(std::io::Error::other("a slice for events does not come to an end while it is loaded")),
         }
     }
 
@@ -113,22 +123,23 @@ impl EventSlices {
         }
     }
 
-    /// For one thread that judges events.
-    pub fn judge(&self) -> Judge {
-        Judge { slices: self.clone(), version: 0, files: Vec::new(), has_stateful: false }
+    /// For one thread that judges events, which has this pulse.
+    pub fn judge(&self, pulse: Arc<Pulse>) -> Judge {
+        Judge { slices: self.clone(), pulse, version: 0, files: Vec::new(), has_stateful: false }
     }
 }
 
 impl EventSlicesThread {
     /// Waits until state is written. All [`EventSlices`] handles must be gone.
     pub fn join(self) {
-        let _ = self.0.join();
+        wait_for(&self.0.thread);
     }
 }
 
 /// The slices as one thread runs them.
 pub struct Judge {
     slices: EventSlices,
+    pulse: Arc<Pulse>,
     version: u64,
     files: Vec<Running>,
     has_stateful: bool,
@@ -141,8 +152,8 @@ impl Judge {
         if version != self.version {
             let loaded = self.slices.shared.loaded.read().clone();
             self.version = loaded.version;
-            self.has_stateful = loaded.has_stateful;
-            self.files = loaded.stateless.iter().cloned().map(Running::new).collect();
+            self.has_stateful = !loaded.stateful.is_empty();
+            self.files = loaded.stateless.iter().map(|file| Running::new(file.clone(), &self.pulse)).collect();
         }
         self.files.is_empty() && !self.has_stateful
     }
@@ -186,6 +197,7 @@ impl Judge {
 /// A file with its runtime, if it was needed yet.
 struct Running {
     file: File,
+    pulse: Arc<Pulse>,
     program: Option<Program>,
     /// CBOR of its states, as they were saved last.
     saved: Option<Vec<u8>>,
@@ -193,8 +205,8 @@ struct Running {
 }
 
 impl Running {
-    fn new(file: File) -> Self {
-        Self { file, program: None, saved: None, is_dirty: false }
+    fn new(file: File, pulse: &Arc<Pulse>) -> Self {
+        Self { file, pulse: Arc::clone(pulse), program: None, saved: None, is_dirty: false }
     }
 
     fn name(&self) -> &str {
@@ -264,7 +276,8 @@ impl Running {
         match &mut self.program {
             Some(program) => Ok(program),
             none => {
-                let mut program = Program::load(&mut self.file.sources, Host::Nostr, limits)?;
+                let watched = Watched { pulse: Arc::clone(&self.pulse), health: Arc::clone(&self.file.health) };
+                let mut program = Program::load(&mut self.file.sources, Host::Nostr, limits, &watched)?;
                 if let Some(saved) = &self.saved {
                     program.call(0, |ctx, host| {
                         let states = cbor::decode(ctx, saved)?;
@@ -306,13 +319,57 @@ fn refusal(why: &str) -> Refusal {
     if has_prefix { why.into() } else { format!("blocked: {why}").into() }
 }
 
-/// What the thread of slices does: it loads files, runs those that have state, and keeps that.
-struct Keeper {
+/// The place of the thread of slices: another takes it over when that is stuck.
+struct Seat {
     folder: PathBuf,
     states: PathBuf,
     shared: Arc<Shared>,
     look_every: Option<Duration>,
     save_every: Duration,
+    work: Receiver<Work>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Who waits until all files are loaded for the first time.
+    starting: Mutex<Option<Sender<Result<(), ScriptError>>>>,
+    /// Who waits for an answer, about how many events.
+    judging: Mutex<Option<(Sender<Vec<Option<Refusal>>>, usize)>>,
+}
+
+impl Seat {
+    /// Starts a thread: the first, if somebody waits for it, or one that goes on with the files that were loaded.
+    fn begin(self: &Arc<Self>, lookout: &Lookout) -> std::io::Result<()> {
+        let pulse = Arc::<Pulse>::default();
+        let keeper = Keeper { seat: Arc::clone(self), pulse: Arc::clone(&pulse), seen: None };
+        let mut thread = self.thread.lock();
+        *thread = Some(std::thread::Builder::new().name("slices".into()).spawn(move || keeper.run())?);
+        let seat = Arc::clone(self);
+        lookout.watch(&pulse, Some(Box::new(move |lookout| seat.take_over(lookout))));
+        Ok(())
+    }
+
+    fn take_over(self: &Arc<Self>, lookout: &Lookout) {
+        if self.starting.lock().take().is_some() {
+            return;
+        }
+        if let Some((done, len)) = self.judging.lock().take() {
+            let _ = done.send(vec![Some("error: a slice does not come to an end".into()); len]);
+        }
+        if let Err(error) = self.begin(lookout) {
+            tracing::error!(%error, "there is no thread for slices any more");
+        }
+    }
+}
+
+/// Waits until a thread has ended, and those that took its place.
+pub(crate) fn wait_for(thread: &Mutex<Option<JoinHandle<()>>>) {
+    while thread.lock().as_ref().is_some_and(|thread| !thread.is_finished()) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// What the thread of slices does: it loads files, runs those that have state, and keeps that.
+struct Keeper {
+    seat: Arc<Seat>,
+    pulse: Arc<Pulse>,
     /// The files as they were when they were loaded, or when that failed.
     seen: Option<Vec<Print>>,
 }
@@ -321,50 +378,76 @@ struct Keeper {
 type Print = (PathBuf, Option<(u64, SystemTime)>);
 
 impl Keeper {
-    fn run(mut self, work: &Receiver<Work>, ready: &Sender<Result<(), ScriptError>>) {
-        let mut running = match self.load(&[]) {
-            Ok(running) => running,
-            Err(error) => return drop(ready.send(Err(error))),
+    fn run(mut self) {
+        let seat = Arc::clone(&self.seat);
+        let is_first = seat.starting.lock().is_some();
+        let loaded = if is_first { self.load(&[]) } else { Ok(self.go_on()) };
+        let ready = seat.starting.lock().take();
+        let mut running = match (loaded, ready) {
+            (Ok(running), Some(ready)) => {
+                let _ = ready.send(Ok(()));
+                running
+            }
+            (Ok(running), None) if !is_first => running,
+            (Err(error), Some(ready)) => return drop(ready.send(Err(error))),
+            _ => return,
         };
-        let _ = ready.send(Ok(()));
         let mut looked = Instant::now();
         let mut saved = Instant::now();
-        let pause = self.look_every.unwrap_or(self.save_every).min(self.save_every);
+        let pause = seat.look_every.unwrap_or(seat.save_every).min(seat.save_every);
         loop {
-            let work = work.recv_timeout(pause);
-            let is_time = self.look_every.is_some_and(|every| looked.elapsed() >= every);
+            let work = seat.work.recv_timeout(pause);
+            let is_time = seat.look_every.is_some_and(|every| looked.elapsed() >= every);
             if is_time || matches!(work, Ok(Work::Reload)) {
                 looked = Instant::now();
                 self.look(&mut running);
             }
-            if saved.elapsed() >= self.save_every || matches!(work, Err(RecvTimeoutError::Disconnected)) {
+            if saved.elapsed() >= seat.save_every || matches!(work, Err(RecvTimeoutError::Disconnected)) {
                 saved = Instant::now();
                 self.save(&mut running);
             }
             match work {
                 Ok(Work::Judge { events, auth, now, done }) => {
-                    let limits = self.shared.limits;
+                    let limits = seat.shared.limits;
+                    *seat.judging.lock() = Some((done, events.len()));
                     let refusals =
                         events.iter().map(|event| judge_one(&mut running, event.as_ref()?, &auth, now, &limits));
-                    let _ = done.send(refusals.collect());
+                    let refusals = refusals.collect();
+                    if !self.pulse.is_stuck()
+                        && let Some((done, _)) = seat.judging.lock().take()
+                    {
+                        let _ = done.send(refusals);
+                    }
                 }
                 Ok(Work::Reload) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+            // Another has taken over.
+            if self.pulse.is_stuck() {
+                return;
+            }
         }
+    }
+
+    /// The files that were loaded before, with the states that were saved.
+    fn go_on(&mut self) -> Vec<Running> {
+        let loaded = self.seat.shared.loaded.read().clone();
+        let files = || loaded.stateless.iter().chain(&*loaded.stateful);
+        let read = self.files().into_iter().chain(files().flat_map(|file| file.sources.paths()).collect::<Vec<_>>());
+        self.seen = Some(prints(in_order(read.collect())));
+        loaded.stateful.iter().map(|file| self.with_state(file.clone(), &[])).collect()
     }
 
     /// Loads what changed, if all of it loads.
     fn look(&mut self, running: &mut Vec<Running>) {
         let mut paths: Vec<PathBuf> = self.files();
         paths.extend(self.seen.iter().flatten().map(|(path, _)| path.clone()));
-        paths.sort();
-        paths.dedup();
-        if self.seen.as_ref() == Some(&prints(paths)) {
+        if self.seen.as_ref() == Some(&prints(in_order(paths))) {
             return;
         }
         self.save(running);
         match self.load(running) {
+            _ if self.pulse.is_stuck() => {}
             Ok(new) => {
                 *running = new;
                 tracing::info!("slices for events were loaded");
@@ -375,14 +458,16 @@ impl Keeper {
 
     /// Loads all files. Those with state come back, the others go to all threads.
     fn load(&mut self, old: &[Running]) -> Result<Vec<Running>, ScriptError> {
-        let limits = self.shared.limits;
+        let limits = self.seat.shared.limits;
         let mut read = self.files();
         let mut stateless = Vec::new();
         let mut stateful = Vec::new();
         let mut failed = None;
         for path in self.files() {
             let mut sources = Sources::file(&path, limits.source_bytes);
-            let loaded = Program::load(&mut sources, Host::Nostr, &limits).and_then(|program| {
+            let health = Arc::new(Health::new(sources.main(), &limits));
+            let watched = Watched { pulse: Arc::clone(&self.pulse), health: Arc::clone(&health) };
+            let loaded = Program::load(&mut sources, Host::Nostr, &limits, &watched).and_then(|program| {
                 program.started(|_, started| {
                     let started: Array<'_> = started.get()?;
                     Ok((started.get::<bool>(1)?, started.get::<bool>(2)?))
@@ -391,10 +476,9 @@ impl Keeper {
             read.extend(sources.paths());
             match loaded {
                 Ok((has_state, is_required)) => {
-                    let health = Arc::new(Health::new(sources.main(), &limits));
                     let file = File { sources, health, is_required };
                     if has_state {
-                        stateful.push(self.with_state(file, old));
+                        stateful.push(file);
                     } else {
                         stateless.push(file);
                     }
@@ -402,31 +486,31 @@ impl Keeper {
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
-        read.sort();
-        read.dedup();
-        self.seen = Some(prints(read));
+        self.seen = Some(prints(in_order(read)));
         if let Some(error) = failed {
             return Err(error);
         }
-        let mut loaded = self.shared.loaded.write();
-        if loaded.version > 0 || !stateless.is_empty() || !stateful.is_empty() {
+        let running = stateful.iter().map(|file| self.with_state(file.clone(), old)).collect();
+        let mut loaded = self.seat.shared.loaded.write();
+        let is_any = loaded.version > 0 || !stateless.is_empty() || !stateful.is_empty();
+        if is_any && !self.pulse.is_stuck() {
             let version = loaded.version + 1;
-            *loaded = Loaded { version, stateless: stateless.into(), has_stateful: !stateful.is_empty() };
-            self.shared.version.store(version, Ordering::Release);
+            *loaded = Loaded { version, stateless: stateless.into(), stateful: stateful.into() };
+            self.seat.shared.version.store(version, Ordering::Release);
         }
-        Ok(stateful)
+        Ok(running)
     }
 
     fn with_state(&self, file: File, old: &[Running]) -> Running {
         let before = old.iter().find(|old| old.name() == file.sources.main());
         let saved =
             before.and_then(|old| old.saved.clone()).or_else(|| std::fs::read(self.state_of(file.sources.main())).ok());
-        Running { saved, ..Running::new(file) }
+        Running { saved, ..Running::new(file, &self.pulse) }
     }
 
     /// `*.js` and `*.mjs` of the folder, in order. No folder: none.
     fn files(&self) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let entries = std::fs::read_dir(&self.seat.folder).into_iter().flatten().flatten();
         let is_script =
             |path: &PathBuf| path.extension().is_some_and(|end| end == "js" || end == "mjs") && path.is_file();
         let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_script).collect();
@@ -435,12 +519,12 @@ impl Keeper {
     }
 
     fn state_of(&self, file: &str) -> PathBuf {
-        self.states.join(format!("{file}.cbor"))
+        self.seat.states.join(format!("{file}.cbor"))
     }
 
     fn save(&self, running: &mut [Running]) {
         for file in running {
-            let Some(states) = file.save(&self.shared.limits) else { continue };
+            let Some(states) = file.save(&self.seat.shared.limits).filter(|_| !self.pulse.is_stuck()) else { continue };
             let path = self.state_of(file.name());
             if let Err(error) = write_whole(&path, &states) {
                 tracing::error!(%error, slice = file.name(), "the state of a slice could not be written");
@@ -460,6 +544,12 @@ fn judge_one(
 ) -> Option<Refusal> {
     let refused = running.iter_mut().find_map(|file| file.judge(event, auth, now, limits));
     refused.or_else(|| running.iter_mut().find_map(|file| file.reduce(now, limits)))
+}
+
+fn in_order(mut paths: Vec<PathBuf>) -> Vec<PathBuf> {
+    paths.sort();
+    paths.dedup();
+    paths
 }
 
 fn prints(paths: Vec<PathBuf>) -> Vec<Print> {

@@ -45,6 +45,19 @@ impl Health {
         true
     }
 
+    /// It is not asked any more, until its files change: a call does not come to an end.
+    pub(super) fn stuck(&self, took: std::time::Duration) {
+        metrics::counter!(SLICE_FAULTS).increment(1);
+        if self.paused_until.swap(u64::MAX, Ordering::Relaxed) == 0 {
+            metrics::gauge!(SLICES_DISABLED).increment(1.0);
+        }
+        let seconds = took.as_secs_f32();
+        tracing::error!(
+            slice = %self.name,
+            "a call has taken {seconds:.1} seconds and cannot be stopped; the slice is not asked any more until its file changes"
+        );
+    }
+
     fn age(&self) -> u64 {
         u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
     }

@@ -7,7 +7,7 @@
 //! ([`limits`]). Promises are driven until they are settled; one that nobody resolves is an error.
 //!
 //! [`event`] has slices for nostr events, [`room`] those of pico rooms. One that keeps failing is not asked for a while
-//! ([`health`]).
+//! ([`health`]); one that does not come to an end is given up ([`pulse`]).
 
 pub mod cbor;
 pub mod error;
@@ -17,6 +17,7 @@ pub mod limits;
 mod modules;
 pub mod msgpack;
 mod program;
+pub mod pulse;
 pub mod room;
 mod value;
 

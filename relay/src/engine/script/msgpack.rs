@@ -160,10 +160,17 @@ fn write<'js>(ctx: &Ctx<'js>, value: &Value<'js>, out: &mut Vec<u8>, max: usize,
         Kind::Null => out.push(0xc0),
         Kind::Bool(value) => out.push(if value { 0xc3 } else { 0xc2 }),
         Kind::Number(value) => write_number(out, value),
-        Kind::BigInt(value) => {
-            out.push(0xd3);
-            out.extend(value.to_be_bytes());
-        }
+        Kind::BigInt(value) => match (i64::try_from(value), u64::try_from(value)) {
+            (Ok(value), _) => {
+                out.push(0xd3);
+                out.extend(value.to_be_bytes());
+            }
+            (_, Ok(value)) => {
+                out.push(0xcf);
+                out.extend(value.to_be_bytes());
+            }
+            _ => return Err(Unusable::Type("a large BigInt".into())),
+        },
         Kind::Text(text) => {
             write_len(out, text.len(), [(31, 0xa0), (255, 0xd9), (65_535, 0xda)], 0xdb);
             out.extend_from_slice(text.as_bytes().get(..max.min(text.len())).unwrap_or_default());

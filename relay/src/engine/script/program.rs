@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use rquickjs::context::intrinsic;
@@ -12,8 +13,10 @@ use rquickjs::promise::PromiseState;
 use rquickjs::{Context, Ctx, Function, Module, Object, Persistent, Runtime, TypedArray, Value};
 
 use super::error::ScriptError;
+use super::health::Health;
 use super::limits::Limits;
 use super::modules::{MAIN, Modules, Sources};
+use super::pulse::Pulse;
 use super::value::{Helpers, Hex, Unusable};
 use super::{cbor, msgpack};
 use crate::engine::slice::{FaultKind, Millis};
@@ -54,7 +57,15 @@ pub(super) struct Program {
     file: String,
     around: Rc<Around>,
     limits: Limits,
+    watched: Watched,
     spoilt: bool,
+}
+
+/// Who is told of each call: the thread's pulse, and the health of the file.
+#[derive(Clone)]
+pub(super) struct Watched {
+    pub(super) pulse: Arc<Pulse>,
+    pub(super) health: Arc<Health>,
 }
 
 /// What the functions of the realm reach.
@@ -89,7 +100,13 @@ impl Fuel {
 
 impl Program {
     /// Runs the files, and our module with what they export.
-    pub(super) fn load(sources: &mut Sources, host: Host, limits: &Limits) -> Result<Self, ScriptError> {
+    pub(super) fn load(
+        sources: &mut Sources,
+        host: Host,
+        limits: &Limits,
+        watched: &Watched,
+    ) -> Result<Self, ScriptError> {
+        let _beat = watched.pulse.enter(&watched.health);
         let file = sources.main().to_owned();
         let failed = |error: rquickjs::Error| ScriptError::new(FaultKind::Memory, &file, error.to_string());
         let runtime = Runtime::new().map_err(failed)?;
@@ -123,7 +140,7 @@ impl Program {
         *sources = shared.borrow().clone();
         sources.seal();
         let (host, started) = kept?;
-        Ok(Self { host, started, context, file, around, limits: *limits, spoilt: false })
+        Ok(Self { host, started, context, file, around, limits: *limits, watched: watched.clone(), spoilt: false })
     }
 
     /// What `start` returned.
@@ -143,6 +160,7 @@ impl Program {
         now: Millis,
         call: impl for<'js> FnOnce(&Ctx<'js>, &Object<'js>) -> Result<T, Failure>,
     ) -> Result<T, ScriptError> {
+        let _beat = self.watched.pulse.enter(&self.watched.health);
         let Around { now: clock, chance, fuel, log, .. } = &*self.around;
         clock.set(now);
         chance.set(1);
@@ -166,7 +184,8 @@ impl Program {
         for line in log.take() {
             tracing::debug!(slice = %self.file, "{line}");
         }
-        let result = if fuel.empty.get() { Err(too_long(&self.file)) } else { result };
+        let is_late = fuel.empty.get() || self.watched.pulse.is_stuck();
+        let result = if is_late { Err(too_long(&self.file)) } else { result };
         self.spoilt |= matches!(&result, Err(error) if matches!(error.kind, FaultKind::Time | FaultKind::Memory));
         result
     }

@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use picofeed::{Block, Id};
@@ -18,7 +19,8 @@ use super::error::ScriptError;
 use super::health::Health;
 use super::limits::Limits;
 use super::modules::Sources;
-use super::program::{Failure, Host, Program, settle};
+use super::program::{Failure, Host, Program, Watched, settle};
+use super::pulse::Pulse;
 use super::value::{Unusable, from_hex};
 use crate::engine::slice::{
     ChainSummary, Context, Due, Effects, Expires, Fault, FaultKind, LoadError, Loader, Mark, Millis, Put, Removal,
@@ -42,12 +44,23 @@ impl Scripts {
     /// # Errors
     ///
     /// It does not run, or registers nothing usable.
-    pub fn load_sources(&self, sources: Vec<Sources>) -> Result<Vec<Box<dyn Slice>>, LoadError> {
+    pub fn load_sources(&self, sources: Vec<Sources>, pulse: &Arc<Pulse>) -> Result<Vec<Box<dyn Slice>>, LoadError> {
+        self.load_all(sources, pulse, &mut Vec::new())
+    }
+
+    fn load_all(
+        &self,
+        sources: Vec<Sources>,
+        pulse: &Arc<Pulse>,
+        read: &mut Vec<PathBuf>,
+    ) -> Result<Vec<Box<dyn Slice>>, LoadError> {
         let mut slices: Vec<ScriptSlice> = Vec::new();
-        for sources in sources {
+        for mut sources in sources {
             let file = sources.main().to_owned();
             let refused = |error: ScriptError| LoadError { file: error.place.clone(), message: error.message };
-            for slice in Script::load(sources, &self.limits).map_err(refused)? {
+            let loaded = Script::load(&mut sources, &self.limits, pulse);
+            read.extend(sources.paths());
+            for slice in loaded.map_err(refused)? {
                 if slices.iter().any(|other| other.name == slice.name) {
                     let message = format!("another file of the room registers `{}`", slice.name);
                     return Err(LoadError { file, message });
@@ -64,8 +77,14 @@ impl Scripts {
 }
 
 impl Loader for Scripts {
-    fn load(&self, _: &str, files: &[PathBuf]) -> Result<Vec<Box<dyn Slice>>, LoadError> {
-        self.load_sources(files.iter().map(|file| Sources::file(file, self.limits.source_bytes)).collect())
+    fn load(
+        &self,
+        files: &[PathBuf],
+        pulse: &Arc<Pulse>,
+        read: &mut Vec<PathBuf>,
+    ) -> Result<Vec<Box<dyn Slice>>, LoadError> {
+        let sources = files.iter().map(|file| Sources::file(file, self.limits.source_bytes));
+        self.load_all(sources.collect(), pulse, read)
     }
 }
 
@@ -75,7 +94,7 @@ struct Script {
     /// Counts how often it was loaded.
     epoch: Cell<u64>,
     sources: RefCell<Sources>,
-    health: Health,
+    watched: Watched,
     limits: Limits,
 }
 
@@ -104,9 +123,10 @@ struct Root {
 }
 
 impl Script {
-    fn load(mut sources: Sources, limits: &Limits) -> Result<Vec<ScriptSlice>, ScriptError> {
+    fn load(sources: &mut Sources, limits: &Limits, pulse: &Arc<Pulse>) -> Result<Vec<ScriptSlice>, ScriptError> {
         let file = sources.main().to_owned();
-        let program = Program::load(&mut sources, Host::Pico, limits)?;
+        let watched = Watched { pulse: Arc::clone(pulse), health: Arc::new(Health::new(&file, limits)) };
+        let program = Program::load(sources, Host::Pico, limits, &watched)?;
         let found = program.started(|ctx, started| {
             let registered: Vec<Array<'_>> = started.get()?;
             registered.iter().map(|slice| Registered::read(ctx, slice, limits)).collect::<rquickjs::Result<Vec<_>>>()
@@ -114,8 +134,8 @@ impl Script {
         let script = Rc::new(Self {
             program: RefCell::new(Some(program)),
             epoch: Cell::new(0),
-            sources: RefCell::new(sources),
-            health: Health::new(&file, limits),
+            sources: RefCell::new(sources.clone()),
+            watched,
             limits: *limits,
         });
         let slices = found.into_iter().enumerate().map(|(index, found)| ScriptSlice {
@@ -140,7 +160,7 @@ impl Script {
         now: Millis,
         call: impl for<'js> FnOnce(&Ctx<'js>, &Object<'js>) -> Result<T, Failure>,
     ) -> Result<T, Fault> {
-        if !self.health.runs() {
+        if !self.watched.health.runs() {
             return Err(Fault { kind: FaultKind::Disabled, message: "it failed too often".to_owned() });
         }
         let mut program = self.program.borrow_mut();
@@ -155,9 +175,9 @@ impl Script {
             *program = None;
         }
         match &result {
-            Ok(_) => self.health.worked(),
+            Ok(_) => self.watched.health.worked(),
             Err(error) if error.kind == FaultKind::Unavailable => {}
-            Err(error) => self.health.failed(error),
+            Err(error) => self.watched.health.failed(error),
         }
         result.map_err(Fault::from)
     }
@@ -167,7 +187,7 @@ impl Script {
             Some(program) => Ok(program),
             none => {
                 self.epoch.set(self.epoch.get() + 1);
-                Ok(none.insert(Program::load(&mut self.sources.borrow_mut(), Host::Pico, &self.limits)?))
+                Ok(none.insert(Program::load(&mut self.sources.borrow_mut(), Host::Pico, &self.limits, &self.watched)?))
             }
         }
     }
@@ -447,7 +467,7 @@ impl Slice for ScriptSlice {
     }
 
     fn disabled(&self) -> Option<&str> {
-        if self.script.health.runs() { None } else { Some(&self.disabled) }
+        if self.script.watched.health.runs() { None } else { Some(&self.disabled) }
     }
 }
 

@@ -9,7 +9,8 @@ pub(super) enum Kind<'js> {
     Null,
     Bool(bool),
     Number(f64),
-    BigInt(i64),
+    /// From -2^64 to 2^64 - 1: what CBOR has integers for.
+    BigInt(i128),
     Text(String),
     Bytes(Vec<u8>),
     Array(Array<'js>),
@@ -65,8 +66,8 @@ pub(super) fn kind<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> Result<Kind<'js>,
         Type::Bool => Kind::Bool(value.as_bool().unwrap_or_default()),
         Type::Int | Type::Float => Kind::Number(value.as_number().unwrap_or_default()),
         Type::BigInt => {
-            let big = value.clone().into_big_int();
-            Kind::BigInt(big.and_then(|big| big.to_i64().ok()).ok_or_else(|| Unusable::Type("a large BigInt".into()))?)
+            let digits: String = Helpers::of(ctx)?.plain.call((value.clone(),))?;
+            Kind::BigInt(digits.parse().map_err(|_| Unusable::Type("a large BigInt".into()))?)
         }
         Type::String => Kind::Text(text(value)?),
         Type::Array => match value.clone().into_array() {

@@ -22,7 +22,8 @@ impl Files {
     }
 
     fn start_with(&self, config: &config::Script) -> std::io::Result<(EventSlices, EventSlicesThread)> {
-        EventSlices::start(self.0.path(), config)
+        let (lookout, _) = Lookout::start(Duration::from_millis(config.stuck_ms_max)).unwrap();
+        EventSlices::start(self.0.path(), config, &lookout)
     }
 }
 
@@ -86,7 +87,7 @@ fn what_a_filter_returns() {
     ] {
         let files = Files::new(&[("f.js", &filter(body))]);
         let (slices, _thread) = files.start().unwrap();
-        assert_eq!(ask(&mut slices.judge(), &note(1, "hello"), &[key(1)]).as_deref(), said, "{body}");
+        assert_eq!(ask(&mut slices.judge(Arc::default()), &note(1, "hello"), &[key(1)]).as_deref(), said, "{body}");
     }
 }
 
@@ -94,7 +95,7 @@ fn what_a_filter_returns() {
 fn chance_is_the_same_in_each_call() {
     let files = Files::new(&[("f.js", &filter("return `${Math.random()} ${Math.random()}`"))]);
     let (slices, _thread) = files.start().unwrap();
-    let mut judge = slices.judge();
+    let mut judge = slices.judge(Arc::default());
     let first = ask(&mut judge, &note(1, "a"), &[]).unwrap();
     assert_eq!(ask(&mut judge, &note(1, "b"), &[]).unwrap(), first);
 }
@@ -129,7 +130,7 @@ fn hostile_filters_are_stopped_and_then_left_out() {
 
         let files = Files::new(&[("a.js", &filter(body)), ("b.js", &good)]);
         let (slices, _thread) = files.start_with(&config).unwrap();
-        let mut judge = slices.judge();
+        let mut judge = slices.judge(Arc::default());
         let started = Instant::now();
         for _ in 0..3 {
             assert_eq!(ask(&mut judge, &note(1, "x"), &[]).as_deref(), Some("error: the slice a.js failed"), "{body}");
@@ -146,7 +147,7 @@ fn what_is_required_refuses_while_it_is_out_of_order() {
     let files = Files::new(&[("f.js", file)]);
     let (slices, _thread) =
         files.start_with(&config::Script { failures_max: 1, pause_seconds: 1_000, ..config() }).unwrap();
-    let mut judge = slices.judge();
+    let mut judge = slices.judge(Arc::default());
     assert_eq!(ask(&mut judge, &note(1, "x"), &[]).as_deref(), Some("error: the slice f.js failed"));
     assert_eq!(ask(&mut judge, &note(1, "x"), &[]).as_deref(), Some("error: the slice f.js is out of order"));
 }
@@ -163,7 +164,7 @@ fn one_slice_does_not_reach_another() {
     let good = filter("return `${event.content} ${{}.polluted} ${typeof Promise}`");
     let files = Files::new(&[("a.js", evil), ("b.js", &good)]);
     let (slices, _thread) = files.start().unwrap();
-    assert_eq!(ask(&mut slices.judge(), &note(1, "hello"), &[]).as_deref(), Some("blocked: hello undefined function"));
+    assert_eq!(ask(&mut slices.judge(Arc::default()), &note(1, "hello"), &[]).as_deref(), Some("blocked: hello undefined function"));
 }
 
 #[test]
@@ -179,7 +180,7 @@ fn state_is_kept_and_seen_by_the_next_event() {
     for (author, said) in [(1, None), (2, None), (1, None), (1, Some("rate-limited: two are enough")), (2, None)] {
         // A restart between any two.
         let (slices, thread) = files.start().unwrap();
-        let mut judge = slices.judge();
+        let mut judge = slices.judge(Arc::default());
         // What another slice refuses is not counted.
         assert_eq!(ask(&mut judge, &note(author, "no"), &[]).as_deref(), Some("blocked: no"));
         assert_eq!(ask(&mut judge, &note(author, "yes"), &[]).as_deref(), said);
@@ -195,7 +196,7 @@ fn a_state_that_grows_too_large_goes_back() {
     let files = Files::new(&[("g.js", growing)]);
     let config = config::Script { memory_bytes_max: 300 << 20, state_seconds: 1, ..config() };
     let (slices, thread) = files.start_with(&config).unwrap();
-    let mut judge = slices.judge();
+    let mut judge = slices.judge(Arc::default());
     assert_eq!(ask(&mut judge, &note(1, "a"), &[]), None);
     assert_eq!(ask(&mut judge, &note(1, "big"), &[]), None);
     drop((slices, judge));
@@ -207,7 +208,7 @@ fn a_state_that_grows_too_large_goes_back() {
 fn files_change_and_what_does_not_load_changes_nothing() {
     let files = Files::new(&[]);
     let (slices, thread) = files.start().unwrap();
-    let mut judge = slices.judge();
+    let mut judge = slices.judge(Arc::default());
     assert!(judge.is_idle());
     // The thread works in order: an answer of it says that it has looked.
     let look = |slices: &EventSlices| {

@@ -171,7 +171,7 @@ export async function trap3 (index, type, payload) {
 // ---- picostore 2
 const context2 = (block, parent, AUTHOR, CHAIN) => ({
   block: block && new Block1(...block),
-  parentBlock: parent ? new Block1(...parent) : block ? null : undefined,
+  parentBlock: parent ? new Block1(...parent) : null,
   AUTHOR: Buffer.from(AUTHOR, 'hex'),
   CHAIN: Buffer.from(CHAIN, 'hex')
 })
@@ -227,6 +227,7 @@ export async function sweep (index, block, parent, AUTHOR, CHAIN, state, root, p
   const drops = []
   const next = await rules.sweep({
     ...context2(block, parent, AUTHOR, CHAIN),
+    parentBlock: parent && new Block1(...parent),
     now,
     sig: Buffer.from(id, 'hex'),
     sweepAt: at,

@@ -144,9 +144,14 @@ for (const level of ['debug', 'log', 'info', 'warn', 'error']) {
 console.trace = console.debug
 define(globalThis, 'console', console)
 
-// ---- values as they are kept: what is no plain object, as something that is
+// ---- values as they are kept: what is no plain object, as something that is; a BigInt as its digits
 const objectPrototype = Object.prototype
+const largest = 2n ** 64n
 function plain (value) {
+  if (typeof value === 'bigint') {
+    if (value >= largest || value < -largest) throw new TypeError('A value is a large BigInt, which cannot be kept')
+    return `${value}`
+  }
   if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) return new Uint8Array(asBytes(value))
   if (Array.isArray(value)) return Array.from(value)
   if (value instanceof Map) {

@@ -13,7 +13,7 @@ fn load(text: &str) -> Result<Vec<Box<dyn Slice>>, LoadError> {
 }
 
 fn load_with(config: &config::Script, text: &str) -> Result<Vec<Box<dyn Slice>>, LoadError> {
-    Scripts::new(config.into()).load_sources(vec![Sources::text("slice.js", text)])
+    Scripts::new(config.into()).load_sources(vec![Sources::text("slice.js", text)], &Arc::default())
 }
 
 fn room(text: &str) -> Offline {
@@ -263,7 +263,7 @@ fn source2(id: &str) -> String {
               filter (c) { see('filter', c); return false },
               reducer (c) { see('reducer', c); c.signal('s', 1); c.mark({ a: 1 }, 5); return 1 },
               trap (c) { see('trap', c) },
-              sweep (c) { see('sweep', c); if (c.now === 101) return seen; c.mark({ b: 1 }, 101) } })".to_owned(),
+              sweep (c) { see('sweep', c); if (c.now > 101) return seen; c.mark({ b: 1 }, 101) } })".to_owned(),
         _ => panic!("{id}"),
     };
     format!("export default store => {{ {register} }}")
@@ -345,18 +345,16 @@ fn hostile_slices_lose_their_blocks_and_nothing_else() {
         ("return Array.from({ length: 1000 }, () => 'x'.repeat(1e6))", FaultKind::Memory),
         ("const o = {}; o.o = o; return o", FaultKind::Result),
         ("return () => {}", FaultKind::Result),
-        ("return 2n ** 100n", FaultKind::Result),
+        ("return 2n ** 100n", FaultKind::Threw),
+        ("return -(2n ** 64n) - 1n", FaultKind::Threw),
         ("throw new Error('no')", FaultKind::Threw),
         ("throw null", FaultKind::Threw),
+        ("return { get a () { throw new Error('getter') } }", FaultKind::Threw),
         ("value.x = 1; return value", FaultKind::Threw),
         ("ctx.reject('a'); ctx.reject('b')", FaultKind::Threw),
         ("for (;;) await ctx.lookup('a')", FaultKind::Time),
         ("for (let i = 0; ; i++) ctx.signal('s', i)", FaultKind::Time),
         ("for (let i = 0; i < 5000; i++) ctx.signal('s', i); return 1", FaultKind::Result),
-        (
-            "Object.prototype.then = function (f) { f() }; Array.prototype[Symbol.iterator] = null; return { get a () { throw new Error('getter') } }",
-            FaultKind::Threw,
-        ),
     ] {
         let text = format!(
             "import {{ Memory }} from '@telamon/picostore'
@@ -381,6 +379,81 @@ fn hostile_slices_lose_their_blocks_and_nothing_else() {
         let Decision::Rejected(why) = &good.decisions[0] else { panic!("{compute}: {good:?}") };
         assert_eq!(why.fault, Some(FaultKind::Disabled), "{compute}: {why:?}");
     }
+}
+
+#[test]
+fn what_a_slice_does_to_its_own_world_stays_there() {
+    let evil = "import * as picostore from '@telamon/picostore'
+        import * as cborg from 'cborg'
+        import { Buffer } from 'buffer'
+        const spoil = () => {
+          const nothing = () => 'spoilt'
+          for (const { prototype } of [Object, Array, Function, String, Uint8Array, Promise, Map, Date, Buffer, picostore.Memory]) {
+            for (const name of Reflect.ownKeys(prototype)) try { prototype[name] = nothing } catch {}
+          }
+          Object.prototype.then = function (f) { f() }
+          Object.prototype.spoilt = true
+          Array.prototype[Symbol.iterator] = null
+          globalThis.Promise = globalThis.Uint8Array = globalThis.JSON = null
+          for (const module of [picostore, cborg]) for (const name of Object.keys(module)) try { module[name] = nothing } catch {}
+        }
+        export default store => {
+          store.register('x', class extends picostore.Memory { compute (_, { payload }) { if (payload) spoil(); return payload } })
+        }";
+    let good = "import { Memory, clone } from '@telamon/picostore'
+        import { encode, decode } from 'cborg'
+        export default store => store.register('y', class extends Memory {
+          async compute (_, { payload, block }) {
+            if ({}.spoilt || [...[1]].length !== 1 || typeof Promise !== 'function') throw new Error('spoilt')
+            return { payload: clone(payload), same: decode(encode(payload)), size: block.body.length, at: new Date(0).toISOString() }
+          } })";
+    let sources = vec![Sources::text("one.js", evil), Sources::text("two.js", good)];
+    let loaded = Scripts::new((&config::Script::default()).into()).load_sources(sources, &Arc::default());
+    let mut room = Offline::new(loaded.unwrap(), crate::engine::Limits::default()).unwrap();
+    for author in 1..5 {
+        room.dispatch(&chain(author, &[b"\x01"]), 0, Mode::Quiet).unwrap();
+    }
+    let mut feed = Feed::new(Format::V8);
+    feed.append(&[0x83, 0x61, b'y', 0x07, 0x00], &Secret::ed25519([9; 32])).unwrap();
+    assert_eq!(room.dispatch(&feed, 5, Mode::Loud).unwrap().failure, None);
+    let found = state(&mut room, "y");
+    let value = json!({"payload": 7, "same": 7, "size": 5, "at": "1970-01-01T00:00:00.000Z"});
+    assert_eq!(found.as_object().unwrap().values().collect::<Vec<_>>(), [&value]);
+}
+
+#[test]
+fn a_state_of_100_mb_has_its_limits_and_is_not_held_in_memory() {
+    // A megabyte for each block; what others have is read again.
+    let many = "import { Memory } from '@telamon/picostore'
+        export default store => store.register('x', class extends Memory {
+          idOf ({ payload }) { return payload }
+          async compute (_, { payload }) {
+            const before = payload && await this.readState(payload - 1)
+            if (before && before.length !== 1e6 + payload - 1) throw new Error(`${before.length}`)
+            return 'x'.repeat(1e6 + payload)
+          } })";
+    let limits = crate::engine::Limits {
+        state_bytes_max: 100 << 20,
+        cache_bytes_max: 4 << 20,
+        batch_blocks_max: 4,
+        ..crate::engine::Limits::default()
+    };
+    let mut room = Offline::new(load(many).unwrap(), limits).unwrap();
+    let payloads: Vec<[u8; 2]> = (0..120).map(|n| [0x18, n]).collect();
+    let payloads: Vec<&[u8]> = payloads.iter().map(|n| &n[usize::from(n[1] < 24)..]).collect();
+    let done = room.dispatch(&chain(1, &payloads), 0, Mode::Quiet).unwrap();
+    assert_eq!(done.merged.len(), 104, "104857600 bytes");
+    let Decision::Rejected(why) = &done.decisions[104] else { panic!("{:?}", done.decisions[104]) };
+    assert_eq!(why.reason, "the state of the room has reached its limit");
+    assert_eq!(room.objects("x").unwrap().len(), 104);
+    // All in one object: more than a value may have.
+    let one = "export default store => store.register({ name: 'x', initialValue: '', filter: () => false,
+        reducer: ({ state }) => state + 'x'.repeat(1e6) })";
+    let mut room = Offline::new(load(one).unwrap(), limits).unwrap();
+    let done = room.dispatch(&chain(1, &payloads), 0, Mode::Quiet).unwrap();
+    assert_eq!(done.merged.len(), 4, "script.value_bytes_max is 4 MiB");
+    let Decision::Rejected(why) = &done.decisions[4] else { panic!("{:?}", done.decisions[4]) };
+    assert_eq!(why.fault, Some(FaultKind::Result), "{why:?}");
 }
 
 #[test]
@@ -441,6 +514,9 @@ fn what_is_imported_works() {
             same(toHex(cbor.encode(value)), 'a46464656570a16161a0646c6973748701' + '20f93800fb3ff199999999999a' + '1b0000010000000000f6f56474657874' + '62c3a46562797465734201' + '02')
             same(cbor.decode(cbor.encode(value)).list, value.list)
             same(unpack(pack(value)).list, value.list)
+            same(toHex(cbor.encode([2n ** 64n - 1n, -(2n ** 64n), 2n ** 53n, -1n])), '841bffffffffffffffff3bffffffffffffffff1b002000000000000020')
+            same(cbor.decode(cbor.encode(2n ** 64n - 1n)) === 2n ** 64n - 1n, true)
+            same(unpack(pack(2n ** 64n - 1n)) === 2n ** 64n - 1n, true)
             same(toHex(pack({ type: 'a', n: 300, date: 1700000000000 })), 'de0003a474797065a161a16ecd012ca464617465cb4278bcfe56800000')
             same(decodeBlock(encodeBlock('t', 1, { a: 1 })), { a: 1, type: 't', seq: 1, date: 5 })
             same(toHex(toU8('zz')), '7a7a'); same(toHex(toU8('ff')), 'ff'); same(b2s(s2b('ä')), 'ä')
@@ -473,11 +549,11 @@ fn slices_of_several_files_hear_each_other() {
           trap (type, payload, mutate) { return mutate('last', () => [type, payload]) } })";
     let sources = vec![Sources::text("one.js", one), Sources::text("two.js", two)];
     let scripts = Scripts::new((&config::Script::default()).into());
-    let mut room = Offline::new(scripts.load_sources(sources).unwrap(), crate::engine::Limits::default()).unwrap();
+    let mut room = Offline::new(scripts.load_sources(sources, &Arc::default()).unwrap(), crate::engine::Limits::default()).unwrap();
     room.dispatch(&chain(1, &[b"\x07"]), 0, Mode::Loud).unwrap();
     assert_eq!(state(&mut room, "y"), json!({"last": ["set", 7]}));
     let sources = vec![Sources::text("one.js", one), Sources::text("two.js", one)];
-    assert!(scripts.load_sources(sources).err().unwrap().to_string().contains("another file"));
+    assert!(scripts.load_sources(sources, &Arc::default()).err().unwrap().to_string().contains("another file"));
 }
 
 #[test]
