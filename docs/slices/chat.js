@@ -4,7 +4,7 @@
 //   ['lines', { text: 'hello' }, date]      says something; needs a name; gone after a day
 
 import { Memory } from '@telamon/picostore'
-import { toHex } from 'picofeed'
+import { s2b, toHex } from 'picofeed'
 
 const DAY = 24 * 60 * 60 * 1000
 
@@ -20,7 +20,8 @@ class People extends Memory {
     if (!isOwn(ctx)) return reject('only the owner of a chain says who they are')
     const name = payload?.name
     if (typeof name !== 'string' || !/^[\p{L}\p{N} ]{1,24}$/u.test(name)) return reject('a name is 1 to 24 letters, digits and spaces')
-    index(name)
+    // Now `lookup` finds the block of a name. (A text of hex digits would be taken for the bytes they stand for.)
+    index(s2b(name))
     return { name, since: person.since || date }
   }
 }

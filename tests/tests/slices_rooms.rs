@@ -52,6 +52,7 @@ async fn until_allowed(relay: &Relay, authors: &mut u8, word: &str) {
         assert!(began.elapsed() < PATIENCE, "{word} is never allowed");
         *authors += 1;
         let decided = ["new", "rejected"].map(|outcome| blocks(relay, outcome)).iter().sum::<f64>();
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         writer.send(live(&chain(*authors, &[("words", word)]).encode())).await;
         while ["new", "rejected"].map(|outcome| blocks(relay, outcome)).iter().sum::<f64>() == decided {
             assert!(began.elapsed() < PATIENCE, "{word} is never decided on");
@@ -102,7 +103,7 @@ async fn slices_change_while_the_relay_runs() {
         told(&relay);
         until_allowed(&relay, &mut authors, "three").await;
         // Another file beside it.
-        write(&folder.join("more.js"), &WORDS.replace("'words'", "'others'"));
+        write(&folder.join("more.js"), &WORDS.replace("'words'", "'others'").replace("lib/words", "lib/more"));
         told(&relay);
         let began = Instant::now();
         while relay.http("GET /pico/talk/state/others", &[]).status != 200 {
@@ -165,6 +166,7 @@ async fn a_room_whose_slice_cannot_be_stopped_holds_up_nobody_else() {
 async fn a_room_whose_slice_is_stuck_while_it_is_loaded_holds_up_nobody_else() {
     let mut relay = Relay::with(SHORT);
     write(&relay.data().join("slices/talk/words.js"), &format!("{STUCK}\nstuck()\n{WORDS}"));
+    write(&relay.data().join("slices/talk/lib/words.js"), &allows("fine"));
     relay.restart();
     assert_eq!(relay.http("GET /pico/talk/state/words", &[]).status, 404);
     let (mut writer, mut other) = (node(&relay, "talk", 1).await, node(&relay, "main", 1).await);
@@ -180,14 +182,21 @@ async fn a_slice_that_was_stuck_and_comes_back_lets_its_room_go_on() {
     let text = format!(
         "{STUCK}
         import {{ Memory }} from '@telamon/picostore'
-        const compute = (_, {{ payload }}) => {{ if (payload === 'stuck') for (let n = 0; n < 60; n++) large * large; return payload }}
+        const compute = (_, {{ payload }}) => {{ if (payload === 'stuck') for (let n = 0; n < 20; n++) large * large; return payload }}
         class Words extends Memory {{ compute (...all) {{ return compute(...all) }} }}
         export default store => store.register('words', Words)"
     );
-    let mut relay = Relay::with(&format!("{SHORT}[engine]\nreload_seconds = 1"));
+    let limits = "[script]\ncall_ms_max = 50\nload_ms_max = 200\nstuck_ms_max = 300\n[engine]\nreload_seconds = 1";
+    let mut relay = Relay::with(limits);
     let path = relay.data().join("slices/talk/words.js");
     write(&path, &text);
-    write(&relay.data().join("slices/talk/other.js"), &WORDS.replace("'words'", "'others'").replace("allowed(payload)", "true").replace("import { allowed } from './lib/words.js'", ""));
+    write(
+        &relay.data().join("slices/talk/other.js"),
+        &WORDS
+            .replace("'words'", "'others'")
+            .replace("allowed(payload)", "true")
+            .replace("import { allowed } from './lib/words.js'", ""),
+    );
     relay.restart();
     let mut writer = node(&relay, "talk", 1).await;
     writer.send(live(&chain(2, &[("words", "stuck")]).encode())).await;

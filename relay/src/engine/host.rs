@@ -120,12 +120,7 @@ pub fn is_native(name: &Path) -> bool {
 pub struct NoScripts;
 
 impl Loader for NoScripts {
-    fn load(
-        &self,
-        files: &[PathBuf],
-        _: &Arc<Pulse>,
-        _: &mut Vec<PathBuf>,
-    ) -> Result<Vec<Box<dyn Slice>>, LoadError> {
+    fn load(&self, files: &[PathBuf], _: &Arc<Pulse>, _: &mut Vec<PathBuf>) -> Result<Vec<Box<dyn Slice>>, LoadError> {
         let file = files.first().map(|file| file.display().to_string()).unwrap_or_default();
         Err(LoadError { file, message: "this program runs no scripts".into() })
     }
@@ -297,9 +292,8 @@ impl Engines {
             let (reader, writer) = (backend.reader()?, writer.clone());
             let (loaded, is_loaded) = crossbeam_channel::bounded(1);
             let name = format!("engine-{room}").chars().take(15).collect();
-            let thread = std::thread::Builder::new()
-                .name(name)
-                .spawn(move || host.run(queue, reader, writer, &loaded))?;
+            let thread =
+                std::thread::Builder::new().name(name).spawn(move || host.run(queue, reader, writer, &loaded))?;
             threads.push((thread, pulse));
             handles.insert(room, handle);
             loading.push(is_loaded);

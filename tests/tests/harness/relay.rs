@@ -221,12 +221,7 @@ pub(crate) fn picorelay_with_input(folder: &Path, arguments: &[&str], input: &st
 }
 
 fn output(command: &mut Command, input: &str) -> Output {
-    let mut process = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = process.stdin.take().unwrap();
     let input = input.to_owned();
     let feeder = thread::spawn(move || {

@@ -330,9 +330,11 @@ struct Seat {
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Who waits until all files are loaded for the first time.
     starting: Mutex<Option<Sender<Result<(), ScriptError>>>>,
-    /// Who waits for an answer, about how many events.
-    judging: Mutex<Option<(Sender<Vec<Option<Refusal>>>, usize)>>,
+    judging: Mutex<Option<Waiting>>,
 }
+
+/// Who waits for an answer, about how many events.
+type Waiting = (Sender<Vec<Option<Refusal>>>, usize);
 
 impl Seat {
     /// Starts a thread: the first, if somebody waits for it, or one that goes on with the files that were loaded.

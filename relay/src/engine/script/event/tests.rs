@@ -164,7 +164,10 @@ fn one_slice_does_not_reach_another() {
     let good = filter("return `${event.content} ${{}.polluted} ${typeof Promise}`");
     let files = Files::new(&[("a.js", evil), ("b.js", &good)]);
     let (slices, _thread) = files.start().unwrap();
-    assert_eq!(ask(&mut slices.judge(Arc::default()), &note(1, "hello"), &[]).as_deref(), Some("blocked: hello undefined function"));
+    assert_eq!(
+        ask(&mut slices.judge(Arc::default()), &note(1, "hello"), &[]).as_deref(),
+        Some("blocked: hello undefined function")
+    );
 }
 
 #[test]
@@ -265,4 +268,163 @@ fn what_does_not_load_at_the_start_is_told_with_its_line() {
     let files = Files::new(&[("f.js", &format!("{}//{}", filter(""), "x".repeat(1000)))]);
     let error = files.start_with(&config::Script { source_bytes_max: 500, ..config() }).err().unwrap().to_string();
     assert!(error.contains("script.source_bytes_max"), "{error}");
+}
+
+#[test]
+fn no_single_built_in_function_takes_long() {
+    let bodies = [
+        "new Array(1e9).fill(1)",
+        "new Array(2 ** 32 - 1).join('')",
+        "String(new Array(2 ** 32 - 1))",
+        "new Array(2 ** 32 - 1).includes(1)",
+        "new Array(2 ** 32 - 1).indexOf(1)",
+        "new Array(2 ** 32 - 1).lastIndexOf(1)",
+        "new Array(2 ** 32 - 1).sort()",
+        "new Array(2 ** 32 - 1).reverse()",
+        "new Array(2 ** 32 - 1).concat([1])",
+        "[].concat(new Array(2 ** 32 - 1))",
+        "[].concat({ length: 2 ** 53 - 1, [Symbol.isConcatSpreadable]: true })",
+        "new Array(2 ** 32 - 1).flat()",
+        "[[], new Array(2 ** 32 - 1)].flat()",
+        "new Array(2 ** 32 - 1).flatMap(x => x)",
+        "[1].flatMap(() => new Array(2 ** 32 - 1))",
+        "new Array(2 ** 32 - 1).forEach(x => x)",
+        "new Array(2 ** 32 - 1).findLast(x => x)",
+        "new Array(2 ** 32 - 1).slice(1)",
+        "new Array(2 ** 32 - 1).splice(0, 10)",
+        "new Array(2 ** 32 - 2).unshift(1)",
+        "new Array(2 ** 32 - 1).shift()",
+        "new Array(2 ** 32 - 1).toSorted()",
+        "new Array(2 ** 32 - 1).with(0, 1)",
+        "new Array(2 ** 32 - 1).toLocaleString()",
+        "new Array(2 ** 32 - 1).copyWithin(0, 1)",
+        "[].fill.call({ length: 2 ** 53 - 1 })",
+        "[].pop.call({ length: 2 ** 53 - 1 })",
+        "[].flat.call({ length: 2 ** 53 - 1 })",
+        "[].flatMap.call({ length: 2 ** 53 - 1 }, x => x)",
+        "[].at.call({ length: 2 ** 53 - 1 }, -1)",
+        "[].push.call({ length: 2 ** 53 - 2 }, 1)",
+        "[].join.call({ get length () { return 2 ** 53 - 1 } })",
+        "{ let n = 0; return [].join.call({ get length () { return n++ ? 2 ** 53 - 1 : 1 } }) }",
+        "[].join.call({ length: { valueOf: () => 2 ** 53 - 1 } })",
+        "[].join.call({ length: '9007199254740991' })",
+        "Array.from({ length: 2 ** 32 })",
+        "Array.from(new Array(2 ** 32 - 1))",
+        "[...new Array(2 ** 32 - 1)]",
+        "[...new Array(1e7).keys()]",
+        "new Set(new Array(1e7))",
+        "new Map(new Array(1e7).entries())",
+        "Object.keys(new Array(1e7).fill())",
+        "Object.entries('x'.repeat(1e7))",
+        "Object.getOwnPropertyNames('x'.repeat(5e7))",
+        "Reflect.ownKeys(new Uint8Array(6e7))",
+        "Object.freeze(new Uint8Array(0), new Uint8Array(6e7))",
+        "Math.max.apply(null, { length: 2 ** 32 })",
+        "Math.max.apply(null, new Array(6e4))",
+        "String.raw({ raw: { length: 2 ** 53 - 1 } })",
+        "String.raw({ raw: new Array(2 ** 32 - 1) }, '')",
+        "String.fromCharCode.apply(null, { length: 1e9 })",
+        "JSON.stringify(new Array(2 ** 32 - 1))",
+        "JSON.stringify('\"'.repeat(2e7))",
+        "JSON.parse('['.repeat(1e6))",
+        "JSON.parse('[' + '1,'.repeat(2e6) + '1]')",
+        "JSON.parse('9'.repeat(1e7))",
+        "Number('9'.repeat(3e7))",
+        "parseFloat('0.' + '0'.repeat(3e7) + '1')",
+        "BigInt('0x' + 'f'.repeat(3e6))",
+        "(2n ** 1000000n) ** 2n",
+        "new Uint8Array(6e7).sort()",
+        "new Float64Array(7e6).map((x, i) => i)",
+        "new Float64Array(7e6).sort()",
+        "new Uint8Array(6e7).join('')",
+        "new Uint8Array(6e7).toHex()",
+        "new Uint8Array(3e7).indexOf(1)",
+        "new Uint8Array(3e7).reverse()",
+        "Uint8Array.from({ length: 6e7 })",
+        "new Uint8Array({ length: 6e7 })",
+        "new Uint8Array(6e7).set({ length: 6e7 })",
+        "new Uint8Array(new Array(1e8))",
+        "Uint8Array.fromHex('00'.repeat(1e7))",
+        "Uint8Array.fromBase64('AAAA'.repeat(5e6))",
+        "new Uint8Array(2e7).toBase64()",
+        "'a'.repeat(4e6).includes('a'.repeat(2e6) + 'b')",
+        "'a'.repeat(4e6).split('a'.repeat(2e6) + 'b')",
+        "'a'.repeat(1e6).lastIndexOf('b' + 'a'.repeat(5e5))",
+        "'a'.repeat(4e6).includes({ toString: () => 'a'.repeat(2e6) + 'b' })",
+        "''.includes.call({ toString: () => 'a'.repeat(4e6) }, 'a'.repeat(2e6) + 'b')",
+        "'a'.repeat(4e6).includes(['a'.repeat(2e6) + 'b'])",
+        "'a'.repeat(1e7).split('')",
+        "'a'.repeat(1e7).replaceAll('a', 'bb')",
+        "'a'.repeat(1e7).replace(/a/g, 'bb')",
+        "'a'.repeat(1e6).replaceAll('a', '$`')",
+        "'a'.repeat(3e5).replace(/a/g, '$`')",
+        "'a'.repeat(1e7).match(/a/g)",
+        "'\\ufdfa'.repeat(1e6).normalize('NFKD')",
+        "'a\\u0300\\u0316'.repeat(3e6).normalize('NFC')",
+        "'\\u0316\\u0300'.repeat(3e6).normalize('NFD')",
+        "'ß'.repeat(1e7).toUpperCase()",
+        "'Σ'.repeat(1e7).toLowerCase()",
+        "('a' + '\\u0307'.repeat(1e5) + 'Σ').repeat(100).toLowerCase()",
+        "'a'.repeat(2e7).localeCompare('a'.repeat(2e7))",
+        "' '.repeat(5e7).trim()",
+        "'a'.padStart(5e7, 'bc').length",
+        "'a'.repeat(3e7).at(-1)",
+        "[...'a'.repeat(3e6)]",
+        "encodeURIComponent('ä'.repeat(5e6))",
+        "decodeURIComponent('%C3%A4'.repeat(2e6))",
+        "escape('ä'.repeat(5e6))",
+        "/(a+)+$/.test('a'.repeat(40) + 'b')",
+        "/(?:a|aa)+$/.test('a'.repeat(1000) + 'b')",
+        "/(.*)(.*)(.*)(.*)x/.test('a'.repeat(1e4))",
+        "/(?=(a+))a*b\\1/.test('a'.repeat(5e4))",
+        "new RegExp('(a?)'.repeat(200) + 'a'.repeat(200)).test('a'.repeat(200))",
+        "new RegExp('['.repeat(1e6))",
+        "new RegExp('(?:' .repeat(1e5) + ')'.repeat(1e5))",
+        "new RegExp('a'.repeat(1e6))",
+        "new RegExp('\\\\p{L}'.repeat(3e4), 'iv')",
+        "new RegExp('(?:a{1000}){1000}').test('a')",
+        "'x'.repeat(1e6).search(/x*y/)",
+        "new Function('return ' + '('.repeat(1e5))",
+        "new Function('x'.repeat(1e7))",
+        "eval('1+'.repeat(1e6) + '1')",
+        "eval('[' + '1,'.repeat(1e6) + ']')",
+        "new Date('1'.repeat(1e7))",
+        "new Array(4e6).fill('a').sort()",
+        "Array.from({ length: 1e6 }, (_, i) => `${i}`).sort()",
+        "Array.from({ length: 1e6 }, (_, i) => `${'x'.repeat(20)}${i}`).join().split(',')",
+        "new TextEncoder().encode('ä'.repeat(1e7))",
+        "new TextDecoder().decode(new Uint8Array(1e7))",
+        "Buffer.from('00'.repeat(1e7), 'hex').toString('latin1')",
+        "structuredClone",
+        "console.log(new Array(1e8))",
+        "console.log('x'.repeat(5e7))",
+        "Object.assign({}, 'x'.repeat(1e7))",
+        "Object.fromEntries(new Array(1e6).fill(['a', 1]))",
+        "Object.groupBy(new Array(1e8), x => 1)",
+        "Iterator.from(new Array(2 ** 32 - 1)).toArray()",
+        "new Array(2 ** 32 - 1).values().drop(2 ** 32 - 2).next()",
+        "new Array(2 ** 32 - 1)[Symbol.iterator]().some(x => x)",
+    ];
+    // Each is a second or two on a busy machine. Only large BigInts are slower; what is stuck in them is given up.
+    let config = config::Script { call_ms_max: 100, failures_max: 1_000, ..config() };
+    let mut slow = Vec::new();
+    for body in bodies {
+        let body = if body.starts_with('{') { body.to_owned() } else { format!("return `${{{body}}}`.slice(0, 9)") };
+        let files = Files::new(&[("a.js", &filter(&body))]);
+        let (slices, _thread) = files.start_with(&config).unwrap();
+        let (done, answer) = crossbeam_channel::bounded(1);
+        // One that never comes back is left behind.
+        std::thread::spawn(move || {
+            let mut judge = slices.judge(Arc::default());
+            judge.is_idle();
+            let began = Instant::now();
+            let answer = ask(&mut judge, &note(1, "x"), &[]);
+            let _ = done.send((began.elapsed(), answer));
+        });
+        match answer.recv_timeout(Duration::from_secs(30)) {
+            Ok((took, _)) if took < Duration::from_secs(10) => {}
+            other => slow.push((body, other)),
+        }
+    }
+    assert!(slow.is_empty(), "{slow:#?}");
 }

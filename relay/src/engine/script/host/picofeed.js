@@ -21,7 +21,7 @@ export const cmp = (a, b) => au8(a).length === au8(b).length && toHex(a) === toH
 export const cpy = (to, from, offset = 0) => { to.set(from, offset); return to }
 export function toU8 (value) {
   if (typeof value !== 'string') return asBytes(value)
-  return /^[0-9a-f]+$/i.test(value) && value.length % 2 === 0 ? bytesOf(value) : utf8(value)
+  return /^[0-9a-f]+$/i.test(value) ? bytesOf(value) : utf8(value)
 }
 export const usize = n => Number.isInteger(n) && n > 0
 export const isFeed = value => !!value?.[symFeed]

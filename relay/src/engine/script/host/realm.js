@@ -36,31 +36,103 @@ define(FixedDate, 'parse', RealDate.parse)
 define(globalThis, 'Date', FixedDate)
 define(Math, 'random', () => native.random())
 
-// ---- work that the interpreter cannot interrupt: searching one long text for another
+// ---- work that the interpreter cannot interrupt: searching one long text for another, or putting it together
 const WORK_MAX = 50_000_000
-for (const name of ['includes', 'indexOf', 'lastIndexOf', 'replace', 'replaceAll', 'split']) {
-  const original = String.prototype[name]
-  define(String.prototype, name, {
-    [name] (needle) {
-      if (needle?.length > 64 && this.length * needle.length > WORK_MAX) {
-        throw new RangeError(`${name}: the texts are too long`)
+const COPIES_MAX = 10_000
+const isObject = value => value !== null && (typeof value === 'object' || typeof value === 'function')
+const { RegExp, RangeError } = globalThis
+const searching = (name, original, symbol) => ({
+  [name] (needle, replacement) {
+    const isShort = typeof this === 'string' && typeof needle === 'string' && (needle.length <= 64 || this.length * needle.length <= WORK_MAX)
+    if (isShort && (symbol !== Symbol.replace || this.length <= COPIES_MAX)) return apply(original, this, arguments)
+    const hasOwnWay = isObject(needle) && (symbol ? needle[symbol] !== undefined && needle[symbol] !== null : needle instanceof RegExp)
+    if (this === undefined || this === null) return apply(original, this, arguments)
+    const text = `${this}`
+    const rest = []
+    for (let i = 0; i < arguments.length; i++) rest[i] = arguments[i]
+    if (!hasOwnWay && isObject(needle)) rest[0] = `${needle}`
+    if (!hasOwnWay && rest[0]?.length > 64 && text.length * rest[0].length > WORK_MAX) {
+      throw new RangeError(`${name}: the texts are too long`)
+    }
+    if (symbol === Symbol.replace && text.length > COPIES_MAX && typeof replacement !== 'function') {
+      rest[1] = `${replacement}`
+      if (apply(original$includes, rest[1], ['$`']) || apply(original$includes, rest[1], ["$'"])) {
+        throw new RangeError(`${name}: the text is too long for such a replacement`)
       }
-      return apply(original, this, arguments)
     }
-  }[name])
+    return apply(original, text, rest)
+  }
+}[name])
+const original$includes = String.prototype.includes
+for (const [name, symbol] of Object.entries({ includes: null, indexOf: null, lastIndexOf: null, replace: Symbol.replace, replaceAll: Symbol.replace, split: Symbol.split })) {
+  define(String.prototype, name, searching(name, String.prototype[name], symbol))
 }
+const normalize = String.prototype.normalize
+define(String.prototype, 'normalize', {
+  normalize () {
+    const text = this === undefined || this === null ? this : `${this}`
+    // Marks are put in order one by one.
+    if (text?.length > COPIES_MAX) throw new RangeError('normalize: the text is too long')
+    return apply(normalize, text, arguments)
+  }
+}.normalize)
+define(String, 'raw', {
+  raw ({ raw }, ...values) {
+    const { length } = raw
+    let text = ''
+    for (let i = 0; i < length; i++) text += i + 1 < length && i < values.length ? `${raw[i]}${values[i]}` : `${raw[i]}`
+    return text
+  }
+}.raw)
 
-// The same for arrays of billions of elements that are not there.
+// The same for arrays of billions of elements that are not there, and what only says that it has so many.
 const LENGTH_MAX = 10_000_000
-for (const name of ['concat', 'copyWithin', 'fill', 'flat', 'join', 'pop', 'reverse', 'shift', 'slice', 'sort', 'splice', 'toLocaleString', 'toReversed', 'toSorted', 'toSpliced', 'unshift', 'with']) {
-  const original = Array.prototype[name]
-  define(Array.prototype, name, {
-    [name] () {
-      if (this?.length > LENGTH_MAX) throw new RangeError(`${name}: the array is too long`)
-      return apply(original, this, arguments)
-    }
-  }[name])
+const { getOwnPropertyDescriptor } = Object
+const { isArray } = Array
+const { isView } = ArrayBuffer
+function lengthOf (list) {
+  if (list === null || typeof list !== 'object' && typeof list !== 'function') return 0
+  if (isView(list)) return 0
+  const own = getOwnPropertyDescriptor(list, 'length')
+  if (own === undefined) return 'length' in list ? Infinity : 0
+  return typeof own.value === 'number' ? own.value : Infinity
 }
+const guarded = (name, original, lengths) => ({
+  [name] () {
+    let length = lengthOf(this)
+    if (lengths) for (let i = 0; i < arguments.length; i++) length += lengthOf(arguments[i])
+    if (length > LENGTH_MAX) throw new RangeError(`${name}: the array is too long`)
+    return apply(original, this, arguments)
+  }
+}[name])
+for (const name of ['copyWithin', 'fill', 'join', 'lastIndexOf', 'pop', 'reverse', 'shift', 'slice', 'sort', 'splice', 'toLocaleString', 'toReversed', 'toSorted', 'toSpliced', 'unshift', 'with']) {
+  define(Array.prototype, name, guarded(name, Array.prototype[name], false))
+}
+define(Array.prototype, 'concat', guarded('concat', Array.prototype.concat, true))
+const { drop } = Iterator.prototype
+define(Iterator.prototype, 'drop', {
+  drop (count) {
+    const whole = Number(count)
+    if (whole > LENGTH_MAX) throw new RangeError('drop: too many')
+    return apply(drop, this, [whole])
+  }
+}.drop)
+function addAll (out, list, depth) {
+  for (let i = 0; i < list.length; i++) {
+    if (!(i in list)) continue
+    if (depth >= 1 && isArray(list[i])) addAll(out, list[i], depth - 1)
+    else out[out.length] = list[i]
+  }
+  return out
+}
+define(Array.prototype, 'flat', { flat (depth = 1) { return addAll([], this, depth) } }.flat)
+define(Array.prototype, 'flatMap', {
+  flatMap (each, self) {
+    const out = []
+    for (let i = 0; i < this.length; i++) if (i in this) addAll(out, [apply(each, self, [this[i], i, this])], 1)
+    return out
+  }
+}.flatMap)
 
 // ---- texts and bytes
 define(globalThis, 'TextEncoder', class TextEncoder {
