@@ -15,6 +15,9 @@ CREATE TABLE bridge_in (
   seq INTEGER PRIMARY KEY -- as in event and body; the event may be gone by now
 ) STRICT;
 
+-- As in bridge_out; null if the block is not to become events.
+ALTER TABLE pico_postponed ADD COLUMN origin INTEGER;
+
 -- What rooms hold already is carried, too. The id is the signature: behind the flags in POP-02.
 INSERT INTO bridge_out (room, block, accepted, origin)
   SELECT name, substr(raw, CASE format WHEN 4 THEN 2 ELSE 1 END, 64), unixepoch(), 0

@@ -71,16 +71,15 @@ fn write_nostr(data: &Path, text: &str) {
 }
 
 fn one_event(criterion: &mut Criterion) {
-    let all = events();
     let mut group = criterion.benchmark_group("an event");
-    group.throughput(Throughput::Elements(all.len() as u64)).sample_size(20);
+    group.throughput(Throughput::Elements(events().len() as u64)).sample_size(20);
     let mut keys = Keys::new(1_000);
     group.bench_function("id and signature", |bencher| {
         let work = |all: Vec<Event>| all.into_iter().map(|event| check(event, &mut keys)).collect::<Vec<_>>();
-        bencher.iter_batched(|| all.clone(), work, BatchSize::LargeInput);
+        bencher.iter_batched(events, work, BatchSize::LargeInput);
     });
     let mut keys = Keys::new(1_000);
-    let all: Vec<Option<Verified>> = all.into_iter().map(|event| Some(check(event, &mut keys))).collect();
+    let all: Vec<Option<Verified>> = events().into_iter().map(|event| Some(check(event, &mut keys))).collect();
     for (name, text) in [
         ("a filter that accepts everything", "export default store => store.register({ name: 'a', filter () {} })"),
         ("a filter that looks", NO_SPAM),
@@ -108,9 +107,8 @@ impl Answers for Counter {
 }
 
 fn all_events(criterion: &mut Criterion) {
-    let all = events();
     let mut group = criterion.benchmark_group("events saved");
-    group.throughput(Throughput::Elements(all.len() as u64)).sample_size(15);
+    group.throughput(Throughput::Elements(events().len() as u64)).sample_size(15);
     for (name, text) in [("without a slice", ""), ("with a filter that looks", NO_SPAM)] {
         group.bench_function(name, |bencher| {
             // An event is new only once: each sample has a database of its own.
@@ -122,15 +120,20 @@ fn all_events(criterion: &mut Criterion) {
                     write_nostr(folder.path(), text);
                 }
                 let core = Core::start(&config, RelayUrls::default()).unwrap();
-                (folder, core, all.clone())
+                (folder, core, events())
             };
             let work = |(folder, core, events): (TempDir, Core, Vec<Event>)| {
                 let len = events.len();
                 let (sender, answers) = crossbeam_channel::bounded(len);
-                for (lane, some) in events.chunks(20).enumerate() {
+                let mut events = events.into_iter().peekable();
+                for lane in 0.. {
+                    if events.peek().is_none() {
+                        break;
+                    }
+                    let some = events.by_ref().take(20).collect();
                     let done = Arc::new(Counter(sender.clone()));
                     let from = Client { keys: Default::default(), address: [127, 0, 0, 1].into() };
-                    core.ingest.submit_blocking(lane as u64, some.to_vec(), Source::Client(from), done);
+                    core.ingest.submit_blocking(lane, some, Source::Client(from), done);
                 }
                 let mut answered = 0;
                 while answered < len {
@@ -177,12 +180,15 @@ fn chain() -> Feed {
     feed
 }
 
+/// Makes the slices of a room.
+type Rules<'a> = &'a dyn Fn() -> Vec<Box<dyn Slice>>;
+
 fn blocks(criterion: &mut Criterion) {
     let feed = chain();
     let scripts = Scripts::new((&Config::default().script).into());
     let script = |text: &str| scripts.load_sources(vec![Sources::text("rules.js", text)], &Arc::default()).unwrap();
     let archive = || native("archive", Pace { blocks_per_minute: 1, burst: 1 }).into_iter().collect();
-    let kinds: [(&str, &dyn Fn() -> Vec<Box<dyn Slice>>); 3] = [
+    let kinds: [(&str, Rules<'_>); 3] = [
         ("archive", &archive),
         ("picostore 3, an object each", &|| script(OBJECTS)),
         ("picostore 2, one state", &|| script(STATE)),

@@ -7,8 +7,9 @@ use std::time::Duration;
 use picofeed::{Block, Feed, Format, Secret};
 use serde_json::{Value, json};
 
+use crate::bridge::{self, relay_key};
 use crate::harness::pico::{Node, live};
-use crate::harness::{PATIENCE, Relay, picorelay};
+use crate::harness::{Event, Key, PATIENCE, Relay, picorelay};
 
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -83,6 +84,40 @@ async fn what_is_rejected_is_neither_kept_nor_told() {
     other.send(live(&all.encode())).await;
     relay.until_metric("picorelay_pico_blocks_total", "outcome=\"new\"", 7.0).await;
     assert_eq!(relay.http("GET /pico/other/state/tasks", &[]).status, 404);
+}
+
+/// What the slices accept becomes an event; what they reject does not, and is not taken from one.
+#[tokio::test]
+async fn accepted_blocks_become_events() {
+    let relay = Relay::with(TASKS);
+    let own = relay_key(&relay);
+    let named = |event: &Event| bridge::named(event, "block").unwrap();
+    let mut client = relay.client().await;
+    client.subscribe("live", json!({"kinds": [7420]})).await;
+    let mut writer = node(&relay, "tasks", 1).await;
+    let first = writer.write_bytes(&task("wash up")).await;
+    assert_eq!(named(&client.event_of("live").await), first.id().to_string());
+
+    // An event with a block of another author: the slices accept it, and it is not put into an event again.
+    let other = feed(2, &[task("dust")]);
+    let event = bridge::wrapped(&Key::new(), "tasks", &other[0], other[0].id());
+    client.publish(&[&event]).await;
+    writer.until_has(&other[0]).await;
+    assert_eq!(client.event_of("live").await["id"], event["id"]);
+
+    let bad = feed(3, &[b"no task".to_vec()]);
+    client.publish(&[&bridge::wrapped(&Key::new(), "tasks", &bad[0], bad[0].id())]).await;
+    relay.until_metric("picorelay_pico_blocks_total", "outcome=\"rejected\"", 1.0).await;
+
+    let second = writer.write_bytes(&update(&first, "done")).await;
+    let last = loop {
+        let event = client.event_of("live").await;
+        if event["pubkey"] == own {
+            break event;
+        }
+    };
+    assert_eq!(named(&last), second.id().to_string());
+    assert_eq!(client.query(json!({"kinds": [7420], "authors": [own]})).await.len(), 2);
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ fn config(port: &str, topic: &str) -> String {
          hyperswarm = true
          hyperswarm_bootstrap = ['127.0.0.1:{port}']
          hyperswarm_reachable = true
+         hyperswarm_look_seconds = 1
          [[pico.room]]
          name = 'notes'
          topic = '{topic}'"

@@ -174,7 +174,7 @@ impl<'a> Import<'a> {
         self.storing = Some(self.runtime.spawn(async move {
             match engine {
                 Some(engine) => {
-                    let done = engine.dispatch(blocks, clock::now_ms()).await.and_then(|done| done.decisions);
+                    let done = engine.dispatch(blocks, origins, clock::now_ms()).await.and_then(|done| done.decisions);
                     done.ok_or_else(|| "the slices of the room could not be asked".into())
                 }
                 None => {

@@ -68,6 +68,8 @@ pub struct Pico {
     /// Others reach the UDP ports of this machine unasked, as there is no NAT and no firewall before it. Otherwise holes are
     /// punched, which does not always work.
     pub hyperswarm_reachable: bool,
+    /// How often others are looked for. They find the relay too, but who came first looks again after ten minutes only.
+    pub hyperswarm_look_seconds: u64,
     /// Connections on hyperswarm, of all rooms.
     pub hyperswarm_connections_max: usize,
     /// Bytes of one peer there that wait to be read. One who sends faster than that is closed.
@@ -158,6 +160,7 @@ impl Default for Pico {
             hyperswarm: false,
             hyperswarm_bootstrap: Vec::new(),
             hyperswarm_reachable: false,
+            hyperswarm_look_seconds: 20,
             hyperswarm_connections_max: 256,
             hyperswarm_inbox_bytes_max: 16 << 20,
             room: Vec::new(),

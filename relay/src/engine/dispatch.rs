@@ -7,6 +7,7 @@ use super::ask::Ruling;
 use super::body;
 use super::slice::{Context, Millis};
 use super::{Decision, Engine, EngineError, Mode, Outcome, Rejection};
+use crate::store::carry::Origin;
 use crate::store::repo::{Merged, Part, Run};
 use crate::store::state::{Edit, Postponed, Step};
 
@@ -39,6 +40,8 @@ struct Batch {
 struct Candidate<'a> {
     block: &'a Block,
     tries: Option<u32>,
+    /// Where it came from, if it is to be carried to nostr.
+    origin: Option<Origin>,
 }
 
 impl Engine {
@@ -48,7 +51,24 @@ impl Engine {
     ///
     /// The store fails. Blocks of which it was not said may have been stored.
     pub fn dispatch(&mut self, blocks: &[Block], now: Millis, mode: Mode) -> Result<Outcome, EngineError> {
-        let candidates: Vec<Candidate<'_>> = blocks.iter().map(|block| Candidate { block, tries: None }).collect();
+        self.dispatch_carried(blocks, &[], now, mode)
+    }
+
+    /// [`Engine::dispatch`] of blocks that are to be carried to nostr: an origin for each, or none at all.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn dispatch_carried(
+        &mut self,
+        blocks: &[Block],
+        origins: &[Origin],
+        now: Millis,
+        mode: Mode,
+    ) -> Result<Outcome, EngineError> {
+        let origins = origins.iter().copied().map(Some).chain(std::iter::repeat(None));
+        let candidate = |(block, origin)| Candidate { block, tries: None, origin };
+        let candidates: Vec<Candidate<'_>> = blocks.iter().zip(origins).map(candidate).collect();
         self.run(&candidates, now, mode)
     }
 
@@ -66,8 +86,10 @@ impl Engine {
             if due.is_empty() {
                 break;
             }
-            let candidates: Vec<Candidate<'_>> =
-                due.iter().map(|due| Candidate { block: &due.block, tries: Some(due.tries) }).collect();
+            let candidates: Vec<Candidate<'_>> = due
+                .iter()
+                .map(|due| Candidate { block: &due.block, tries: Some(due.tries), origin: due.origin })
+                .collect();
             let outcome = self.run(&candidates, now, Mode::Quiet)?;
             let stored = due.iter().zip(&outcome.decisions).filter(|(_, was)| **was == Decision::Merged(Merged::New));
             new.extend(stored.map(|(due, _)| due.block.clone()));
@@ -144,7 +166,7 @@ impl Engine {
         now: Millis,
         mode: Mode,
     ) -> Result<(Decision, Option<Step>), EngineError> {
-        let Candidate { block, tries } = candidate;
+        let Candidate { block, tries, origin } = candidate;
         let settled = tries.is_some().then(|| settle(block));
         let place = match self.place(block, batch)? {
             Ok(place) => place,
@@ -169,7 +191,7 @@ impl Engine {
                 self.layers.keep_block();
                 batch.take(block, &place);
                 edits.extend(settled.into_iter().flat_map(|step| step.edits));
-                let step = Step { block: Some((*block).clone()), edits };
+                let step = Step { block: Some((*block).clone()), origin: *origin, edits };
                 Ok((Decision::Merged(Merged::New), Some(step)))
             }
             Ruling::Reject(why) => Ok((Decision::Rejected(why), settled)),
@@ -183,8 +205,8 @@ impl Engine {
                 }
                 batch.postponed += 1;
                 let due = now.saturating_add(after.clamp(1, self.limits.postpone_max));
-                let postponed = Postponed { block: block.detached(), due, tries };
-                let step = Step { block: None, edits: vec![Edit::Postpone(postponed)] };
+                let postponed = Postponed { block: block.detached(), due, tries, origin: *origin };
+                let step = Step { edits: vec![Edit::Postpone(postponed)], ..Step::default() };
                 Ok((Decision::Postponed(due), Some(step)))
             }
         }
@@ -275,7 +297,7 @@ pub(super) fn is_due(step: &Step, now: Millis) -> bool {
 }
 
 fn settle(block: &Block) -> Step {
-    Step { block: None, edits: vec![Edit::Settle(block.id())] }
+    Step { edits: vec![Edit::Settle(block.id())], ..Step::default() }
 }
 
 /// The error of a loud dispatch, as picostore words it.

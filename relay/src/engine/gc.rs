@@ -69,7 +69,7 @@ impl Engine {
             if edits.is_empty() {
                 break;
             }
-            evicted.extend(self.commit(vec![Step { block: None, edits }], now)?.evicted);
+            evicted.extend(self.commit(vec![Step { edits, ..Step::default() }], now)?.evicted);
         }
         Ok(evicted)
     }

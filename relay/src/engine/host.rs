@@ -19,6 +19,7 @@ use super::{Decision, Engine, EngineError, Limits, Mode, Outcome, Rejection, Sto
 use crate::config::Config;
 use crate::http::metrics::PICO_REJECTED;
 use crate::pico::rooms;
+use crate::store::carry::Origin;
 use crate::store::repo::{Bounds, RoomName};
 use crate::store::state::Scope;
 use crate::store::{Backend, Reader, StoreError, WriterHandle};
@@ -149,7 +150,7 @@ pub struct EngineHandle {
 }
 
 enum Job {
-    Dispatch(Vec<Block>, Millis, oneshot::Sender<Done>),
+    Dispatch(Vec<Block>, Vec<Origin>, Millis, oneshot::Sender<Done>),
     Tick(Millis, oneshot::Sender<Done>),
     Reload(oneshot::Sender<Result<usize, LoadError>>),
 }
@@ -168,10 +169,11 @@ pub struct Done {
 }
 
 impl EngineHandle {
-    /// Asks about blocks, and stores those that are accepted. None if the relay is shutting down.
-    pub async fn dispatch(&self, blocks: Vec<Block>, now: Millis) -> Option<Done> {
+    /// Asks about blocks, and stores those that are accepted. None if the relay is shutting down. `origins`: one for each
+    /// if they are to be carried to nostr, else none.
+    pub async fn dispatch(&self, blocks: Vec<Block>, origins: Vec<Origin>, now: Millis) -> Option<Done> {
         let (done, answer) = oneshot::channel();
-        self.ask(Job::Dispatch(blocks, now, done), answer).await
+        self.ask(Job::Dispatch(blocks, origins, now, done), answer).await
     }
 
     /// Does what is due.
@@ -354,8 +356,8 @@ impl Host {
         self.pulse.recover();
         while let Some(job) = queue.blocking_recv() {
             match job {
-                Job::Dispatch(blocks, now, done) => {
-                    let outcome = engine.dispatch(&blocks, now, Mode::Quiet);
+                Job::Dispatch(blocks, origins, now, done) => {
+                    let outcome = engine.dispatch_carried(&blocks, &origins, now, Mode::Quiet);
                     let _ = done.send(self.done(&engine, outcome.map(|outcome| (Vec::new(), outcome))));
                 }
                 Job::Tick(now, done) => {

@@ -53,7 +53,7 @@ impl Engine {
             victims.push(victim);
         }
         let edits = victims.iter().map(|chain| Edit::Evict { chain: chain.genesis, remember: false }).collect();
-        Ok(self.commit(vec![Step { block: None, edits }], now)?.evicted)
+        Ok(self.commit(vec![Step { edits, ..Step::default() }], now)?.evicted)
     }
 
     /// Chains that may go, the least last: as many as are looked at, and more if those would not be enough.

@@ -70,7 +70,7 @@ impl Engine {
         let mut engine = Self::new(live, slices, store, bounds, limits, updates)?;
         let edits = engine.unreferenced(ends)?;
         if !edits.is_empty() {
-            engine.commit(vec![Step { block: None, edits }], now)?;
+            engine.commit(vec![Step { edits, ..Step::default() }], now)?;
         }
         Ok(replayed)
     }
@@ -123,7 +123,7 @@ impl Engine {
             let rejection = match self.ask(&context, Mode::Quiet)? {
                 Ruling::Accept(edits) => {
                     self.layers.keep_block();
-                    steps.push(Step { block: None, edits });
+                    steps.push(Step { edits, ..Step::default() });
                     heads.insert(stamp.chain, (chain, block));
                     continue;
                 }

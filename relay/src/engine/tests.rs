@@ -468,7 +468,9 @@ fn postponed_blocks_are_asked_about_again_also_after_a_restart() {
         let open = Fake::collection("p", |block, _| Ok(Verdict::Accept(put("all", payload(block)))));
         let mut room = on(&*backend, vec![patient(), open]);
         let late = feed(1, &[("x", 5)]);
-        let dispatch = |room: &mut Offline, now| room.dispatch(&late, now, Mode::Quiet).unwrap();
+        let from = [crate::store::carry::Origin::Event];
+        let dispatch =
+            |room: &mut Offline, now| room.engine().dispatch_carried(late.blocks(), &from, now, Mode::Quiet).unwrap();
         assert_eq!(dispatch(&mut room, 10).decisions, [Decision::Postponed(1010)]);
         assert_eq!(dispatch(&mut room, 20).decisions, [Decision::Postponed(1010)], "once");
         assert_eq!(objects(&mut room, "x"), []);
@@ -483,6 +485,10 @@ fn postponed_blocks_are_asked_about_again_also_after_a_restart() {
         assert_eq!(room.tick(2010).unwrap(), late.blocks());
         assert_eq!(objects(&mut room, "x").len(), 1);
         assert_eq!(room.engine().next_due(), None);
+        // It came in an event, and goes out as that.
+        let outgoing = room.engine().reader().outgoing(9, usize::MAX).unwrap();
+        let outgoing: Vec<_> = outgoing.iter().map(|one| (one.id, one.origin)).collect();
+        assert_eq!(outgoing, [(late[0].id(), from[0])]);
     }
 }
 

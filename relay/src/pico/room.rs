@@ -239,6 +239,7 @@ impl Inner {
         let retried: Vec<Offered> =
             done.retried.iter().map(|block| Offered { block: block.clone(), brought_by: Default::default() }).collect();
         if !retried.is_empty() {
+            self.common.carry.stored.notify_one();
             let decisions = vec![Decision::Merged(super::repo::Merged::New); retried.len()];
             let next = self.settled(mempool, retried, &decisions);
             self.merge(mempool, next).await;
@@ -249,31 +250,34 @@ impl Inner {
     /// Asks the slices, or only the store if there are none. None if neither could answer.
     async fn decide(&self, blocks: &[Offered]) -> Option<Vec<Decision>> {
         let to_store = blocks.iter().map(|offered| offered.block.clone()).collect();
+        let origins = self.common.carry.modes.origins(&self.name, blocks);
+        let is_carried = !origins.is_empty();
         let discarded;
         let decisions = match &self.engine {
             Some(engine) => {
-                let Done { decisions, evicted, next_due, .. } = engine.dispatch(to_store, clock::now_ms()).await?;
+                let Done { decisions, evicted, next_due, .. } =
+                    engine.dispatch(to_store, origins, clock::now_ms()).await?;
                 self.set_due(next_due);
                 discarded = evicted;
-                decisions?
-            }
-            None => {
-                let origins = self.common.carry.modes.origins(&self.name, blocks);
-                let is_carried = !origins.is_empty();
-                match self.common.repo.merge_carried(&self.name, &self.common.bounds, to_store, origins).await {
-                    Ok(merging) => {
-                        if is_carried && merging.merged.contains(&super::repo::Merged::New) {
-                            self.common.carry.stored.notify_one();
-                        }
-                        discarded = merging.discarded.len();
-                        merging.merged.into_iter().map(Decision::Merged).collect()
-                    }
-                    Err(error) => {
-                        tracing::error!(%error, room = %self.name, "blocks could not be stored");
-                        return None;
-                    }
+                let decisions = decisions?;
+                if is_carried && decisions.contains(&Decision::Merged(super::repo::Merged::New)) {
+                    self.common.carry.stored.notify_one();
                 }
+                decisions
             }
+            None => match self.common.repo.merge_carried(&self.name, &self.common.bounds, to_store, origins).await {
+                Ok(merging) => {
+                    if is_carried && merging.merged.contains(&super::repo::Merged::New) {
+                        self.common.carry.stored.notify_one();
+                    }
+                    discarded = merging.discarded.len();
+                    merging.merged.into_iter().map(Decision::Merged).collect()
+                }
+                Err(error) => {
+                    tracing::error!(%error, room = %self.name, "blocks could not be stored");
+                    return None;
+                }
+            },
         };
         if discarded > 0 {
             tracing::debug!(room = %self.name, chains = discarded, "discarded to make room, or expired");

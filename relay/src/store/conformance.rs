@@ -18,6 +18,7 @@
 //! `search`. Every question is asked in slices of every size, too.
 
 mod bench;
+mod busy;
 mod carry;
 mod cases;
 mod large;
@@ -41,6 +42,7 @@ pub(crate) fn run(make: Make<'_>) {
     }
     large::run(make);
     rooms::run(make);
+    busy::replaced_while_asked(make);
 }
 
 /// Runs what is about NIP-50.

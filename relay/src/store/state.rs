@@ -7,6 +7,7 @@ use bytes::Bytes;
 use picofeed::{Block, Id, Key};
 
 use super::StoreError;
+use super::carry::Origin;
 use super::repo::{Bounds, Chain, Merged, RoomName};
 
 /// Milliseconds since 1970-01-01 UTC.
@@ -162,6 +163,8 @@ pub struct Postponed {
     pub due: Millis,
     /// How often it was postponed.
     pub tries: u32,
+    /// As in [`Step`].
+    pub origin: Option<Origin>,
 }
 
 /// A block, if there is one, and what it changes.
@@ -169,6 +172,8 @@ pub struct Postponed {
 pub struct Step {
     /// To be merged.
     pub block: Option<Block>,
+    /// Where it came from, if it is then to be carried to nostr ([`super::carry`]).
+    pub origin: Option<Origin>,
     /// In order.
     pub edits: Vec<Edit>,
 }

@@ -33,7 +33,7 @@ after(() => { closeRaw(); stopAll() })
  * that the room must hear nothing of it.
  */
 function attack (name, act, { news } = {}) {
-  test(`attack: ${name}`, { timeout: 30000 }, async () => {
+  test(`attack: ${name}`, { timeout: 90000 }, async () => {
     rawFaults.length = 0
     const heard = healthy.flat().map(node => node.heard())
     await act()
@@ -371,7 +371,7 @@ attack('rooms with odd names', async () => {
   for (const name of names) await Raw.open(roomUrl(encodeURI(name))).catch(() => {})
 })
 
-test('after all attacks a fresh node ends with the same', { timeout: 60000 }, async () => {
+test('after all attacks a fresh node ends with the same', { timeout: 180000 }, async () => {
   for (const [a, b] of healthy) {
     await b.equals(a)
     const fresh = await a.constructor.boot()

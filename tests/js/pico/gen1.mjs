@@ -2,13 +2,15 @@
 
 import { createRequire } from 'node:module'
 import { MemoryLevel } from 'memory-level'
-import { online } from './node.mjs'
+import { PATIENCE, online } from './node.mjs'
 
 const { SimpleKernel, decodeBlock } = createRequire(import.meta.url)('picostack')
 
 class Kernel extends SimpleKernel {
   constructor (secret) {
     super(new MemoryLevel({ valueEncoding: 'buffer', keyEncoding: 'buffer' }), { secret })
+    // picostore gives up what takes longer; 5 seconds, its default, are not much on a busy machine.
+    this.store.mutexTimeout = PATIENCE
     this.store.register({
       name: 'notes',
       initialValue: {},

@@ -4,7 +4,7 @@ import { Memory } from '@telamon/picostore'
 import { MemoryLevel } from 'memory-level'
 import { toHex, toU8 } from 'picofeed'
 import { PicoNode } from './example.mjs'
-import { online } from './node.mjs'
+import { PATIENCE, online } from './node.mjs'
 
 /** What an author says, in order. */
 export class Notes extends Memory {
@@ -19,6 +19,8 @@ export class Notes extends Memory {
 class Kernel extends PicoNode {
   constructor (secret) {
     super(new MemoryLevel({ valueEncoding: 'view', keyEncoding: 'view' }), { secret, onerror: () => {} })
+    // picostore gives up what takes longer; 5 seconds, its default, are not much on a busy machine.
+    this.store.mutexTimeout = PATIENCE
     this.collection = this.store.register('notes', Notes)
   }
 

@@ -20,6 +20,12 @@ export function parse (frame) {
   }
 }
 
+/**
+ * How long nodes may take: on a machine with nothing else to do, a new one needs some seconds for a hundred chains, as
+ * picostore takes them one by one; on a busy one several times that.
+ */
+export const PATIENCE = 30000
+
 /** Waits until it is true. */
 export async function until (condition, what, milliseconds = 10000) {
   const end = Date.now() + milliseconds
@@ -60,8 +66,8 @@ export const online = Kernel => class extends Kernel {
     this.closed = new Promise(resolve => socket.once('close', resolve))
     wsWire(this.wire(), socket)
     socket.on('error', () => {})
-    await until(() => this.answered('node', 'relay'), () => `an answer to QUERY; ${this.story()}`)
-    await until(() => this.answered('relay', 'node'), () => `an answer to the relay's QUERY; ${this.story()}`)
+    await until(() => this.answered('node', 'relay'), () => `an answer to QUERY; ${this.story()}`, PATIENCE)
+    await until(() => this.answered('relay', 'node'), () => `an answer to the relay's QUERY; ${this.story()}`, PATIENCE)
     return this
   }
 
@@ -116,7 +122,7 @@ export const online = Kernel => class extends Kernel {
     await until(() => {
       const notes = this.notes()[author.pk64] ?? []
       return texts.every(text => notes.includes(text))
-    }, () => `${texts} of ${author.pk64.slice(0, 8)} known to ${this.pk64.slice(0, 8)}: ${JSON.stringify(this.notes())}; ${this.story()}`)
+    }, () => `${texts} of ${author.pk64.slice(0, 8)} known to ${this.pk64.slice(0, 8)}: ${JSON.stringify(this.notes())}; ${this.story()}`, PATIENCE)
   }
 
   /** All it has, in bytes: state and feeds in the order of their keys. */
@@ -128,6 +134,6 @@ export const online = Kernel => class extends Kernel {
 
   /** Waits until it has what the other has. */
   async equals (other) {
-    await until(async () => await this.snapshot() === await other.snapshot(), async () => `the same state\n${await this.snapshot()}\nas\n${await other.snapshot()}\n${this.story()}`)
+    await until(async () => await this.snapshot() === await other.snapshot(), async () => `the same state\n${await this.snapshot()}\nas\n${await other.snapshot()}\n${this.story()}`, PATIENCE)
   }
 }

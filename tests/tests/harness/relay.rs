@@ -262,6 +262,7 @@ fn command_ahead(folder: &Path, ahead_ms: u64) -> Command {
 }
 
 /// Builds the program once a run, with the profile of the tests.
+#[allow(clippy::disallowed_methods, reason = "what cargo sets is no option of the relay")]
 fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
@@ -269,13 +270,22 @@ fn binary() -> &'static Path {
         build.args([
             "build",
             "--quiet",
-            "-p",
-            "picorelay",
+            // What `cargo test --workspace` has built: the tests of a part of the workspace would want it otherwise, and
+            // everything beneath with it.
+            "--workspace",
+            "--test",
+            "wire",
             "--bin",
             "picorelay",
             "--message-format=json-render-diagnostics",
         ]);
         build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).stderr(Stdio::inherit());
+        // Set while tests run. Build scripts that look at them would run again, and all that depends on them be built again.
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_")) {
+            if name.starts_with("CARGO_MANIFEST") || name.starts_with("CARGO_PKG") {
+                build.env_remove(name);
+            }
+        }
         if !cfg!(debug_assertions) {
             build.arg("--release");
         }
@@ -285,8 +295,8 @@ fn binary() -> &'static Path {
         let executable = messages
             .lines()
             .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-            .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-            .next_back();
+            .filter(|message| message["target"]["name"] == "picorelay")
+            .find_map(|message| message["executable"].as_str().map(PathBuf::from));
         executable.expect("cargo names the program")
     })
 }

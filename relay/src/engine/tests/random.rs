@@ -6,6 +6,7 @@
 use picofeed::Id;
 
 use super::*;
+use crate::store::carry::Origin;
 use crate::store::repo::Chain;
 use crate::store::state::{Edit, Scope, Standing, Step};
 
@@ -217,7 +218,8 @@ fn backends_agree_on_any_edits() {
                 taken[of] += usize::from(block.is_some());
                 let at = version * 100 + 10 * steps.len() as u64;
                 let edits = (0..dice.below(5)).map(|n| edit(&mut dice, &feeds, at + n)).collect();
-                steps.push(Step { block, edits });
+                let origin = [None, Some(Origin::Peer), Some(Origin::Event)][dice.below(3) as usize];
+                steps.push(Step { block, origin, edits });
             }
             let bounds = Bounds { blocks_max: 4 + dice.below(4), ..Bounds::NONE };
             let [left, right] = rooms.each_mut().map(|room| {
@@ -227,6 +229,11 @@ fn backends_agree_on_any_edits() {
                 done
             });
             assert_eq!(left, right, "{steps:?}");
+            let [left, right] = rooms.each_mut().map(|room| {
+                let outgoing = room.engine().reader().outgoing(usize::MAX, usize::MAX).unwrap();
+                outgoing.into_iter().map(|one| (one.id, one.origin, one.found.is_some())).collect::<Vec<_>>()
+            });
+            assert_eq!(left, right, "what is to be carried after {steps:?}");
             // Chains that went can come again.
             for (of, feed) in feeds.iter().enumerate() {
                 let reader = rooms[0].engine().reader();
@@ -286,7 +293,7 @@ fn edit(dice: &mut Dice, feeds: &[Feed], version: u64) -> Edit {
             owner: block.author(),
         }),
         12 if dice.below(2) == 0 => Edit::Settle(block.id()),
-        12 => Edit::Postpone(crate::store::state::Postponed { block, due: at, tries: 1 }),
+        12 => Edit::Postpone(crate::store::state::Postponed { block, due: at, tries: 1, origin: None }),
         13 => Edit::Evict { chain, remember: dice.below(2) == 0 },
         _ => Edit::Truncate { chain, stop_at: block.id() },
     }

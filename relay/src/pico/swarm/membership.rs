@@ -6,7 +6,7 @@ use std::time::Duration;
 use peeroxide::{JoinOpts, KeyPair, SwarmConfig, SwarmConnection, SwarmHandle};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -16,8 +16,11 @@ use crate::http::metrics::PICO_CLOSES;
 /// How long it may take to find the first nodes of the DHT.
 const BOOTSTRAP: Duration = Duration::from_secs(30);
 
-/// How often others are looked for.
-const LOOK: Duration = Duration::from_secs(20);
+/// Between two looks at least.
+const LOOK_MIN: Duration = Duration::from_secs(1);
+
+/// Between two looks at most, whatever is configured.
+const LOOK_MAX: Duration = Duration::from_hours(24);
 
 /// How long the nodes of the DHT may take to forget us.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -101,7 +104,9 @@ impl Membership {
         let stop = self.meeting.rooms.stop.clone();
         let earliest = Instant::now() + pause;
         let mut is_worn = false;
-        let mut look = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
+        let pace = Duration::from_secs(self.meeting.rooms.config.hyperswarm_look_seconds).clamp(LOOK_MIN, LOOK_MAX);
+        let mut look = tokio::time::interval_at(Instant::now() + pace, pace);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return End::Stopped,

@@ -44,6 +44,13 @@ impl Carrying {
                     }
                 }
             }
+            (Change::Dispatch(dispatch), Changed::Dispatched(dispatched)) if !dispatch.scope.shadow => {
+                for step in dispatch.steps.iter().take(dispatched.done) {
+                    if let (Some(block), Some(origin)) = (&step.block, step.origin) {
+                        self.wait(&dispatch.scope.room, block, origin, now);
+                    }
+                }
+            }
             (Change::CarriedOut(up_to), _) => self.blocks.retain(|waiting| waiting.number > *up_to),
             (Change::CarriedIn(up_to), _) => self.events.retain(|(seq, _)| seq > up_to),
             _ => {}

@@ -62,9 +62,20 @@ impl Reader for SqliteReader {
             }
         }
         scan.searched.extend(rows.get(before..).unwrap_or_default().iter().map(|row| row.id));
-        let step = Merge::open(rows_of, self.hash, scan, walks)?.run(scan, slice, rows)?;
+        // Between the look at memory and the snapshot an event may have been replaced: memory had the old one, the snapshot
+        // has the new one, and an answer from both would have neither. Then the snapshot alone answers.
+        let start = walks.iter().any(Option::is_some).then(|| (scan.after, scan.streams.clone(), rows.len()));
+        let mut step = Merge::open(rows_of, self.hash, scan, walks)?.run(scan, slice, rows)?;
+        if step.is_none()
+            && let Some((after, streams, len)) = start
+        {
+            (scan.after, scan.streams) = (after, streams);
+            rows.truncate(len);
+            let walks = vec![None; scan.streams.len()];
+            step = Merge::open(rows_of, self.hash, scan, walks)?.run(scan, slice, rows)?;
+        }
         snapshot.finish()?;
-        Ok(step)
+        Ok(step.unwrap_or(Step::Again))
     }
 
     fn contains(&mut self, id: &Id) -> Result<bool, StoreError> {
@@ -110,6 +121,8 @@ struct Open {
     look_ahead: u8,
     /// Once the source is dry, the indexes are asked from here on.
     rest: Option<i64>,
+    /// What memory knew, as it was before the snapshot.
+    is_walk: bool,
 }
 
 /// The streams of a scan that are still going, merged by position.
@@ -138,6 +151,7 @@ impl<'a> Merge<'a> {
                 continue;
             }
             let span = plan::span(filter, scan.after.as_ref());
+            let is_walk = walk.is_some();
             let (source, rest) = match walk {
                 Some((mut newest, down_to)) => {
                     newest.reverse();
@@ -148,24 +162,35 @@ impl<'a> Merge<'a> {
                     None,
                 ),
             };
-            merge.open.push(Open { number, source, tags: TagSearch::of(filter), look_ahead: LOOK_AHEAD, rest });
+            merge.open.push(Open {
+                number,
+                source,
+                tags: TagSearch::of(filter),
+                look_ahead: LOOK_AHEAD,
+                rest,
+                is_walk,
+            });
         }
         Ok(merge)
     }
 
-    fn run(mut self, scan: &mut Scan, slice: Slice, rows: &mut Vec<Row>) -> Result<Step, StoreError> {
+    /// `None`: memory named an event that the snapshot has no more.
+    fn run(mut self, scan: &mut Scan, slice: Slice, rows: &mut Vec<Row>) -> Result<Option<Step>, StoreError> {
         let (mut given, mut bytes) = (0, 0);
         // However small the slice, each goes past one event at least.
         let mut moved = false;
         loop {
-            let Some(pos) = self.newest(scan)? else { return Ok(Step::Done) };
+            let Some(pos) = self.newest(scan)? else { return Ok(Some(Step::Done)) };
             if !moved {
                 // Opening long lists is not charged to the slice: it would never get further.
                 self.examined = 0;
             } else if given >= slice.rows || bytes >= slice.bytes || self.examined >= slice.examined {
-                return Ok(Step::Again);
+                return Ok(Some(Step::Again));
             }
             let Some((place, found)) = self.rows.load(pos, &scan.query)? else {
+                if self.is_of_memory(pos)? {
+                    return Ok(None);
+                }
                 tracing::error!(pos, "an index names an event that is not there");
                 self.offer(pos, None, scan)?;
                 continue;
@@ -185,6 +210,16 @@ impl<'a> Merge<'a> {
                 rows.push(found.row);
             }
         }
+    }
+
+    /// Whether memory named this position.
+    fn is_of_memory(&mut self, pos: i64) -> Result<bool, StoreError> {
+        for Open { source, is_walk, .. } in &mut self.open {
+            if *is_walk && source.peek(self.db, &mut self.examined)? == Some(pos) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Goes past an event that an earlier slice has looked at.
@@ -210,6 +245,7 @@ impl<'a> Merge<'a> {
             {
                 let span = plan::span(filter, scan.after.as_ref());
                 let span = Span { high: span.high.min(high), ..span };
+                open.is_walk = false;
                 open.source = plan::source(
                     &self.rows,
                     self.hash,

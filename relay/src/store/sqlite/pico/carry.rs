@@ -13,6 +13,16 @@ use crate::store::sqlite::read::SqliteReader;
 use crate::store::{Seq, StoreError};
 use crate::verify::Verified;
 
+/// How an origin is stored.
+pub(super) fn code(origin: Origin) -> i64 {
+    i64::from(origin == Origin::Event)
+}
+
+/// A stored origin.
+pub(super) fn origin(code: i64) -> Origin {
+    if code == 0 { Origin::Peer } else { Origin::Event }
+}
+
 /// Remembers a block that was stored.
 pub(super) fn remember(
     db: &Connection,
@@ -21,9 +31,8 @@ pub(super) fn remember(
     origin: Origin,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    db.prepare_cached("INSERT INTO bridge_out (room, block, accepted, origin) VALUES (?1, ?2, ?3, ?4)")?.execute(
-        params![room.as_str(), block.id().as_bytes(), now.cast_signed(), i64::from(origin == Origin::Event)],
-    )?;
+    db.prepare_cached("INSERT INTO bridge_out (room, block, accepted, origin) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![room.as_str(), block.id().as_bytes(), now.cast_signed(), code(origin)])?;
     Ok(())
 }
 
@@ -66,7 +75,7 @@ impl CarryReader for SqliteReader {
                     room: name,
                     id,
                     accepted: row.get::<_, i64>(3)?.cast_unsigned(),
-                    origin: if row.get::<_, i64>(4)? == 0 { Origin::Peer } else { Origin::Event },
+                    origin: self::origin(row.get(4)?),
                     found,
                 });
                 if bytes >= bytes_max {

@@ -54,7 +54,7 @@ pub(super) fn change(
         Change::Rollback { room, chain, stop_at } => {
             Ok(Changed::RolledBack(remove::rollback(db, totals, room, chain, stop_at.as_ref())?))
         }
-        Change::Dispatch(dispatch) => Ok(Changed::Dispatched(state::dispatch(db, totals, dispatch)?)),
+        Change::Dispatch(dispatch) => Ok(Changed::Dispatched(state::dispatch(db, totals, dispatch, now)?)),
         Change::Shadow { room, adopt } => {
             state::end_shadow(db, room, *adopt)?;
             Ok(Changed::Shadow)

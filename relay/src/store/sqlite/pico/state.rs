@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use picofeed::Id;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{ChainRow, Totals, chain_of, code, find, merge, remove, room, write_room};
+use super::{ChainRow, Totals, carry, chain_of, code, find, merge, remove, room, write_room};
+use crate::clock::Timestamp;
 use crate::store::StoreError;
 use crate::store::repo::{Chain, RoomName};
 use crate::store::state::{Dispatch, Dispatched, Edit, Mark, Millis, Postponed, Scope, Standing, Stored};
@@ -15,7 +16,12 @@ pub(super) fn name(scope: &Scope) -> String {
     format!("{}{}", scope.room, if scope.shadow { "*" } else { "" })
 }
 
-pub(super) fn dispatch(db: &Connection, totals: &mut Totals, dispatch: &Dispatch) -> Result<Dispatched, StoreError> {
+pub(super) fn dispatch(
+    db: &Connection,
+    totals: &mut Totals,
+    dispatch: &Dispatch,
+    accepted: Timestamp,
+) -> Result<Dispatched, StoreError> {
     let Dispatch { scope, bounds, now, steps, evicted_max } = dispatch;
     let (number, mut standing) = match read(db, scope)? {
         Some(found) => found,
@@ -39,6 +45,11 @@ pub(super) fn dispatch(db: &Connection, totals: &mut Totals, dispatch: &Dispatch
             }
         }
         standing.step = step.cast_unsigned();
+        for step in steps.iter().take(done) {
+            if let (Some(block), Some(origin)) = (&step.block, step.origin) {
+                carry::remember(db, &scope.room, block, origin, accepted)?;
+            }
+        }
     }
     let mut state = State {
         db,
@@ -305,11 +316,11 @@ impl State<'_> {
     }
 
     fn postpone(&mut self, postponed: &Postponed) -> Result<(), StoreError> {
-        let Postponed { block, due, tries } = postponed;
+        let Postponed { block, due, tries, origin } = postponed;
         self.db
             .prepare_cached(
-                "INSERT INTO pico_postponed (state, id, due, tries, format, author, raw)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                "INSERT INTO pico_postponed (state, id, due, tries, format, author, raw, origin)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
                  ON CONFLICT DO UPDATE SET due = excluded.due, tries = excluded.tries",
             )?
             .execute(params![
@@ -319,7 +330,8 @@ impl State<'_> {
                 tries,
                 code(block.format()),
                 block.author().as_bytes(),
-                block.bytes().as_ref()
+                block.bytes().as_ref(),
+                origin.map(carry::code)
             ])?;
         Ok(())
     }

@@ -5,7 +5,7 @@ use picofeed::{Block, Id, Key, Limits};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::state::{next_due, read, references};
-use super::{ChainRow, chain_of, find, format_of, height_of, room, select_chain, signature};
+use super::{ChainRow, carry, chain_of, find, format_of, height_of, room, select_chain, signature};
 use crate::store::StoreError;
 use crate::store::repo::{Chain, RoomName};
 use crate::store::sqlite::read::SqliteReader;
@@ -162,7 +162,7 @@ impl StateReader for SqliteReader {
         let Some((state, _)) = read(&snapshot, scope)? else { return Ok(Vec::new()) };
         let due = postponed(
             &snapshot,
-            "SELECT format, author, raw, due, tries FROM pico_postponed WHERE state = ?1 AND due <= ?2
+            "SELECT format, author, raw, due, tries, origin FROM pico_postponed WHERE state = ?1 AND due <= ?2
              ORDER BY due LIMIT ?3",
             params![state, now, i64::try_from(max).unwrap_or(i64::MAX)],
         );
@@ -173,7 +173,7 @@ impl StateReader for SqliteReader {
     fn postponed(&mut self, scope: &Scope, block: &Id) -> Result<Option<Postponed>, StoreError> {
         let snapshot = self.db.unchecked_transaction()?;
         let Some((state, _)) = read(&snapshot, scope)? else { return Ok(None) };
-        let sql = "SELECT format, author, raw, due, tries FROM pico_postponed WHERE state = ?1 AND id = ?2";
+        let sql = "SELECT format, author, raw, due, tries, origin FROM pico_postponed WHERE state = ?1 AND id = ?2";
         let found = postponed(&snapshot, sql, params![state, block.as_bytes()])?.pop();
         snapshot.finish()?;
         Ok(found)
@@ -264,7 +264,12 @@ fn postponed(db: &Connection, sql: &str, params: &[&dyn rusqlite::ToSql]) -> Res
         let raw = Bytes::from(row.get::<_, Vec<u8>>(2)?);
         let block = Block::decode(format, raw, &Limits::NONE).map_err(|_| DAMAGED)?;
         let block = block.assume_verified(Key::from(row.get::<_, [u8; 32]>(1)?)).map_err(|_| DAMAGED)?;
-        all.push(Postponed { block, due: row.get(3)?, tries: row.get(4)? });
+        all.push(Postponed {
+            block,
+            due: row.get(3)?,
+            tries: row.get(4)?,
+            origin: row.get::<_, Option<i64>>(5)?.map(carry::origin),
+        });
     }
     Ok(all)
 }

@@ -174,7 +174,9 @@ fn what_rooms_held_before_is_to_be_carried() {
         backend.writer().unwrap().commit(&[], &[merge(&blocks, Bounds::NONE)], 0).unwrap();
     }
     let database = Connection::open(folder.path().join(FILE)).unwrap();
-    database.execute_batch("DROP TABLE bridge_out; DROP TABLE bridge_in").unwrap();
+    database
+        .execute_batch("ALTER TABLE pico_postponed DROP COLUMN origin; DROP TABLE bridge_out; DROP TABLE bridge_in")
+        .unwrap();
     database.execute_batch(include_str!("../../../../../migrations/sqlite/0004_bridge.sql")).unwrap();
     drop(database);
     let backend = sqlite_in(folder.path(), RelayUrls::default());
