@@ -85,7 +85,7 @@ const all = [
   },
   {
     room: 'ledger',
-    file: new URL('ledger.js', OURS),
+    file: new URL('ledger.cjs', OURS),
     Kind: Gen1,
     slices: ['ledger', 'alarms'],
     attempt: () => ['entry', { amount: one(1, 5, 20, 60, 200, -1, -30, -100, 0, 0.5, 'x') }]
@@ -219,9 +219,10 @@ test('the relay and the nodes agree', { timeout: 240000 }, async () => {
     // The nodes run the files themselves, with the real packages ..
     const bundle = new URL(`${app.room}.mjs`, HERE)
     await build({ entryPoints: [app.file.pathname], outfile: bundle.pathname, bundle: true, format: 'esm', external: PACKAGES, logLevel: 'error' })
-    app.module = await import(bundle)
-    // .. and the relay what esbuild made of them, or the file as it is if it is only one.
-    const isOne = !(await readFile(app.file, 'utf8')).includes("from './")
+    const isCommon = app.file.pathname.endsWith('.cjs')
+    app.module = isCommon ? { default: require(app.file.pathname) } : await import(bundle)
+    // .. and the relay what esbuild made of them, or the file as it is if it is a module by itself.
+    const isOne = !isCommon && !(await readFile(app.file, 'utf8')).includes("from './")
     await copyFile(isOne ? app.file : bundle, new URL(`${app.room}.js`, folder))
   }
   await restart(`AHEAD ${ahead}`)

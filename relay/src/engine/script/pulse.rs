@@ -14,8 +14,8 @@ use tokio::sync::watch;
 use super::health::Health;
 use crate::http::metrics::SCRIPTS_STUCK;
 
-/// Between two looks.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Between two looks, at the most.
+const LOOK_EVERY_MAX: Duration = Duration::from_millis(250);
 
 /// One thread that runs scripts.
 #[derive(Debug)]
@@ -110,10 +110,11 @@ impl Lookout {
     pub fn start(patience: Duration) -> std::io::Result<(Self, LookoutThread)> {
         let watched = Arc::new(Mutex::new(Vec::new()));
         let looking = Arc::downgrade(&watched);
+        let look_every = (patience / 10).min(LOOK_EVERY_MAX);
         let thread = std::thread::Builder::new().name("lookout".into()).spawn(move || {
             while let Some(watched) = looking.upgrade() {
                 look(&Lookout(watched), patience);
-                std::thread::sleep(LOOK_EVERY);
+                std::thread::park_timeout(look_every);
             }
         })?;
         Ok((Self(watched), LookoutThread(thread)))
@@ -128,6 +129,7 @@ impl Lookout {
 impl LookoutThread {
     /// Waits until it has ended.
     pub fn join(self) {
+        self.0.thread().unpark();
         let _ = self.0.join();
     }
 }

@@ -1,8 +1,8 @@
-// Rules of picostore 2: a ledger that nobody overdraws, and a slice that hears of large sums.
+// Rules of picostore 2: a ledger that nobody overdraws, and a slice that hears of large sums. As apps of its time, a
+// CommonJS file: the relay gets what esbuild makes of it.
 
-import picostack from 'picostack'
+const { decodeBlock } = require('picostack')
 
-const { decodeBlock } = picostack
 const DAY = 24 * 60 * 60 * 1000
 
 const ledger = {
@@ -48,7 +48,7 @@ const alarms = {
   }
 }
 
-export default store => {
+module.exports = store => {
   store.register(ledger)
   store.register(alarms)
 }
