@@ -15,7 +15,10 @@ use crate::bridge::Wanted;
 use crate::bridge::gate::Gate;
 use crate::bridge::keys::Signers;
 use crate::config::Config;
-use crate::engine::host::{EngineThreads, Engines, NoScripts};
+use crate::engine::host::{EngineThreads, Engines};
+use crate::engine::script::Scripts;
+use crate::engine::script::event::{EventSlices, EventSlicesThread};
+use crate::engine::script::pulse::{Lookout, LookoutThread};
 use crate::engine::slice::Loader;
 use crate::guard::Viewer;
 use crate::http::client_addr;
@@ -25,6 +28,8 @@ use crate::ingest::{AfterCommit, Ingest, Path, RecentIds, Saves, VerifyThreads};
 use crate::pico::carry::{Carry, Modes};
 use crate::pico::repo::Repo;
 use crate::pico::rooms::Rooms;
+use crate::policy::judge::Judges;
+use crate::policy::plugin::{Plugin, PluginThread};
 use crate::policy::{self, Policy};
 use crate::store::carry::Interest;
 use crate::store::sqlite::{Options, Sqlite};
@@ -49,6 +54,8 @@ pub struct Core {
     pub subscriptions: Subscriptions,
     /// Whether the database takes events.
     pub saves: Arc<Saves>,
+    /// Slices for events.
+    pub slices: EventSlices,
     threads: Threads,
 }
 
@@ -58,6 +65,9 @@ pub struct Threads {
     engines: EngineThreads,
     writer: WriterThread,
     broadcast: JoinHandle<()>,
+    slices: EventSlicesThread,
+    plugin: Option<PluginThread>,
+    lookout: (Lookout, LookoutThread),
     /// Holds the lock on the data folder until the others have ended.
     backend: Option<Box<dyn Backend>>,
 }
@@ -96,6 +106,10 @@ impl Core {
         };
         let (handle, writer) = WriterHandle::start(writer, Box::new(after), pace)?;
         let saves = Arc::new(Saves::default());
+        let (lookout, lookout_thread) = Lookout::start(Duration::from_millis(config.script.stuck_ms_max))?;
+        let (slices, slices_thread) = EventSlices::start(&config.server.data, &config.script, &lookout)?;
+        let (plugin, plugin_thread) = Plugin::start(&config.policy)?.unzip();
+        let judges = Judges { slices: slices.clone(), plugin };
         let readers = if storage.readers == 0 { cores.min(4) } else { storage.readers };
         let slice = Slice {
             rows: storage.slice_rows_max,
@@ -107,14 +121,15 @@ impl Core {
         let policies = policy::policies(config).into_iter().chain(gate).collect();
         let path = Path {
             policies,
+            judges,
             writer: handle.clone(),
             broadcast,
             recent,
             saves: Arc::clone(&saves),
             author_keys_max: limits.author_keys_max,
         };
-        let (ingest, verify) = Ingest::start(&path, cores, limits.verify_queue_max)?;
-        let (engines, engine_threads) = Engines::start(config, backend, &handle, &loader(config))?;
+        let (ingest, verify) = Ingest::start(&path, cores, limits.verify_queue_max, &lookout)?;
+        let (engines, engine_threads) = Engines::start(config, backend, &handle, &loader(config), &lookout)?;
         drop(path);
         let repo = Repo::new(handle, readers.clone());
         let listeners = subscriptions.clone();
@@ -129,14 +144,24 @@ impl Core {
             wanted,
             subscriptions,
             saves,
-            threads: Threads { verify, engines: engine_threads, writer, broadcast, backend: None },
+            slices,
+            threads: Threads {
+                verify,
+                engines: engine_threads,
+                writer,
+                broadcast,
+                slices: slices_thread,
+                plugin: plugin_thread,
+                lookout: (lookout, lookout_thread),
+                backend: None,
+            },
         })
     }
 
     /// Lets everything that came in be written, and ends the threads. Blocks.
     pub fn finish(self) {
-        let Self { readers, ingest, repo, engines, subscriptions, threads, .. } = self;
-        drop((readers, ingest, repo, engines, subscriptions));
+        let Self { readers, ingest, repo, engines, subscriptions, slices, threads, .. } = self;
+        drop((readers, ingest, repo, engines, subscriptions, slices));
         threads.join();
     }
 }
@@ -144,9 +169,16 @@ impl Core {
 impl Threads {
     fn join(self) {
         self.verify.join();
+        self.slices.join();
+        if let Some(plugin) = self.plugin {
+            plugin.join();
+        }
         self.engines.join();
         self.writer.join();
         let _ = self.broadcast.join();
+        let (lookout, thread) = self.lookout;
+        drop(lookout);
+        thread.join();
         drop(self.backend);
     }
 }
@@ -187,6 +219,8 @@ pub struct App {
     pub saves: Arc<Saves>,
     /// What unfinished messages of all connections may hold.
     pub unfinished: Arc<Budget>,
+    /// Slices for events.
+    pub slices: EventSlices,
     /// Told to stop.
     pub stop: CancellationToken,
     restricted: Arc<[u16]>,
@@ -197,7 +231,7 @@ pub struct App {
 impl App {
     /// Puts the relay on a [`Core`]. The threads come back, to be waited for when all handles are gone.
     pub fn new(config: Config, core: Core, listening: SocketAddr, signers: Signers) -> (Arc<Self>, Threads) {
-        let Core { readers, ingest, repo, engines, wanted, subscriptions, saves, threads } = core;
+        let Core { readers, ingest, repo, engines, wanted, subscriptions, saves, slices, threads } = core;
         let door = Arc::new(Door {
             max: config.limits.connections_max,
             max_per_address: config.limits.connections_per_address_max,
@@ -221,6 +255,7 @@ impl App {
             repo,
             subscriptions,
             saves,
+            slices,
             reconciliations: AtomicUsize::new(0),
             unfinished: Budget::new(config.server.unfinished_bytes_max),
             stop,
@@ -244,7 +279,7 @@ impl App {
 
     /// Lets a connection in, if there is room.
     pub fn admit(&self, address: IpAddr) -> Result<Admission, Full> {
-        let admission = Door::enter(&self.door, client_addr::limit_key(address));
+        let admission = Door::enter(&self.door, address);
         let outcome = match &admission {
             Ok(_) => "accepted",
             Err(Full::Relay) => "full",
@@ -271,14 +306,19 @@ impl App {
 impl Threads {
     /// Waits until everything that came in is written, `patience` at the most. False when that was too short.
     pub async fn finish(self, patience: Duration) -> bool {
-        let joined = tokio::task::spawn_blocking(move || self.join());
-        tokio::time::timeout(patience, joined).await.is_ok()
+        // Not of the runtime, which would wait for it: a slice that cannot be stopped must not keep the process.
+        let (done, joined) = tokio::sync::oneshot::channel();
+        let started = std::thread::Builder::new().name("ending".into()).spawn(move || {
+            self.join();
+            let _ = done.send(());
+        });
+        started.is_ok() && matches!(tokio::time::timeout(patience, joined).await, Ok(Ok(())))
     }
 }
 
 /// What makes slices of files.
-pub fn loader(_config: &Config) -> Arc<dyn Loader> {
-    Arc::new(NoScripts)
+pub fn loader(config: &Config) -> Arc<dyn Loader> {
+    Arc::new(Scripts::new((&config.script).into()))
 }
 
 /// The URLs that mean a relay that listens there: the configured one, or the ways in which a machine names itself.
@@ -320,10 +360,19 @@ pub enum Full {
 pub struct Admission {
     door: Arc<Door>,
     address: IpAddr,
+    client: IpAddr,
+}
+
+impl Admission {
+    /// The address of the client itself.
+    pub fn client(&self) -> IpAddr {
+        self.client
+    }
 }
 
 impl Door {
-    fn enter(door: &Arc<Self>, address: IpAddr) -> Result<Admission, Full> {
+    fn enter(door: &Arc<Self>, client: IpAddr) -> Result<Admission, Full> {
+        let address = client_addr::limit_key(client);
         let mut open = door.open.lock();
         if open.total >= door.max {
             return Err(Full::Relay);
@@ -335,7 +384,7 @@ impl Door {
         *here += 1;
         open.total += 1;
         metrics::gauge!(CONNECTIONS).increment(1.0);
-        Ok(Admission { door: Arc::clone(door), address })
+        Ok(Admission { door: Arc::clone(door), address, client })
     }
 }
 

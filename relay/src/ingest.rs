@@ -4,6 +4,7 @@
 //! what they queue in order.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -16,7 +17,10 @@ use smallvec::SmallVec;
 
 use crate::bridge::Wanted;
 use crate::clock::{self, Timestamp};
+use crate::engine::script::event::wait_for;
+use crate::engine::script::pulse::{Lookout, Pulse};
 use crate::event::{Class, Event, Id, PublicKey};
+use crate::policy::judge::{Bench, Judges, Sentence};
 use crate::policy::{Policy, Verdict};
 use crate::store::{Coming, Commits, Saved, Saving, Seq, StoreError, WriterHandle};
 use crate::subscription::{Broadcast, Subscriptions};
@@ -25,8 +29,8 @@ use crate::verify::{self, Keys, Verified, VerifyError};
 /// Where events come from. Policies differ.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// A client, with the keys it has authenticated.
-    Client(SmallVec<[PublicKey; 1]>),
+    /// A client.
+    Client(Client),
     /// The operator's own files: only what the NIPs demand of the store applies.
     Import,
     /// The relay itself, for blocks of pico rooms. No policy about work and age applies: nobody chose when the block came.
@@ -37,6 +41,33 @@ pub enum Source {
     Upstream,
 }
 
+/// Somebody who sends events.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// The keys it has authenticated.
+    pub keys: SmallVec<[PublicKey; 1]>,
+    /// Where it is.
+    pub address: IpAddr,
+}
+
+impl Source {
+    /// The keys that were authenticated.
+    pub fn keys(&self) -> &[PublicKey] {
+        match self {
+            Self::Client(client) => &client.keys,
+            Self::Import | Self::Bridge | Self::Upstream => &[],
+        }
+    }
+
+    /// The address of a client.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Client(client) => Some(client.address),
+            Self::Import | Self::Bridge | Self::Upstream => None,
+        }
+    }
+}
+
 /// What became of an event.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
@@ -44,6 +75,8 @@ pub enum Outcome {
     Saved(Saved),
     /// An ephemeral event, passed on.
     Passed,
+    /// Not kept, on the word of the operator's rules; who sent it is told otherwise.
+    Shadowed,
     /// Refused, with the text of the OK, prefix included.
     Refused(Cow<'static, str>),
 }
@@ -59,6 +92,7 @@ impl Outcome {
             Self::Saved(Saved::Vanished) => ("vanished", ""),
             Self::Saved(Saved::Expired) => ("expired", ""),
             Self::Passed => ("ephemeral", ""),
+            Self::Shadowed => ("rejected", "shadow"),
             Self::Refused(why) => match why.split(':').next() {
                 Some("invalid") => ("invalid", "verify"),
                 Some("pow") => ("rejected", "pow"),
@@ -81,6 +115,7 @@ impl Outcome {
         match self {
             Self::Saved(saved) => !matches!(saved, Saved::New(_) | Saved::Duplicate),
             Self::Refused(why) => !why.starts_with("error:"),
+            Self::Shadowed => true,
             Self::Passed => false,
         }
     }
@@ -110,13 +145,33 @@ pub struct Ingest {
 }
 
 /// The verifying threads, to wait for at the end.
-pub struct VerifyThreads(Vec<JoinHandle<()>>);
+pub struct VerifyThreads(Vec<Arc<Lane>>);
+
+/// The place of a verifying thread: another takes it over when a slice holds that up.
+struct Lane {
+    number: usize,
+    jobs: Receiver<Job>,
+    path: Path,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// What slices are being asked about.
+    judging: Mutex<Option<Judging>>,
+}
+
+/// Events that slices are asked about, and who wants to know.
+struct Judging {
+    ids: Vec<Id>,
+    answers: Arc<dyn Answers>,
+    /// Of their job, with those that were refused already.
+    count: usize,
+}
 
 /// What a verifying thread needs.
 #[derive(Clone)]
 pub struct Path {
     /// Asked in order.
     pub policies: Arc<[Box<dyn Policy>]>,
+    /// Asked after them.
+    pub judges: Judges,
     /// Where what is admitted goes.
     pub writer: WriterHandle,
     /// Where ephemeral events go.
@@ -144,17 +199,23 @@ impl Saves {
 
 impl Ingest {
     /// Starts `threads` verifying threads, each with a queue of `queue_max` batches.
-    pub fn start(path: &Path, threads: usize, queue_max: usize) -> std::io::Result<(Self, VerifyThreads)> {
+    pub fn start(
+        path: &Path,
+        threads: usize,
+        queue_max: usize,
+        lookout: &Lookout,
+    ) -> std::io::Result<(Self, VerifyThreads)> {
+        let mut queues = Vec::new();
         let mut lanes = Vec::new();
-        let mut handles = Vec::new();
         for number in 0..threads.max(1) {
-            let (lane, jobs) = crossbeam_channel::bounded(queue_max.max(1));
-            let path = path.clone();
-            let thread = std::thread::Builder::new().name(format!("verify-{number}"));
-            handles.push(thread.spawn(move || path.work(&jobs))?);
+            let (queue, jobs) = crossbeam_channel::bounded(queue_max.max(1));
+            let (thread, judging) = (Mutex::default(), Mutex::default());
+            let lane = Arc::new(Lane { number, jobs, path: path.clone(), thread, judging });
+            lane.begin(lookout)?;
             lanes.push(lane);
+            queues.push(queue);
         }
-        Ok((Self { lanes: lanes.into(), coming: path.writer.coming().clone() }, VerifyThreads(handles)))
+        Ok((Self { lanes: queues.into(), coming: path.writer.coming().clone() }, VerifyThreads(lanes)))
     }
 
     /// Takes in events of one origin. `lane` tells origins apart: events of one lane stay in order. Waits politely while
@@ -200,9 +261,7 @@ impl Ingest {
 impl VerifyThreads {
     /// Waits until everything queued went to the writer. All [`Ingest`] handles must be gone.
     pub fn join(self) {
-        for thread in self.0 {
-            let _ = thread.join();
-        }
+        self.0.iter().for_each(|lane| wait_for(&lane.thread));
     }
 }
 
@@ -212,48 +271,110 @@ impl Job {
     }
 }
 
-impl Path {
-    fn work(self, jobs: &Receiver<Job>) {
-        let mut keys = Keys::new(self.author_keys_max);
-        while let Ok(job) = jobs.recv() {
-            let count = job.events.len();
-            self.take(job, &mut keys, clock::now());
-            self.writer.coming().remove(count);
+impl Lane {
+    fn begin(self: &Arc<Self>, lookout: &Lookout) -> std::io::Result<()> {
+        let pulse = Arc::<Pulse>::default();
+        let (lane, theirs) = (Arc::clone(self), Arc::clone(&pulse));
+        let thread = std::thread::Builder::new().name(format!("verify-{}", self.number));
+        *self.thread.lock() = Some(thread.spawn(move || lane.work(&theirs))?);
+        let lane = Arc::downgrade(self);
+        let take_over = move |lookout: &Lookout| {
+            if let Some(lane) = lane.upgrade() {
+                lane.take_over(lookout);
+            }
+        };
+        lookout.watch(&pulse, Some(Box::new(take_over)));
+        Ok(())
+    }
+
+    /// Refuses what the thread is held up with, and starts another.
+    fn take_over(self: &Arc<Self>, lookout: &Lookout) {
+        if let Some(Judging { ids, answers, count }) = self.judging.lock().take() {
+            let why = Outcome::Refused("error: a slice does not come to an end".into());
+            answers.answer(ids.into_iter().map(|id| (id, why.clone())).collect());
+            self.path.writer.coming().remove(count);
+        }
+        if let Err(error) = self.begin(lookout) {
+            tracing::error!(%error, "a verifying thread is gone");
         }
     }
 
-    fn take(&self, job: Job, keys: &mut Keys, now: Timestamp) {
+    fn work(&self, pulse: &Arc<Pulse>) {
+        let mut bench = self.path.judges.bench(Arc::clone(pulse));
+        let mut keys = Keys::new(self.path.author_keys_max);
+        while let Ok(job) = self.jobs.recv() {
+            let count = job.events.len();
+            self.take(job, &mut bench, &mut keys, clock::now(), pulse);
+            // Another has taken over.
+            if pulse.is_stuck() {
+                return;
+            }
+            self.path.writer.coming().remove(count);
+        }
+    }
+
+    fn take(&self, job: Job, bench: &mut Bench, keys: &mut Keys, now: Timestamp, pulse: &Pulse) {
+        let count = job.events.len();
         let Job { events, source, answers } = job;
         let mut outcomes = Vec::new();
         let mut to_save = Vec::with_capacity(events.len());
         let mut to_pass = Vec::new();
         for event in events {
             let id = event.id;
-            match self.admit(event, &source, keys, now) {
+            match self.path.admit(event, &source, keys, now) {
                 Err(outcome) => outcomes.push((id, outcome)),
-                Ok(event) if event.class() == Class::Ephemeral => {
-                    to_pass.push((event, None));
-                    outcomes.push((id, Outcome::Passed));
-                }
                 Ok(event) => to_save.push(event),
             }
         }
-        if !to_pass.is_empty() && self.broadcast.send(to_pass).is_err() {
+        if !to_save.is_empty() && !bench.is_idle(&source) {
+            if !outcomes.is_empty() {
+                answers.answer(std::mem::take(&mut outcomes));
+            }
+            let ids = to_save.iter().map(|event| event.id).collect();
+            *self.judging.lock() = Some(Judging { ids, answers: Arc::clone(&answers), count });
+            let mut sentences = bench.judge(&to_save, &source, now).into_iter();
+            if pulse.is_stuck() {
+                return;
+            }
+            self.judging.lock().take();
+            to_save.retain(|event| match sentences.next() {
+                None | Some(Sentence::Accept) => true,
+                Some(Sentence::Refuse(why)) => {
+                    outcomes.push((event.id, Outcome::Refused(why)));
+                    false
+                }
+                Some(Sentence::Shadow) => {
+                    outcomes.push((event.id, Outcome::Shadowed));
+                    false
+                }
+            });
+        }
+        to_save.retain(|event| {
+            let is_ephemeral = event.class() == Class::Ephemeral;
+            if is_ephemeral {
+                to_pass.push((event.clone(), None));
+                outcomes.push((event.id, Outcome::Passed));
+            }
+            !is_ephemeral
+        });
+        if !to_pass.is_empty() && self.path.broadcast.send(to_pass).is_err() {
             tracing::debug!("the broadcaster is gone");
         }
         if !outcomes.is_empty() {
             answers.answer(outcomes);
         }
         if !to_save.is_empty() {
-            let saves = Arc::clone(&self.saves);
+            let saves = Arc::clone(&self.path.saves);
             let done = Box::new(move |events: Vec<Verified>, saved: Result<&[Saved], &StoreError>| {
                 saves.failed.store(saved.is_err(), Ordering::Relaxed);
                 tell(&*answers, &events, saved);
             });
-            self.writer.save(Saving { events: to_save, done });
+            self.path.writer.save(Saving { events: to_save, done });
         }
     }
+}
 
+impl Path {
     /// Duplicate, verify, policies: cheapest first.
     fn admit(&self, event: Event, source: &Source, keys: &mut Keys, now: Timestamp) -> Result<Verified, Outcome> {
         let refused = |error: VerifyError| Outcome::Refused(forged(error).into());

@@ -50,5 +50,8 @@ mod pico_js;
 mod pico_relays;
 mod pico_rooms;
 mod pico_swarm;
+mod slices;
+mod slices_docs;
+mod slices_rooms;
 mod slow_client;
 mod sync;

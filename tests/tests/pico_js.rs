@@ -48,6 +48,11 @@ fn nodes_that_share_only_a_relay_talk_in_events() {
 }
 
 #[test]
+fn the_relay_and_nodes_agree_about_slices() {
+    play("slices");
+}
+
+#[test]
 fn a_nostr_client_and_a_node_read_each_other() {
     if has_node() {
         install(Path::new(NOSTR_TOOLS));
@@ -70,8 +75,9 @@ fn play(part: &str) {
     play_with(part, "");
 }
 
-/// Runs one part against a relay of its own. A line `RESTART` or `KILL` on its stdout asks for a restart; the answer on
-/// its stdin is where the relay listens then.
+/// Runs one part against a relay of its own. Some lines on its stdout ask for a restart; the answer on its stdin is where
+/// the relay listens then: `RESTART`, `KILL`, `AHEAD <milliseconds>` (of its clock), `RELOAD <room>` (computes its state
+/// anew, which must not change).
 fn play_with(part: &str, config: &str) {
     play_beside(part, config, &[]);
 }
@@ -84,13 +90,23 @@ fn play_beside(part: &str, config: &str, more: &[(&str, &str)]) {
     let folder = Path::new(FOLDER);
     install(folder);
     let mut relay = Relay::with(config);
-    let url = relay.url.clone();
-    let environment = [&[("RELAY_URL", &*url), ("PARTS", part)], more].concat();
+    let (url, data) = (relay.url.clone(), relay.data().display().to_string());
+    let environment = [&[("RELAY_URL", &*url), ("RELAY_DATA", &*data), ("PARTS", part)], more].concat();
     let status = script::play(folder, "suite.mjs", &environment, |line| {
-        match line {
-            "RESTART" => relay.restart(),
-            "KILL" => {
+        match line.split_once(' ').unwrap_or((line, "")) {
+            ("RESTART", "") => relay.restart(),
+            ("KILL", "") => {
                 relay.kill9();
+                relay.restart();
+            }
+            ("AHEAD", milliseconds) => {
+                relay.ahead_ms = milliseconds.parse().unwrap();
+                relay.restart();
+            }
+            ("RELOAD", room) => {
+                relay.stop();
+                let done = relay.run(&["pico", "reload", room]);
+                assert!(done.success && done.stdout.contains(" 0 objects changed"), "{room}: {done:?}");
                 relay.restart();
             }
             _ => return None,

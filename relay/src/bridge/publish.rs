@@ -40,6 +40,7 @@ pub(super) async fn publish(ingest: &Ingest, wanted: Option<&Wanted>, events: Ve
             Outcome::Saved(Saved::Duplicate) => "duplicate",
             Outcome::Saved(_) | Outcome::Passed => "superseded",
             Outcome::Refused(why) if why.starts_with("error:") => return Err(Failure::Store(why.to_string())),
+            Outcome::Shadowed => "refused",
             Outcome::Refused(why) => {
                 tracing::warn!(%id, %why, "an event of the bridge is refused by the relay's own policy");
                 "refused"

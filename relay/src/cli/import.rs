@@ -194,7 +194,7 @@ impl Tally {
             ingest::Outcome::Saved(Saved::Deleted) => self.refuse("deleted by its author"),
             ingest::Outcome::Saved(Saved::Vanished) => self.refuse("its author asked to vanish"),
             ingest::Outcome::Saved(Saved::Expired) => self.refuse("expired"),
-            ingest::Outcome::Passed => self.ephemeral += 1,
+            ingest::Outcome::Passed | ingest::Outcome::Shadowed => self.ephemeral += 1,
             ingest::Outcome::Refused(why) if why.starts_with("error:") => self.failed += 1,
             ingest::Outcome::Refused(why) => {
                 if self.told < TOLD {

@@ -157,6 +157,35 @@ Examples:
   picorelay pico reload chess                    Compute the state of the room chess anew
   picorelay pico reload chess --drop             Remove blocks that its slices do not accept now")]
     Reload(ReloadArgs),
+
+    /// Try slices on blocks from files, without a relay
+    ///
+    /// Prints what became of each block, and what the slices made of them: one line for each object. Nothing is kept.
+    #[command(after_help = "\
+Examples:
+  picorelay pico test chat.js --blocks chat.pico
+  picorelay export --room chat - | picorelay pico test chat.js --blocks -")]
+    Test(TestArgs),
+}
+
+/// Arguments of `pico test`.
+#[derive(Args, Clone, Debug)]
+pub struct TestArgs {
+    /// Files of slices, in the order in which they are asked
+    #[arg(value_name = "FILE.js", required = true)]
+    pub files: Vec<PathBuf>,
+
+    /// Feeds: as picofeed writes them, or as `export --room` does; `-` is stdin
+    #[arg(long, value_name = "FEED.pico", required = true)]
+    pub blocks: Vec<PathBuf>,
+
+    /// The time that the slices see, in milliseconds since 1970 [default: now]
+    #[arg(long, value_name = "MS")]
+    pub now: Option<i64>,
+
+    /// Let time pass up to then afterwards, so that objects expire and postponed blocks are tried again
+    #[arg(long, value_name = "MS")]
+    pub until: Option<i64>,
 }
 
 /// Arguments of `pico reload`.
@@ -316,6 +345,10 @@ pub async fn run(cli: Cli) -> Outcome {
             start_log(&config);
             pico::reload(args, config).await
         }
+        Some(Command::Pico(PicoCommand::Test(args))) => {
+            start_log(&config);
+            tokio::task::spawn_blocking(move || pico::test(&args, &config)).await?
+        }
     }
 }
 
@@ -424,6 +457,9 @@ mod tests {
             ("check --listen 127.0.0.1:0", false),
             ("check --ready --show", true),
             ("key --secret", true),
+            ("pico test a.js b.js --blocks a.pico --now 5", true),
+            ("pico test a.js", false),
+            ("pico test --blocks a.pico", false),
             ("pico reload chess --drop", true),
             ("pico reload", false),
             ("pico reload Chess", false),

@@ -9,6 +9,7 @@ use super::{Outcome, say};
 use crate::app::{App, Core, relay_urls};
 use crate::bridge::{self, keys::Signers};
 use crate::config::Config;
+use crate::engine::script::event::EventSlices;
 use crate::engine::watch::watch;
 use crate::http::listen;
 use crate::http::metrics::Metrics;
@@ -23,6 +24,7 @@ const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// Serves until it is told to stop.
 pub(super) async fn run(config: Config) -> Outcome {
     let stopped = signals()?;
+    let hung_up = hang_ups()?;
     let keys = keys::load_or_create(&config.server.data)?;
     let listener = TcpListener::bind(config.server.listen)
         .await
@@ -59,8 +61,11 @@ pub(super) async fn run(config: Config) -> Outcome {
     let request = Duration::from_secs(app.config.server.request_seconds);
     let serving = tokio::spawn(listen::serve(listener, pages, request, Arc::clone(&app.unfinished), stop.clone()));
 
+    let reloading = tokio::spawn(reload_each_time(hung_up, app.slices.clone()));
     stopped.await;
     tracing::info!("stopping");
+    reloading.abort();
+    let _ = reloading.await;
     stop.cancel();
     // Connections answer what they have read, within their patience; the rest is for stuck ones.
     let _ = tokio::time::timeout(patience + Duration::from_secs(2), async {
@@ -78,6 +83,27 @@ pub(super) async fn run(config: Config) -> Outcome {
     }
     Ok(())
 }
+
+/// Where SIGHUP is heard from now on.
+#[cfg(unix)]
+fn hang_ups() -> std::io::Result<tokio::signal::unix::Signal> {
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
+}
+
+#[cfg(unix)]
+async fn reload_each_time(mut hung_up: tokio::signal::unix::Signal, slices: EventSlices) {
+    while hung_up.recv().await.is_some() {
+        slices.reload();
+    }
+}
+
+#[cfg(not(unix))]
+fn hang_ups() -> std::io::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(unix))]
+async fn reload_each_time(_: (), _: EventSlices) {}
 
 /// Resolves at SIGTERM or Ctrl-C. They are heard from the call on, not from the first poll: who has read that the relay
 /// is ready may stop it at once.

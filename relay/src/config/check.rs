@@ -16,6 +16,8 @@ use crate::pico::repo::RoomName;
 const DIRECT_MESSAGE: u16 = 4;
 /// The smallest frame the negentropy protocol works with.
 const NEGENTROPY_FRAME_BYTES_MIN: u64 = 4096;
+/// Threads have 2 MiB, of which the relay itself needs some.
+const STACK_BYTES_MAX: usize = 1 << 20;
 /// What an event of ordinary size needs, so that a typing error is not taken for a limit.
 const MESSAGE_BYTES_MIN: usize = 1024;
 
@@ -38,6 +40,7 @@ const MAY_BE_ZERO: &[&str] = &[
     "pico.frames_per_minute",
     "pico.queries_per_minute",
     "pico.verify_threads",
+    "script.reload_seconds",
 ];
 
 /// Brings lists and keys into the one form the rest of the program expects: sorted, each once, keys as hex.
@@ -89,6 +92,19 @@ pub fn check(config: &Config) -> Vec<(String, String)> {
         if !config.auth.restricted_kinds.contains(&kind) {
             problem("auth.restricted_kinds", format!("kind {kind} is private and cannot be left out (NIP-17)"));
         }
+    }
+    if config.script.stack_bytes_max > STACK_BYTES_MAX {
+        problem("script.stack_bytes_max", format!("must be at most {STACK_BYTES_MAX}, half of what a thread has"));
+    }
+    if config.script.stuck_ms_max <= config.script.call_ms_max.max(config.script.load_ms_max) {
+        let why = "must be more than script.call_ms_max and script.load_ms_max";
+        problem("script.stuck_ms_max", why.to_owned());
+    }
+    if config.script.value_bytes_max > config.script.memory_bytes_max {
+        problem("script.value_bytes_max", "is more than script.memory_bytes_max".to_owned());
+    }
+    if config.policy.plugin.first().is_some_and(String::is_empty) {
+        problem("policy.plugin", "must begin with a program".to_owned());
     }
     if config.negentropy.frame_bytes_max < NEGENTROPY_FRAME_BYTES_MIN {
         problem("negentropy.frame_bytes_max", format!("must be at least {NEGENTROPY_FRAME_BYTES_MIN}"));
@@ -305,6 +321,10 @@ mod tests {
         config.limits.outbox_bytes_max = 9;
         config.auth.restricted_kinds = vec![4];
         config.negentropy.frame_bytes_max = 100;
+        config.script.stack_bytes_max = 2 << 20;
+        config.script.value_bytes_max = 1 << 30;
+        config.script.stuck_ms_max = 100;
+        config.policy.plugin = vec![String::new()];
         config.pico.message_bytes_max = 1 << 30;
         config.pico.feed_bytes_max = 2 << 30;
         config.pico.body_bytes_max = 2 << 30;
@@ -370,6 +390,10 @@ mod tests {
                 "pico.room",
                 "pico.room",
                 "pico.tcp_listen",
+                "policy.plugin",
+                "script.stack_bytes_max",
+                "script.stuck_ms_max",
+                "script.value_bytes_max",
                 "server.log",
                 "server.public_url",
                 "storage.writer_batch_max",

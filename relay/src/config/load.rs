@@ -18,6 +18,10 @@ pub const FILE_VARIABLE: &str = "PICORELAY_CONFIG";
 /// Environment variables with this prefix are options.
 pub const PREFIX: &str = "PICORELAY_";
 
+/// For tests of what happens after hours and days: milliseconds by which the clock is ahead. No option; nobody else should
+/// set it.
+pub const TEST_CLOCK_VARIABLE: &str = "PICORELAY_TEST_CLOCK_MS";
+
 /// Lists of sections, which may be absent: `[[pico.room]]`.
 const LISTS: [&str; 2] = ["pico.room", "bridge.upstream"];
 
@@ -51,6 +55,9 @@ impl Config {
         let named = env().find(|(name, value)| name == FILE_VARIABLE && !value.is_empty()).map(|(_, value)| value);
         let usual = Path::new(FILE);
         let file = file.or(named.as_deref().map(Path::new)).or(usual.exists().then_some(usual));
+        if let Some((_, ahead)) = env().find(|(name, _)| name == TEST_CLOCK_VARIABLE) {
+            crate::clock::shift(ahead.to_string_lossy().parse().unwrap_or(0));
+        }
         Self::load(file, env().map(|(name, value)| (name, value.to_string_lossy().into_owned())))
     }
 
@@ -62,7 +69,7 @@ impl Config {
         }
         for (name, value) in env {
             let is_link = SERVICE_LINKS.iter().any(|link| name.starts_with(link));
-            if name.starts_with(PREFIX) && name != FILE_VARIABLE && !is_link {
+            if name.starts_with(PREFIX) && name != FILE_VARIABLE && name != TEST_CLOCK_VARIABLE && !is_link {
                 layers.variable(&name, &value);
             }
         }
@@ -414,6 +421,7 @@ search = { a = 1 }
             include_str!("mod.rs"),
             include_str!("pico.rs"),
             include_str!("engine.rs"),
+            include_str!("script.rs"),
             include_str!("bridge.rs"),
             include_str!("sync.rs"),
         ];

@@ -8,6 +8,7 @@ pub mod check;
 mod engine;
 pub mod load;
 mod pico;
+mod script;
 mod sync;
 
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ pub use bridge::{BridgeSection, Direction, Upstream};
 pub use engine::Engine;
 pub use load::{ConfigError, Problem};
 pub use pico::{Bridge, Peer, Pico, Room};
+pub use script::{Policy, Script};
 pub use sync::Sync;
 
 /// The whole configuration.
@@ -41,6 +43,10 @@ pub struct Config {
     pub negentropy: Negentropy,
     /// Rooms of pico nodes.
     pub pico: Pico,
+    /// What slices that are scripts may use.
+    pub script: Script,
+    /// Programs that judge events.
+    pub policy: Policy,
     /// What the slices of one room may cost.
     pub engine: Engine,
     /// Between pico rooms and nostr events.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +19,7 @@ use crate::app::App;
 use crate::event::{Event, Id};
 use crate::guard::Viewer;
 use crate::http::metrics::{self, MESSAGES};
-use crate::ingest::{Answers, Outcome, Source};
+use crate::ingest::{Answers, Client, Outcome, Source};
 use crate::message::neg::Reconciliation;
 use crate::message::{self, ClientMessage, reply};
 use crate::subscription::Key;
@@ -32,6 +33,8 @@ pub struct Session {
     pub app: Arc<App>,
     /// Tells connections apart.
     pub number: u64,
+    /// Where the client is.
+    pub address: IpAddr,
     /// Where answers go.
     pub outbox: Arc<Outbox>,
     /// The keys this client has proved to hold; live subscriptions look at them too.
@@ -61,12 +64,13 @@ pub struct Open {
 
 impl Session {
     /// A new connection. Greets with the challenge of NIP-42.
-    pub fn new(app: Arc<App>, number: u64) -> Self {
+    pub fn new(app: Arc<App>, number: u64, address: IpAddr) -> Self {
         let outbox = Arc::new(Outbox::new(app.config.limits.outbox_bytes_max));
         let challenge = data_encoding::HEXLOWER.encode(&rand::random::<[u8; 16]>());
         outbox.text(reply::auth(&challenge));
         Self {
             number,
+            address,
             viewer: Arc::new(RwLock::new(app.stranger())),
             challenge,
             subscriptions: HashMap::new(),
@@ -131,7 +135,7 @@ impl Session {
         }
         let events = std::mem::take(&mut self.pending);
         self.answers.in_flight.fetch_add(events.len(), Ordering::AcqRel);
-        let source = Source::Client(self.viewer.read().keys.clone());
+        let source = Source::Client(Client { keys: self.viewer.read().keys.clone(), address: self.address });
         let answers: Arc<dyn Answers> = Arc::clone(&self.answers) as _;
         self.app.ingest.submit(self.number, events, source, answers).await;
     }
@@ -224,7 +228,7 @@ impl Answers for ClientAnswers {
 fn ok(id: &Id, outcome: &Outcome) -> String {
     match outcome {
         Outcome::Saved(saved) => reply::saved(id, *saved),
-        Outcome::Passed => reply::ok(&id.to_hex(), true, ""),
+        Outcome::Passed | Outcome::Shadowed => reply::ok(&id.to_hex(), true, ""),
         Outcome::Refused(why) => reply::ok(&id.to_hex(), false, Cow::as_ref(why)),
     }
 }

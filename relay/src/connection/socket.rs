@@ -1,5 +1,6 @@
 //! The socket of a nostr client: frames in, messages out, pings, the end.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -42,16 +43,16 @@ pub fn upgrade(upgrade: WebSocketUpgrade, app: Arc<App>, guard: crate::app::Admi
         .max_message_size(bytes)
         .max_frame_size(bytes)
         .on_upgrade(move |socket| async move {
-            serve(socket, app, &meter).await;
+            serve(socket, app, guard.client(), &meter).await;
             drop(guard);
         })
 }
 
 /// Serves one connection until it ends.
-pub async fn serve(socket: WebSocket, app: Arc<App>, meter: &Meter) {
+pub async fn serve(socket: WebSocket, app: Arc<App>, address: IpAddr, meter: &Meter) {
     let number = app.next_connection();
     let ping = Duration::from_secs(app.config.limits.ping_seconds.max(1));
-    let session = Session::new(Arc::clone(&app), number);
+    let session = Session::new(Arc::clone(&app), number, address);
     let (sink, mut stream) = socket.split();
     let mut connection = Connection { session, sink, dirty: false, paused: false };
     let mut heard = Instant::now();

@@ -4,13 +4,16 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::Bytes;
+use crossbeam_channel::{RecvTimeoutError, Sender};
 use hashbrown::HashMap;
 use parking_lot::RwLock;
 use picofeed::Block;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::script::pulse::{Lookout, Pulse};
 use super::slice::{self, LoadError, Loader, Millis, Pace, Show, Slice};
 use super::{Decision, Engine, EngineError, Limits, Mode, Outcome, Rejection, Store, Updates};
 use crate::config::Config;
@@ -19,10 +22,13 @@ use crate::pico::rooms;
 use crate::store::carry::Origin;
 use crate::store::repo::{Bounds, RoomName};
 use crate::store::state::Scope;
-use crate::store::{Backend, StoreError, WriterHandle};
+use crate::store::{Backend, Reader, StoreError, WriterHandle};
 
 /// Jobs that wait for an engine. Only the room's task and the watch over files ask.
 const JOBS_MAX: usize = 16;
+
+/// While one waits for an engine that may be stuck.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Different reasons of one slice that are counted by themselves.
 const REASONS_MAX: usize = 32;
@@ -69,18 +75,24 @@ impl Rules {
         listed.chain(found).collect()
     }
 
-    /// Makes the slices.
+    /// Makes the slices. Files that were read are added to `read`.
     ///
     /// # Errors
     ///
     /// A file cannot be loaded, names are not unique, or there is nothing to load.
-    pub fn load(&self, room: &RoomName, pace: Pace, loader: &dyn Loader) -> Result<Vec<Box<dyn Slice>>, LoadError> {
+    pub fn load(
+        &self,
+        pace: Pace,
+        loader: &dyn Loader,
+        pulse: &Arc<Pulse>,
+        read: &mut Vec<PathBuf>,
+    ) -> Result<Vec<Box<dyn Slice>>, LoadError> {
         let wrong = |file: String, message: &str| LoadError { file, message: message.into() };
         let native = self.listed.iter().filter_map(|name| slice::native(name.to_str()?, pace));
         let mut slices: Vec<Box<dyn Slice>> = native.collect();
         let files = self.files();
         if !files.is_empty() {
-            slices.extend(loader.load(room.as_str(), &files)?);
+            slices.extend(loader.load(&files, pulse, read)?);
         }
         let mut names = BTreeSet::new();
         for slice in &slices {
@@ -109,7 +121,7 @@ pub fn is_native(name: &Path) -> bool {
 pub struct NoScripts;
 
 impl Loader for NoScripts {
-    fn load(&self, _: &str, files: &[PathBuf]) -> Result<Vec<Box<dyn Slice>>, LoadError> {
+    fn load(&self, files: &[PathBuf], _: &Arc<Pulse>, _: &mut Vec<PathBuf>) -> Result<Vec<Box<dyn Slice>>, LoadError> {
         let file = files.first().map(|file| file.display().to_string()).unwrap_or_default();
         Err(LoadError { file, message: "this program runs no scripts".into() })
     }
@@ -133,6 +145,8 @@ pub struct EngineHandle {
     slices: Arc<RwLock<Vec<SliceInfo>>>,
     updates: broadcast::Sender<Updates>,
     rules: Arc<Rules>,
+    read: Arc<RwLock<Vec<PathBuf>>>,
+    pulse: Arc<Pulse>,
 }
 
 enum Job {
@@ -159,15 +173,26 @@ impl EngineHandle {
     /// if they are to be carried to nostr, else none.
     pub async fn dispatch(&self, blocks: Vec<Block>, origins: Vec<Origin>, now: Millis) -> Option<Done> {
         let (done, answer) = oneshot::channel();
-        self.jobs.send(Job::Dispatch(blocks, origins, now, done)).await.ok()?;
-        answer.await.ok()
+        self.ask(Job::Dispatch(blocks, origins, now, done), answer).await
     }
 
     /// Does what is due.
     pub async fn tick(&self, now: Millis) -> Option<Done> {
         let (done, answer) = oneshot::channel();
-        self.jobs.send(Job::Tick(now, done)).await.ok()?;
-        answer.await.ok()
+        self.ask(Job::Tick(now, done), answer).await
+    }
+
+    /// Asks the thread. While it is stuck, it could not go on.
+    async fn ask(&self, job: Job, answer: oneshot::Receiver<Done>) -> Option<Done> {
+        let asked = async {
+            self.jobs.send(job).await.ok()?;
+            answer.await.ok()
+        };
+        tokio::select! {
+            biased;
+            () = self.pulse.until_stuck() => Some(Done { next_due: Some(0), ..Done::default() }),
+            done = asked => done,
+        }
     }
 
     /// Loads the slices again, and gives how many there are. Those that ran go on if that fails.
@@ -177,8 +202,15 @@ impl EngineHandle {
     /// What is wrong with the new ones.
     pub async fn reload(&self) -> Option<Result<usize, LoadError>> {
         let (done, answer) = oneshot::channel();
-        self.jobs.send(Job::Reload(done)).await.ok()?;
-        answer.await.ok()
+        self.jobs.try_send(Job::Reload(done)).ok()?;
+        tokio::select! {
+            biased;
+            () = self.pulse.until_stuck() => {
+                tracing::error!(folder = %self.rules.folder.display(), "the room is stuck in a slice and loads nothing");
+                None
+            }
+            done = answer => done.ok(),
+        }
     }
 
     /// The slices that run, in order.
@@ -191,9 +223,13 @@ impl EngineHandle {
         self.updates.subscribe()
     }
 
-    /// Where the slices come from.
-    pub fn rules(&self) -> &Rules {
-        &self.rules
+    /// The files that the slices come from: those that are there now, and those that were read when they were loaded last.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files = self.rules.files();
+        files.extend(self.read.read().iter().cloned());
+        files.sort();
+        files.dedup();
+        files
     }
 }
 
@@ -203,20 +239,22 @@ pub struct Engines(Arc<HashMap<RoomName, EngineHandle>>);
 
 /// Their threads. They end when the last [`EngineHandle`] is gone.
 #[derive(Default)]
-pub struct EngineThreads(Vec<JoinHandle<()>>);
+pub struct EngineThreads(Vec<(JoinHandle<()>, Arc<Pulse>)>);
 
 impl EngineThreads {
-    /// Waits until they have ended.
+    /// Waits until they have ended. One that is stuck is left behind: the process ends it.
     pub fn join(self) {
-        for thread in self.0 {
-            let _ = thread.join();
+        for (thread, pulse) in self.0 {
+            while !thread.is_finished() && !pulse.is_stuck() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
     }
 }
 
 impl Engines {
-    /// Starts the engines of all rooms that have slices. A room whose slices cannot be loaded takes no blocks until they
-    /// can.
+    /// Starts the engines of all rooms that have slices, and waits until these are loaded. A room whose slices cannot be
+    /// loaded takes no blocks until they can.
     ///
     /// # Errors
     ///
@@ -226,14 +264,20 @@ impl Engines {
         backend: &dyn Backend,
         writer: &WriterHandle,
         loader: &Arc<dyn Loader>,
+        lookout: &Lookout,
     ) -> Result<(Self, EngineThreads), StoreError> {
         let mut handles = HashMap::new();
         let mut threads = Vec::new();
+        let mut loading = Vec::new();
         let rules = if config.pico.enabled { Rules::all(config) } else { Vec::new() };
         for (room, rules) in rules {
             let (jobs, queue) = mpsc::channel(JOBS_MAX);
             let (updates, _) = broadcast::channel(config.engine.watch_queue_max.max(1));
-            let handle = EngineHandle { jobs, slices: Arc::default(), updates, rules: Arc::new(rules) };
+            let pulse = Arc::<Pulse>::default();
+            lookout.watch(&pulse, None);
+            let rules = Arc::new(rules);
+            let (slices, read) = (Arc::default(), Arc::default());
+            let handle = EngineHandle { jobs, slices, updates, rules, read, pulse: Arc::clone(&pulse) };
             let host = Host {
                 room: room.clone(),
                 rules: Arc::clone(&handle.rules),
@@ -242,16 +286,22 @@ impl Engines {
                 limits: config.engine.limits(),
                 bounds: rooms::bounds(&config.pico),
                 slices: Arc::clone(&handle.slices),
+                read: Arc::clone(&handle.read),
                 updates: handle.updates.clone(),
                 counted: HashMap::new(),
+                pulse: Arc::clone(&pulse),
             };
             let (reader, writer) = (backend.reader()?, writer.clone());
+            let (loaded, is_loaded) = crossbeam_channel::bounded(1);
             let name = format!("engine-{room}").chars().take(15).collect();
-            let thread = std::thread::Builder::new()
-                .name(name)
-                .spawn(move || host.run(queue, || Store::shared(reader, writer)))?;
-            threads.push(thread);
+            let thread =
+                std::thread::Builder::new().name(name).spawn(move || host.run(queue, reader, writer, &loaded))?;
+            threads.push((thread, pulse));
             handles.insert(room, handle);
+            loading.push(is_loaded);
+        }
+        for (is_loaded, (_, pulse)) in loading.iter().zip(&threads) {
+            while !pulse.is_stuck() && is_loaded.recv_timeout(LOOK_AGAIN) == Err(RecvTimeoutError::Timeout) {}
         }
         Ok((Self(Arc::new(handles)), EngineThreads(threads)))
     }
@@ -276,15 +326,24 @@ struct Host {
     limits: Limits,
     bounds: Bounds,
     slices: Arc<RwLock<Vec<SliceInfo>>>,
+    read: Arc<RwLock<Vec<PathBuf>>>,
     updates: broadcast::Sender<Updates>,
     /// Reasons that are counted by themselves, by slice.
     counted: HashMap<String, BTreeSet<String>>,
+    pulse: Arc<Pulse>,
 }
 
 impl Host {
-    fn run(mut self, mut queue: mpsc::Receiver<Job>, store: impl FnOnce() -> Store) {
+    fn run(
+        mut self,
+        mut queue: mpsc::Receiver<Job>,
+        reader: Box<dyn Reader>,
+        writer: WriterHandle,
+        loaded: &Sender<()>,
+    ) {
         let scope = Scope::from(self.room.clone());
-        let mut engine = match Engine::new(scope, Vec::new(), store(), self.bounds, self.limits, self.updates.clone()) {
+        let store = Store::shared(reader, writer, Arc::clone(&self.pulse));
+        let mut engine = match Engine::new(scope, Vec::new(), store, self.bounds, self.limits, self.updates.clone()) {
             Ok(engine) => engine,
             Err(error) => {
                 tracing::error!(%error, room = %self.room, "the state of the room cannot be read");
@@ -293,6 +352,8 @@ impl Host {
         };
         // Everything is rejected until there are slices.
         let _ = self.load(&mut engine);
+        let _ = loaded.send(());
+        self.pulse.recover();
         while let Some(job) = queue.blocking_recv() {
             match job {
                 Job::Dispatch(blocks, origins, now, done) => {
@@ -307,11 +368,14 @@ impl Host {
                     let _ = done.send(self.load(&mut engine));
                 }
             }
+            self.pulse.recover();
         }
     }
 
     fn load(&self, engine: &mut Engine) -> Result<usize, LoadError> {
-        let loaded = self.rules.load(&self.room, self.pace, &*self.loader);
+        let mut read = Vec::new();
+        let loaded = self.rules.load(self.pace, &*self.loader, &self.pulse, &mut read);
+        *self.read.write() = read;
         match loaded {
             Ok(slices) => {
                 let info = |slice: &dyn Slice| SliceInfo {

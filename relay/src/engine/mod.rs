@@ -14,6 +14,7 @@ mod layers;
 pub mod offline;
 mod quota;
 pub mod replay;
+pub mod script;
 pub mod slice;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use bytes::Bytes;
 use tokio::sync::broadcast;
 
 use self::layers::{Key, Layers};
+use self::script::pulse::Pulse;
 use self::slice::{FaultKind, Millis, Slice};
 use crate::store::repo::{Bounds, Chain, Change, Changed, Merged};
 use crate::store::state::{Dispatch, Dispatched, Edit, Scope, Standing, Step};
@@ -154,9 +156,11 @@ pub struct Store {
 }
 
 impl Store {
-    /// Through the writer that everybody uses.
-    pub fn shared(reader: Box<dyn Reader>, writer: WriterHandle) -> Self {
-        Self { reader, writer: Box::new(move |change| writer.change_now(change)) }
+    /// Through the writer that everybody uses. Nothing is written any more while the thread counts as stuck: what it was
+    /// about has been given up.
+    pub fn shared(reader: Box<dyn Reader>, writer: WriterHandle, pulse: Arc<Pulse>) -> Self {
+        let write = move |change| if pulse.is_stuck() { Err(ChangeError::Stopped) } else { writer.change_now(change) };
+        Self { reader, writer: Box::new(write) }
     }
 
     /// With a backend for itself.

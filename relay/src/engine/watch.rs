@@ -7,8 +7,11 @@ use std::time::{Duration, SystemTime};
 use super::host::{EngineHandle, Engines};
 use crate::pico::rooms::Rooms;
 
-/// What tells whether a file has changed.
-type Print = Vec<(PathBuf, Option<SystemTime>, u64)>;
+/// What tells whether files have changed.
+type Print = Vec<One>;
+
+/// What tells whether one file has: when it was written, and how long it is.
+type One = (PathBuf, Option<SystemTime>, u64);
 
 /// Watches until the relay stops.
 ///
@@ -19,7 +22,7 @@ pub fn watch(rooms: &Arc<Rooms>, engines: &Engines, every: u64) -> std::io::Resu
     #[cfg(unix)]
     let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
     let mut known: Vec<(EngineHandle, Print)> =
-        engines.iter().map(|(_, engine)| (engine.clone(), print(&engine.rules().files()))).collect();
+        engines.iter().map(|(_, engine)| (engine.clone(), print(&engine.files()))).collect();
     let stop = rooms.stop.clone();
     let every = if every == 0 { Duration::MAX } else { Duration::from_secs(every) };
     rooms.spawn(async move {
@@ -35,12 +38,17 @@ pub fn watch(rooms: &Arc<Rooms>, engines: &Engines, every: u64) -> std::io::Resu
             };
             for (engine, before) in &mut known {
                 let files = engine.clone();
-                let Ok(now) = tokio::task::spawn_blocking(move || print(&files.rules().files())).await else { return };
-                if all || now != *before {
-                    *before = now;
-                    // What is wrong is logged where it was found.
-                    let _ = engine.reload().await;
+                let Ok(now) = tokio::task::spawn_blocking(move || print(&files.files())).await else { return };
+                if !all && now == *before {
+                    continue;
                 }
+                // What is wrong is logged where it was found.
+                let _ = engine.reload().await;
+                let files = engine.clone();
+                let Ok(read) = tokio::task::spawn_blocking(move || print(&files.files())).await else { return };
+                // What changed while it was loaded counts as changed since.
+                let was = |one: One| now.iter().find(|was| was.0 == one.0).cloned().unwrap_or(one);
+                *before = read.into_iter().map(was).collect();
             }
         }
     });

@@ -43,6 +43,14 @@ pub const PICO_REJECTED: &str = "picorelay_pico_rejected_total";
 pub const PICO_FEEDS_SENT: &str = "picorelay_pico_feeds_sent_total";
 /// Connections that ended, by `reason`.
 pub const PICO_CLOSES: &str = "picorelay_pico_closes_total";
+/// Failures of slices that are scripts: exceptions, too much time or memory, results without meaning.
+pub const SLICE_FAULTS: &str = "picorelay_script_faults_total";
+/// Files of slices that failed too often and are not asked for a while.
+pub const SLICES_DISABLED: &str = "picorelay_script_disabled";
+/// Threads that are held up by a slice that cannot be stopped.
+pub const SCRIPTS_STUCK: &str = "picorelay_script_stuck";
+/// Starts of the program that judges events.
+pub const PLUGIN_STARTS: &str = "picorelay_policy_plugin_starts_total";
 /// Events of blocks that were published, by `outcome`: saved, duplicate, superseded, refused.
 pub const BRIDGE_EVENTS: &str = "picorelay_bridge_events_total";
 /// Blocks in events, by `outcome`: offered (to their room), false_chain, no_room, invalid.
@@ -95,6 +103,10 @@ const LIST: &[(&str, Kind, &str)] = &[
     (PICO_REJECTED, Kind::Counter, "Blocks that slices rejected, by room, slice and reason"),
     (PICO_FEEDS_SENT, Kind::Counter, "Feeds sent to peers, by phase (stored or live)"),
     (PICO_CLOSES, Kind::Counter, "Connections of peers that ended, by reason"),
+    (SLICE_FAULTS, Kind::Counter, "Failures of slices that are scripts"),
+    (SLICES_DISABLED, Kind::Gauge, "Files of slices that failed too often and are not asked for a while"),
+    (SCRIPTS_STUCK, Kind::Gauge, "Threads that are held up by a slice that cannot be stopped"),
+    (PLUGIN_STARTS, Kind::Counter, "Starts of the program that judges events"),
     (BRIDGE_EVENTS, Kind::Counter, "Events made of blocks of pico rooms, by outcome"),
     (BRIDGE_BLOCKS, Kind::Counter, "Blocks in events, by outcome"),
     (BRIDGE_NOTES, Kind::Counter, "Events chosen for pico rooms, by outcome"),
@@ -150,6 +162,8 @@ fn describe() {
         }
     }
     metrics::counter!(OUTBOX_CLOSES).absolute(0);
+    metrics::counter!(SLICE_FAULTS).absolute(0);
+    metrics::counter!(PLUGIN_STARTS).absolute(0);
 }
 
 /// Counts an event that came in.

@@ -1,6 +1,8 @@
 //! Which verified events are admitted. A policy is a small function; one file each.
 
 mod content;
+pub mod judge;
+pub mod plugin;
 mod pow;
 mod protected;
 mod time;

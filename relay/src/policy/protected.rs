@@ -3,7 +3,7 @@
 use super::{Policy, Verdict};
 use crate::clock::Timestamp;
 use crate::event::{Event, PublicKey};
-use crate::ingest::Source;
+use crate::ingest::{Client, Source};
 use crate::message::auth::AUTH;
 use crate::verify::Verified;
 
@@ -28,7 +28,7 @@ pub(super) struct Protected;
 impl Policy for Protected {
     fn event(&self, event: &Verified, source: &Source, _: Timestamp) -> Verdict {
         let keys = match source {
-            Source::Client(keys) => keys.as_slice(),
+            Source::Client(Client { keys, .. }) => keys.as_slice(),
             Source::Upstream => &[],
             Source::Import | Source::Bridge => return Verdict::Accept,
         };

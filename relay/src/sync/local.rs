@@ -148,6 +148,7 @@ impl Tally {
             Outcome::Saved(Saved::Deleted) => count(&mut self.refused, "deleted by its author"),
             Outcome::Saved(Saved::Vanished) => count(&mut self.refused, "its author asked to vanish"),
             Outcome::Saved(Saved::Expired) => count(&mut self.refused, "expired"),
+            Outcome::Shadowed => count(&mut self.refused, "rejected by a rule of the operator"),
             Outcome::Refused(why) if why.starts_with("error:") => self.failed += 1,
             Outcome::Refused(why) => {
                 self.invalid += u64::from(outcome.is_forged());

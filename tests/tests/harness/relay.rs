@@ -21,6 +21,8 @@ pub(crate) struct Relay {
     pub(crate) port: u16,
     /// `ws://127.0.0.1:PORT`.
     pub(crate) url: String,
+    /// By how much its clock is ahead, from the next start on.
+    pub(crate) ahead_ms: u64,
 }
 
 impl Relay {
@@ -38,8 +40,8 @@ impl Relay {
     pub(crate) fn with_port(config: &str, port: u16) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("picorelay.toml"), config).unwrap();
-        let (process, port) = spawn_on(folder.path(), port);
-        Self { folder, process, port, url: format!("ws://127.0.0.1:{port}") }
+        let (process, port) = spawn_on(folder.path(), port, 0);
+        Self { folder, process, port, url: format!("ws://127.0.0.1:{port}"), ahead_ms: 0 }
     }
 
     /// A new connection.
@@ -87,6 +89,11 @@ impl Relay {
         assert_eq!(status.code(), Some(0), "SIGTERM: {status}\n{}", self.log());
     }
 
+    /// Asks it to look at its files again (SIGHUP).
+    pub(crate) fn hang_up(&self) {
+        assert!(Command::new("kill").args(["-HUP", &self.process.id().to_string()]).status().unwrap().success());
+    }
+
     fn terminate(&mut self) -> ExitStatus {
         let sent = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status().unwrap();
         assert!(sent.success());
@@ -106,7 +113,7 @@ impl Relay {
         if self.process.try_wait().unwrap().is_none() {
             self.stop();
         }
-        (self.process, self.port) = spawn(self.folder.path());
+        (self.process, self.port) = spawn_on(self.folder.path(), 0, self.ahead_ms);
         self.url = format!("ws://127.0.0.1:{}", self.port);
     }
 
@@ -114,6 +121,12 @@ impl Relay {
     pub(crate) fn reconfigure(&mut self, config: &str) {
         std::fs::write(self.folder.path().join("picorelay.toml"), config).unwrap();
         self.restart();
+    }
+
+    /// Runs another command on its configuration and data, with its clock. It must have stopped.
+    pub(crate) fn run(&mut self, arguments: &[&str]) -> Output {
+        assert!(self.process.try_wait().unwrap().is_some(), "it runs");
+        output(command_ahead(self.folder.path(), self.ahead_ms).args(arguments), "")
     }
 
     /// What it wrote to stderr.
@@ -142,14 +155,10 @@ impl Drop for Relay {
     }
 }
 
-fn spawn(folder: &Path) -> (Child, u16) {
-    spawn_on(folder, 0)
-}
-
-fn spawn_on(folder: &Path, port: u16) -> (Child, u16) {
+fn spawn_on(folder: &Path, port: u16, ahead_ms: u64) -> (Child, u16) {
     let listen = format!("127.0.0.1:{port}");
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
-    let mut process = command(folder)
+    let mut process = command_ahead(folder, ahead_ms)
         .args(["serve", "--listen", &listen])
         .args(["--config".as_ref(), folder.join("picorelay.toml").as_os_str()])
         .args(["--data".as_ref(), folder.join("data").as_os_str()])
@@ -221,13 +230,11 @@ pub(crate) fn start_picorelay(folder: &Path, arguments: &[&str]) -> Child {
 
 /// The same with text on stdin.
 pub(crate) fn picorelay_with_input(folder: &Path, arguments: &[&str], input: &str) -> Output {
-    let mut process = command(folder)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    output(command(folder).args(arguments), input)
+}
+
+fn output(command: &mut Command, input: &str) -> Output {
+    let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = process.stdin.take().unwrap();
     let input = input.to_owned();
     let feeder = thread::spawn(move || {
@@ -258,8 +265,17 @@ fn command(folder: &Path) -> Command {
     command
 }
 
+/// The same with a clock that is ahead.
+fn command_ahead(folder: &Path, ahead_ms: u64) -> Command {
+    let mut command = command(folder);
+    if ahead_ms > 0 {
+        command.env("PICORELAY_TEST_CLOCK_MS", ahead_ms.to_string());
+    }
+    command
+}
+
 /// Builds the program once a run, with the profile of the tests.
-#[allow(clippy::disallowed_methods, reason = "the environment of cargo is no option of the relay")]
+#[allow(clippy::disallowed_methods, reason = "what cargo sets is no option of the relay")]
 fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {

@@ -355,14 +355,21 @@ pub fn native(name: &str, rate: Pace) -> Option<Box<dyn Slice>> {
     }
 }
 
-/// Makes slices of files. Called on the thread that is going to run them, at the start and whenever they changed.
+/// Makes slices of files. Called on the thread that is going to run them, at the start and whenever they changed; they
+/// tell its pulse of each call.
 pub trait Loader: Send + Sync {
-    /// All slices of a room that are files, in the order of the files, and in each file in the order of registration.
+    /// All slices of a room that are files, in the order of the files, and in each file in the order of registration. Files
+    /// that were read are added to `read`, also those that others import.
     ///
     /// # Errors
     ///
     /// A file cannot be read or run, or registers nothing usable. Those that ran before go on.
-    fn load(&self, room: &str, files: &[std::path::PathBuf]) -> Result<Vec<Box<dyn Slice>>, LoadError>;
+    fn load(
+        &self,
+        files: &[std::path::PathBuf],
+        pulse: &std::sync::Arc<super::script::pulse::Pulse>,
+        read: &mut Vec<std::path::PathBuf>,
+    ) -> Result<Vec<Box<dyn Slice>>, LoadError>;
 }
 
 /// Slices could not be made.

@@ -1,0 +1,430 @@
+use super::*;
+use crate::store::testing::{Draft, key};
+
+/// A folder with files for events.
+struct Files(tempfile::TempDir);
+
+impl Files {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        files.iter().for_each(|(name, text)| folder.write(name, text));
+        folder
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.0.path().join("slices/nostr").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    fn start(&self) -> std::io::Result<(EventSlices, EventSlicesThread)> {
+        self.start_with(&config())
+    }
+
+    fn start_with(&self, config: &config::Script) -> std::io::Result<(EventSlices, EventSlicesThread)> {
+        let (lookout, _) = Lookout::start(Duration::from_millis(config.stuck_ms_max)).unwrap();
+        EventSlices::start(self.0.path(), config, &lookout)
+    }
+}
+
+fn config() -> config::Script {
+    config::Script { reload_seconds: 0, ..config::Script::default() }
+}
+
+fn note(author: u8, content: &str) -> Verified {
+    Draft { author, kind: 1, created_at: 1000, content: content.into(), tags: vec![vec!["t".into(), "x".into()]] }
+        .sign()
+}
+
+/// What the slices say of an event.
+fn ask(judge: &mut Judge, event: &Verified, auth: &[PublicKey]) -> Option<String> {
+    let events = [Some(event.clone())];
+    judge.is_idle();
+    let mut refusals = judge.stateless(&events, auth, 5000);
+    if refusals[0].is_none() {
+        refusals = judge.stateful(&events, auth, 5000);
+    }
+    refusals.remove(0).map(Cow::into_owned)
+}
+
+/// A file with one filter of this body.
+fn filter(body: &str) -> String {
+    format!(
+        "export default store => store.register({{ name: 'f', filter ({{ event, AUTHOR, state, now, auth }}) {{ {body} }} }})"
+    )
+}
+
+#[test]
+fn what_a_filter_returns() {
+    for (body, said) in [
+        ("", None),
+        ("return false", None),
+        ("return null", None),
+        ("return 0", None),
+        ("return ''", None),
+        ("return true", None),
+        ("return 'no links please'", Some("blocked: no links please")),
+        ("return 'rate-limited: slow down'", Some("rate-limited: slow down")),
+        ("return 'note: no prefix of NIP-01'", Some("blocked: note: no prefix of NIP-01")),
+        ("return new Error('not now')", Some("blocked: not now")),
+        ("return 'two\\nlines'", Some("blocked: twolines")),
+        ("throw new Error('x')", Some("error: the slice f.js failed")),
+        ("throw undefined", Some("error: the slice f.js failed")),
+        ("return Promise.resolve('later')", Some("blocked: later")),
+        ("return new Promise(() => {})", Some("error: the slice f.js failed")),
+        ("return `${event.kind} ${event.tags[0][1]} ${event.content}`", Some("blocked: 1 x hello")),
+        ("return String(AUTHOR === event.pubkey)", Some("blocked: true")),
+        (
+            "return `${now} ${Date.now()} ${new Date().toISOString()}`",
+            Some("blocked: 5000 5000000 1970-01-01T01:23:20.000Z"),
+        ),
+        ("return `${typeof state} ${auth.length} ${auth[0] === event.pubkey}`", Some("blocked: undefined 1 true")),
+        ("return String(Math.random() < 1 && Math.random() !== Math.random())", Some("blocked: true")),
+        (
+            "return typeof fetch + typeof setTimeout + typeof process + typeof __native",
+            Some("blocked: undefinedundefinedundefinedundefined"),
+        ),
+    ] {
+        let files = Files::new(&[("f.js", &filter(body))]);
+        let (slices, _thread) = files.start().unwrap();
+        assert_eq!(ask(&mut slices.judge(Arc::default()), &note(1, "hello"), &[key(1)]).as_deref(), said, "{body}");
+    }
+}
+
+#[test]
+fn chance_is_the_same_in_each_call() {
+    let files = Files::new(&[("f.js", &filter("return `${Math.random()} ${Math.random()}`"))]);
+    let (slices, _thread) = files.start().unwrap();
+    let mut judge = slices.judge(Arc::default());
+    let first = ask(&mut judge, &note(1, "a"), &[]).unwrap();
+    assert_eq!(ask(&mut judge, &note(1, "b"), &[]).unwrap(), first);
+}
+
+#[test]
+fn hostile_filters_are_stopped_and_then_left_out() {
+    let hostile = [
+        "for (;;) {}",
+        "const f = () => f(); f()",
+        "return 'x'.repeat(2 ** 30)",
+        "const all = []; for (;;) all.push(new Uint8Array(1000))",
+        "try { for (;;) {} } catch { } return",
+        "try { for (;;) {} } finally { return }",
+        "return (async () => { for (;;) await 0 })()",
+        "Promise.resolve().then(function f () { return Promise.resolve().then(f) }); return",
+        "return /(a+)+$/.test('a'.repeat(40) + 'b')",
+        "return [].indexOf.call({ length: 2 ** 53 - 1 }, 1)",
+        "return ('a'.repeat(4e6)).includes('a'.repeat(2e6) + 'b')",
+        "const a = []; a.length = 2 ** 32 - 1; return a.join('')",
+        "const o = {}; o.o = o; return JSON.stringify(o)",
+        "throw { get message () { for (;;) {} } }",
+        "return { toString () { for (;;) {} } }",
+        "eval('for (;;) {}')",
+        "return new Function('for (;;) {}')()",
+        "let s = 'x'; for (;;) s += s",
+        "return Array.from({ length: 1e9 }, () => 'x').length",
+        "return new Proxy({}, { get () { for (;;) {} } }) + ''",
+    ];
+    let config = config::Script { call_ms_max: 100, failures_max: 3, ..config() };
+    for body in hostile {
+        let good = filter("if (event.content === 'bad') return 'bad word'");
+
+        let files = Files::new(&[("a.js", &filter(body)), ("b.js", &good)]);
+        let (slices, _thread) = files.start_with(&config).unwrap();
+        let mut judge = slices.judge(Arc::default());
+        let started = Instant::now();
+        for _ in 0..3 {
+            assert_eq!(ask(&mut judge, &note(1, "x"), &[]).as_deref(), Some("error: the slice a.js failed"), "{body}");
+        }
+        assert_eq!(ask(&mut judge, &note(1, "x"), &[]), None, "{body}");
+        assert_eq!(ask(&mut judge, &note(1, "bad"), &[]).as_deref(), Some("blocked: bad word"), "{body}");
+        assert!(started.elapsed() < Duration::from_secs(8), "{body}: {:?}", started.elapsed());
+    }
+}
+
+#[test]
+fn what_is_required_refuses_while_it_is_out_of_order() {
+    let file = "export default store => store.register({ name: 'f', required: true, filter () { throw 1 } })";
+    let files = Files::new(&[("f.js", file)]);
+    let (slices, _thread) =
+        files.start_with(&config::Script { failures_max: 1, pause_seconds: 1_000, ..config() }).unwrap();
+    let mut judge = slices.judge(Arc::default());
+    assert_eq!(ask(&mut judge, &note(1, "x"), &[]).as_deref(), Some("error: the slice f.js failed"));
+    assert_eq!(ask(&mut judge, &note(1, "x"), &[]).as_deref(), Some("error: the slice f.js is out of order"));
+}
+
+#[test]
+fn one_slice_does_not_reach_another() {
+    let evil = "
+        Object.prototype.content = 'polluted'
+        Array.prototype.find = () => 'polluted'
+        JSON.parse = () => ({})
+        globalThis.Promise = null
+        Uint8Array.prototype.toHex = () => '00'
+        export default store => store.register({ name: 'e', filter ({ event }) { Object.prototype.polluted = 1; event.content = 'x' } })";
+    let good = filter("return `${event.content} ${{}.polluted} ${typeof Promise}`");
+    let files = Files::new(&[("a.js", evil), ("b.js", &good)]);
+    let (slices, _thread) = files.start().unwrap();
+    assert_eq!(
+        ask(&mut slices.judge(Arc::default()), &note(1, "hello"), &[]).as_deref(),
+        Some("blocked: hello undefined function")
+    );
+}
+
+#[test]
+fn state_is_kept_and_seen_by_the_next_event() {
+    let counting = "
+        const seen = { name: 'seen', initialValue: {},
+          filter ({ event, state }) { if ((state[event.pubkey] ?? 0) >= 2) return 'rate-limited: two are enough' },
+          reducer ({ event, state }) { return { ...state, [event.pubkey]: (state[event.pubkey] ?? 0) + 1 } }
+        }
+        export default store => store.register(seen)";
+    let other = filter("if (event.content === 'no') return 'no'");
+    let files = Files::new(&[("count.js", counting), ("z.js", &other)]);
+    for (author, said) in [(1, None), (2, None), (1, None), (1, Some("rate-limited: two are enough")), (2, None)] {
+        // A restart between any two.
+        let (slices, thread) = files.start().unwrap();
+        let mut judge = slices.judge(Arc::default());
+        // What another slice refuses is not counted.
+        assert_eq!(ask(&mut judge, &note(author, "no"), &[]).as_deref(), Some("blocked: no"));
+        assert_eq!(ask(&mut judge, &note(author, "yes"), &[]).as_deref(), said);
+        drop((slices, judge));
+        thread.join();
+    }
+}
+
+#[test]
+fn a_state_that_grows_too_large_goes_back() {
+    let growing = "export default store => store.register({ name: 'g', initialValue: [], filter ({ state }) { return `${state.length}` === '3' ? 'three' : false },
+        reducer ({ event, state }) { return event.content === 'big' ? [...state, 'x'.repeat(1e8)] : [...state, 1] } })";
+    let files = Files::new(&[("g.js", growing)]);
+    let config = config::Script { memory_bytes_max: 300 << 20, state_seconds: 1, ..config() };
+    let (slices, thread) = files.start_with(&config).unwrap();
+    let mut judge = slices.judge(Arc::default());
+    assert_eq!(ask(&mut judge, &note(1, "a"), &[]), None);
+    assert_eq!(ask(&mut judge, &note(1, "big"), &[]), None);
+    drop((slices, judge));
+    thread.join();
+    assert!(!files.0.path().join("state/nostr/g.js.cbor").exists(), "100 MB were written");
+}
+
+#[test]
+fn files_change_and_what_does_not_load_changes_nothing() {
+    let files = Files::new(&[]);
+    let (slices, thread) = files.start().unwrap();
+    let mut judge = slices.judge(Arc::default());
+    assert!(judge.is_idle());
+    // The thread works in order: an answer of it says that it has looked.
+    let look = |slices: &EventSlices| {
+        slices.reload();
+        let (done, looked) = crossbeam_channel::bounded(1);
+        slices.stateful.send(Work::Judge { events: vec![None], auth: [].into(), now: 0, done }).unwrap();
+        looked.recv().unwrap();
+    };
+    for (text, said) in [
+        (filter("return 'one'"), "blocked: one"),
+        (filter("return 'two' +"), "blocked: one"),
+        ("export default 1".to_owned(), "blocked: one"),
+        ("export default store => {}".to_owned(), "blocked: one"),
+        ("export default store => store.register({ name: 'x' })".to_owned(), "blocked: one"),
+        ("for (;;) {}".to_owned(), "blocked: one"),
+        ("import fs from 'fs'".to_owned(), "blocked: one"),
+        ("import a from '../../secret.js'".to_owned(), "blocked: one"),
+        (filter("return 'three'"), "blocked: three"),
+        (format!("import {{ word }} from './lib/word.js'\n{}", filter("return word")), "blocked: four"),
+    ] {
+        files.write("lib/word.js", "export const word = 'four'");
+        files.write("f.js", &text);
+        look(&slices);
+        assert!(!judge.is_idle());
+        assert_eq!(ask(&mut judge, &note(1, "x"), &[]).as_deref(), Some(said), "{text}");
+    }
+    files.write("lib/word.js", "export const word = 'a longer word'");
+    look(&slices);
+    assert_eq!(ask(&mut judge, &note(1, "x"), &[]).as_deref(), Some("blocked: a longer word"));
+    std::fs::remove_file(files.0.path().join("slices/nostr/f.js")).unwrap();
+    look(&slices);
+    assert!(judge.is_idle());
+    drop((slices, judge));
+    thread.join();
+}
+
+#[test]
+fn what_does_not_load_at_the_start_is_told_with_its_line() {
+    for (text, told) in [
+        ("export default 1", "f.js: TypeError: The file has no default export that is a function"),
+        ("\n\nlet x = ;", "f.js:3: SyntaxError"),
+        ("\nthrow new Error('at load')\nexport default 1", "f.js:2: Error: at load"),
+        ("import fs from 'fs'\nexport default 1", "only @telamon/picostore, picostore"),
+        ("import fs from './missing.js'", "missing.js"),
+        ("import fs from '../x.js'", "outside"),
+        ("await new Promise(() => {})\nexport default 1", "never resolved"),
+        ("for (;;) {}", "f.js: it took too long"),
+        ("export default () => 'x'.repeat(1e9)", "out of memory"),
+    ] {
+        let files = Files::new(&[("f.js", text)]);
+        let error = files.start_with(&config::Script { load_ms_max: 200, ..config() }).err().unwrap().to_string();
+        assert!(error.contains(told), "{text}: {error}");
+    }
+    let files = Files::new(&[("f.js", &format!("{}//{}", filter(""), "x".repeat(1000)))]);
+    let error = files.start_with(&config::Script { source_bytes_max: 500, ..config() }).err().unwrap().to_string();
+    assert!(error.contains("script.source_bytes_max"), "{error}");
+}
+
+#[test]
+fn no_single_built_in_function_takes_long() {
+    let bodies = [
+        "new Array(1e9).fill(1)",
+        "new Array(2 ** 32 - 1).join('')",
+        "String(new Array(2 ** 32 - 1))",
+        "new Array(2 ** 32 - 1).includes(1)",
+        "new Array(2 ** 32 - 1).indexOf(1)",
+        "new Array(2 ** 32 - 1).lastIndexOf(1)",
+        "new Array(2 ** 32 - 1).sort()",
+        "new Array(2 ** 32 - 1).reverse()",
+        "new Array(2 ** 32 - 1).concat([1])",
+        "[].concat(new Array(2 ** 32 - 1))",
+        "[].concat({ length: 2 ** 53 - 1, [Symbol.isConcatSpreadable]: true })",
+        "new Array(2 ** 32 - 1).flat()",
+        "[[], new Array(2 ** 32 - 1)].flat()",
+        "new Array(2 ** 32 - 1).flatMap(x => x)",
+        "[1].flatMap(() => new Array(2 ** 32 - 1))",
+        "new Array(2 ** 32 - 1).forEach(x => x)",
+        "new Array(2 ** 32 - 1).findLast(x => x)",
+        "new Array(2 ** 32 - 1).slice(1)",
+        "new Array(2 ** 32 - 1).splice(0, 10)",
+        "new Array(2 ** 32 - 2).unshift(1)",
+        "new Array(2 ** 32 - 1).shift()",
+        "new Array(2 ** 32 - 1).toSorted()",
+        "new Array(2 ** 32 - 1).with(0, 1)",
+        "new Array(2 ** 32 - 1).toLocaleString()",
+        "new Array(2 ** 32 - 1).copyWithin(0, 1)",
+        "[].fill.call({ length: 2 ** 53 - 1 })",
+        "[].pop.call({ length: 2 ** 53 - 1 })",
+        "[].flat.call({ length: 2 ** 53 - 1 })",
+        "[].flatMap.call({ length: 2 ** 53 - 1 }, x => x)",
+        "[].at.call({ length: 2 ** 53 - 1 }, -1)",
+        "[].push.call({ length: 2 ** 53 - 2 }, 1)",
+        "[].join.call({ get length () { return 2 ** 53 - 1 } })",
+        "{ let n = 0; return [].join.call({ get length () { return n++ ? 2 ** 53 - 1 : 1 } }) }",
+        "[].join.call({ length: { valueOf: () => 2 ** 53 - 1 } })",
+        "[].join.call({ length: '9007199254740991' })",
+        "Array.from({ length: 2 ** 32 })",
+        "Array.from(new Array(2 ** 32 - 1))",
+        "[...new Array(2 ** 32 - 1)]",
+        "[...new Array(1e7).keys()]",
+        "new Set(new Array(1e7))",
+        "new Map(new Array(1e7).entries())",
+        "Object.keys(new Array(1e7).fill())",
+        "Object.entries('x'.repeat(1e7))",
+        "Object.getOwnPropertyNames('x'.repeat(5e7))",
+        "Reflect.ownKeys(new Uint8Array(6e7))",
+        "Object.freeze(new Uint8Array(0), new Uint8Array(6e7))",
+        "Math.max.apply(null, { length: 2 ** 32 })",
+        "Math.max.apply(null, new Array(6e4))",
+        "String.raw({ raw: { length: 2 ** 53 - 1 } })",
+        "String.raw({ raw: new Array(2 ** 32 - 1) }, '')",
+        "String.fromCharCode.apply(null, { length: 1e9 })",
+        "JSON.stringify(new Array(2 ** 32 - 1))",
+        "JSON.stringify('\"'.repeat(2e7))",
+        "JSON.parse('['.repeat(1e6))",
+        "JSON.parse('[' + '1,'.repeat(2e6) + '1]')",
+        "JSON.parse('9'.repeat(1e7))",
+        "Number('9'.repeat(3e7))",
+        "parseFloat('0.' + '0'.repeat(3e7) + '1')",
+        "BigInt('0x' + 'f'.repeat(3e6))",
+        "(2n ** 1000000n) ** 2n",
+        "new Uint8Array(6e7).sort()",
+        "new Float64Array(7e6).map((x, i) => i)",
+        "new Float64Array(7e6).sort()",
+        "new Uint8Array(6e7).join('')",
+        "new Uint8Array(6e7).toHex()",
+        "new Uint8Array(3e7).indexOf(1)",
+        "new Uint8Array(3e7).reverse()",
+        "Uint8Array.from({ length: 6e7 })",
+        "new Uint8Array({ length: 6e7 })",
+        "new Uint8Array(6e7).set({ length: 6e7 })",
+        "new Uint8Array(new Array(1e8))",
+        "Uint8Array.fromHex('00'.repeat(1e7))",
+        "Uint8Array.fromBase64('AAAA'.repeat(5e6))",
+        "new Uint8Array(2e7).toBase64()",
+        "'a'.repeat(4e6).includes('a'.repeat(2e6) + 'b')",
+        "'a'.repeat(4e6).split('a'.repeat(2e6) + 'b')",
+        "'a'.repeat(1e6).lastIndexOf('b' + 'a'.repeat(5e5))",
+        "'a'.repeat(4e6).includes({ toString: () => 'a'.repeat(2e6) + 'b' })",
+        "''.includes.call({ toString: () => 'a'.repeat(4e6) }, 'a'.repeat(2e6) + 'b')",
+        "'a'.repeat(4e6).includes(['a'.repeat(2e6) + 'b'])",
+        "'a'.repeat(1e7).split('')",
+        "'a'.repeat(1e7).replaceAll('a', 'bb')",
+        "'a'.repeat(1e7).replace(/a/g, 'bb')",
+        "'a'.repeat(1e6).replaceAll('a', '$`')",
+        "'a'.repeat(3e5).replace(/a/g, '$`')",
+        "'a'.repeat(1e7).match(/a/g)",
+        "'\\ufdfa'.repeat(1e6).normalize('NFKD')",
+        "'a\\u0300\\u0316'.repeat(3e6).normalize('NFC')",
+        "'\\u0316\\u0300'.repeat(3e6).normalize('NFD')",
+        "'ß'.repeat(1e7).toUpperCase()",
+        "'Σ'.repeat(1e7).toLowerCase()",
+        "('a' + '\\u0307'.repeat(1e5) + 'Σ').repeat(100).toLowerCase()",
+        "'a'.repeat(2e7).localeCompare('a'.repeat(2e7))",
+        "' '.repeat(5e7).trim()",
+        "'a'.padStart(5e7, 'bc').length",
+        "'a'.repeat(3e7).at(-1)",
+        "[...'a'.repeat(3e6)]",
+        "encodeURIComponent('ä'.repeat(5e6))",
+        "decodeURIComponent('%C3%A4'.repeat(2e6))",
+        "escape('ä'.repeat(5e6))",
+        "/(a+)+$/.test('a'.repeat(40) + 'b')",
+        "/(?:a|aa)+$/.test('a'.repeat(1000) + 'b')",
+        "/(.*)(.*)(.*)(.*)x/.test('a'.repeat(1e4))",
+        "/(?=(a+))a*b\\1/.test('a'.repeat(5e4))",
+        "new RegExp('(a?)'.repeat(200) + 'a'.repeat(200)).test('a'.repeat(200))",
+        "new RegExp('['.repeat(1e6))",
+        "new RegExp('(?:' .repeat(1e5) + ')'.repeat(1e5))",
+        "new RegExp('a'.repeat(1e6))",
+        "new RegExp('\\\\p{L}'.repeat(3e4), 'iv')",
+        "new RegExp('(?:a{1000}){1000}').test('a')",
+        "'x'.repeat(1e6).search(/x*y/)",
+        "new Function('return ' + '('.repeat(1e5))",
+        "new Function('x'.repeat(1e7))",
+        "eval('1+'.repeat(1e6) + '1')",
+        "eval('[' + '1,'.repeat(1e6) + ']')",
+        "new Date('1'.repeat(1e7))",
+        "new Array(4e6).fill('a').sort()",
+        "Array.from({ length: 1e6 }, (_, i) => `${i}`).sort()",
+        "Array.from({ length: 1e6 }, (_, i) => `${'x'.repeat(20)}${i}`).join().split(',')",
+        "new TextEncoder().encode('ä'.repeat(1e7))",
+        "new TextDecoder().decode(new Uint8Array(1e7))",
+        "Buffer.from('00'.repeat(1e7), 'hex').toString('latin1')",
+        "structuredClone",
+        "console.log(new Array(1e8))",
+        "console.log('x'.repeat(5e7))",
+        "Object.assign({}, 'x'.repeat(1e7))",
+        "Object.fromEntries(new Array(1e6).fill(['a', 1]))",
+        "Object.groupBy(new Array(1e8), x => 1)",
+        "Iterator.from(new Array(2 ** 32 - 1)).toArray()",
+        "new Array(2 ** 32 - 1).values().drop(2 ** 32 - 2).next()",
+        "new Array(2 ** 32 - 1)[Symbol.iterator]().some(x => x)",
+    ];
+    // Each is a second or two on a busy machine. Only large BigInts are slower; what is stuck in them is given up.
+    let config = config::Script { call_ms_max: 100, failures_max: 1_000, ..config() };
+    let mut slow = Vec::new();
+    for body in bodies {
+        let body = if body.starts_with('{') { body.to_owned() } else { format!("return `${{{body}}}`.slice(0, 9)") };
+        let files = Files::new(&[("a.js", &filter(&body))]);
+        let (slices, _thread) = files.start_with(&config).unwrap();
+        let (done, answer) = crossbeam_channel::bounded(1);
+        // One that never comes back is left behind.
+        std::thread::spawn(move || {
+            let mut judge = slices.judge(Arc::default());
+            judge.is_idle();
+            let began = Instant::now();
+            let answer = ask(&mut judge, &note(1, "x"), &[]);
+            let _ = done.send((began.elapsed(), answer));
+        });
+        match answer.recv_timeout(Duration::from_secs(30)) {
+            Ok((took, _)) if took < Duration::from_secs(10) => {}
+            other => slow.push((body, other)),
+        }
+    }
+    assert!(slow.is_empty(), "{slow:#?}");
+}

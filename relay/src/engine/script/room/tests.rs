@@ -1,0 +1,579 @@
+//! What picostore itself did with the same rules and blocks is in `vectors/`; where we differ on purpose, it is said here.
+
+use picofeed::{Feed, Format, Limits as FeedLimits, Secret};
+use serde_json::{Value as Json, json};
+
+use super::*;
+use crate::config;
+use crate::engine::offline::Offline;
+use crate::engine::{Decision, Mode};
+
+fn load(text: &str) -> Result<Vec<Box<dyn Slice>>, LoadError> {
+    load_with(&config::Script::default(), text)
+}
+
+fn load_with(config: &config::Script, text: &str) -> Result<Vec<Box<dyn Slice>>, LoadError> {
+    Scripts::new(config.into()).load_sources(vec![Sources::text("slice.js", text)], &Arc::default())
+}
+
+fn room(text: &str) -> Offline {
+    Offline::new(load(text).unwrap(), crate::engine::Limits::default()).unwrap()
+}
+
+fn unhex(hex: &Json) -> Vec<u8> {
+    from_hex(hex.as_str().unwrap()).unwrap()
+}
+
+fn feed(format: Format, hex: &Json) -> Feed {
+    let limits = FeedLimits::default();
+    Feed::decode(format, unhex(hex), &limits).unwrap().verify(&limits).unwrap()
+}
+
+/// What is stored, as the vectors have it; a slice that has stored nothing has its initial value.
+fn state(room: &mut Offline, slice: &str) -> Json {
+    let objects = room.objects(slice).unwrap();
+    let shown = |value: &[u8]| serde_json::from_str::<Json>(&cbor::to_json(value)).unwrap();
+    match objects.iter().find(|(id, _)| id.is_empty()) {
+        Some((_, stored)) => shown(&stored.value),
+        None => objects
+            .iter()
+            .map(|(id, stored)| (id.clone(), shown(&stored.value)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+    }
+}
+
+/// The value of a vector as `to_json` shows it: bytes as hex, numbers that JSON does not have as null.
+fn shown(value: &Json) -> Json {
+    match value {
+        Json::Object(members) => match (members.get("$u8"), members.get("$num")) {
+            (Some(hex), _) => hex.clone(),
+            (_, Some(_)) => Json::Null,
+            _ => {
+                members.iter().map(|(key, value)| (key.clone(), shown(value))).collect::<serde_json::Map<_, _>>().into()
+            }
+        },
+        Json::Array(elements) => elements.iter().map(shown).collect::<Vec<_>>().into(),
+        other => other.clone(),
+    }
+}
+
+/// The classes that the vectors were made with.
+fn source3(id: &str) -> String {
+    const COUNTER: &str = "class Counter extends Memory {
+        initialValue = 0
+        idOf () { return 0 }
+        compute (v, { payload, reject }) { return payload === v + 1 ? payload : reject(`Expected ${v + 1}`) }
+      }";
+    const PEERS: &str = "class Peers extends DiffMemory { initialValue = { name: '', hp: 10 } }";
+    const LIST: &str = "store.register('x', class extends Memory {
+        initialValue = []
+        idOf () { return 0 }
+        compute (v, { payload }) { return [...v, payload] }
+      })";
+    let register = match id {
+        "diff-basic" | "diff-replay" | "diff-two-authors" | "diff-foreign-author" => "store.register('peers', Peers)",
+        // There, with allowDetached, that is where objects are by default.
+        "detached-id" => "store.register('peers', class extends Peers { idOf ({ CHAIN }) { return CHAIN } })",
+        "diff-new-number" => "store.register('peers', DiffMemory)",
+        "validate-own" => "store.register('peers', class extends Peers {
+            async validate (v, ctx) { if (toHex(ctx.block.key) !== ctx.AUTHOR) return ctx.reject('NotOwner') } })",
+        "second-genesis" | "second-genesis-detached" => LIST,
+        "postpone" => "store.register('x', class extends Counter {
+            compute (v, { postpone }) { return postpone(1000, 'later', 3) } })",
+        "signal-trap" => "store.register('x', class extends Counter {
+            compute (v, ctx) { if (ctx.payload % 2 === 0) ctx.signal('even', ctx.payload); return super.compute(v, ctx) } })
+          store.register('y', class extends Memory {
+            initialValue = 0
+            idOf () { return 0 }
+            compute (_, { reject }) { return reject('signals only') }
+            async trap (type, payload, mutate) { if (type === 'even') await mutate(0, v => v + payload) } })",
+        "index-lookup" => "store.register('x', class extends Memory {
+            initialValue = null
+            compute (_, { payload, index }) { index(s2b(payload)); return payload } })",
+        "gc" => "store.register('x', class extends Counter {
+            idOf ({ AUTHOR }) { return AUTHOR }
+            compute (v, { payload }) { return payload }
+            expiresAt (v) { return v } })",
+        "gc-latch" => "store.register('p', class extends Memory {
+            initialValue = 0
+            compute (v, { payload }) { return payload }
+            expiresAt (v) { return v } })
+          store.register('c', class extends Memory {
+            initialValue = null
+            idOf ({ block }) { return toHex(block.id) }
+            compute (v, { payload, AUTHOR }) { return { AUTHOR, payload } }
+            async expiresAt (v, latch) { return latch('p', v.AUTHOR) } })",
+        _ => "store.register('x', Counter)",
+    };
+    format!(
+        "import {{ Memory, DiffMemory }} from '@telamon/picostore'\nimport {{ toHex, s2b }} from 'picofeed'\n\
+         {COUNTER}\n{PEERS}\nexport default store => {{ {register} }}"
+    )
+}
+
+/// What differs from picostore 3.0.4, and why.
+fn differs3(id: &str, step: usize) -> Option<&'static str> {
+    match (id, step) {
+        ("second-genesis", 1) => Some("a block that is not stored changes no state; there it was changed before"),
+        ("second-genesis-detached" | "detached-id", 1) => Some("a room has one chain of each author"),
+        ("unknown-collection" | "not-cbor" | "cbor-not-array", _) => Some("rejected, where a quiet dispatch threw"),
+        _ => None,
+    }
+}
+
+#[test]
+fn store_v3() {
+    let vectors: Json = serde_json::from_str(include_str!("../vectors/store-v3.json")).unwrap();
+    let mut steps_tried = 0;
+    for scenario in vectors["scenarios"].as_array().unwrap() {
+        let id = scenario["id"].as_str().unwrap();
+        let mut room = room(&source3(id));
+        let mut before = json!({});
+        for (number, step) in scenario["steps"].as_array().unwrap().iter().enumerate() {
+            let what = format!("{id}, step {number}: {step}");
+            steps_tried += 1;
+            if let Some(full) = step.get("full_feed") {
+                let feed = feed(Format::V8, full);
+                assert_eq!(
+                    room.dispatch(&feed, 1_700_000_000_000, Mode::Quiet).unwrap().merged.len(),
+                    feed.len(),
+                    "{what}"
+                );
+                let author = feed[0].author().to_string();
+                assert_eq!(state(&mut room, "peers")[&author], step["final"], "{what}");
+            } else if step.get("dispatch").is_some() {
+                let feed = feed(Format::V8, &step["feed"]);
+                let mode = if step["loud"] == true { Mode::Loud } else { Mode::Quiet };
+                let done = room.dispatch(&feed, 1_700_000_000_000, mode).unwrap();
+                let mut merged = step["returns"]["merged_blocks"].as_u64().unwrap_or_default();
+                let mut error = step["error"].as_str().map(str::to_owned);
+                let mut expected = shown(&step["state_after"]);
+                if differs3(id, number).is_some() {
+                    (merged, error) = (0, None);
+                    expected = if number > 0 { before.clone() } else { expected };
+                }
+                assert_eq!(done.merged.len() as u64, merged, "{what}");
+                assert_eq!(done.failure, error, "{what}");
+                for (slice, expected) in expected.as_object().unwrap() {
+                    assert_eq!(state(&mut room, slice), *expected, "{what}");
+                }
+                before = expected;
+                if id == "postpone" {
+                    // There the block was dropped.
+                    assert!(matches!(done.decisions[..], [Decision::Postponed(_)]), "{what}: {:?}", done.decisions);
+                }
+            } else if let Some(now) = step.get("gc") {
+                let evicted = room.gc(now.as_i64().unwrap()).unwrap();
+                assert_eq!(evicted.len(), step["evicted"].as_array().unwrap().len(), "{what}");
+                for slice in ["p", "state"] {
+                    let Some(expected) = step.get(slice) else { continue };
+                    let slice = if slice == "state" { "x" } else { slice };
+                    assert_eq!(state(&mut room, slice), *expected, "{what}");
+                }
+                if let Some(count) = step.get("c") {
+                    assert_eq!(room.objects("c").unwrap().len() as u64, count.as_u64().unwrap(), "{what}");
+                }
+            } else if let Some(found) = step.get("lookup_bob") {
+                let scope = room.scope().clone();
+                let mut lookup = |key: &[u8]| room.engine().reader().lookup(&scope, "x", key).unwrap();
+                assert_eq!(lookup(b"bob").unwrap().to_string(), *found);
+                assert_eq!(lookup(b"eve"), None);
+            }
+        }
+    }
+    assert_eq!(steps_tried, 45, "steps of the vectors");
+}
+
+#[test]
+fn patches() {
+    let vectors: Json = serde_json::from_str(include_str!("../vectors/store-v3.json")).unwrap();
+    // One collection for each row: its value is what formatPatch and applyPatch gave.
+    let rows = vectors["patch_table"].as_array().unwrap();
+    let table = serde_json::to_string(&vectors["patch_table"]).unwrap();
+    let text = format!(
+        "import {{ Memory, formatPatch, applyPatch }} from '@telamon/picostore'
+         import {{ encode, decode }} from 'cborg'
+         import {{ toHex, fromHex }} from 'picofeed'
+         const table = {table}
+         const real = v => v?.$u8 ? fromHex(v.$u8) : Array.isArray(v) ? v.map(real) : v && typeof v === 'object' ? Object.fromEntries(Object.entries(v).map(([k, x]) => [k, real(x)])) : v
+         const attempt = f => {{ try {{ return {{ value: f() }} }} catch (e) {{ return {{ error: e.message }} }} }}
+         export default store => store.register('t', class extends Memory {{
+           idOf ({{ payload }}) {{ return payload }}
+           compute (_, {{ payload }}) {{
+             const row = table[payload]
+             // The first row has no value, and the one without n has undefined: JSON has neither.
+             const a = payload === 0 ? undefined : real(row.a)
+             const b = payload === 14 ? {{ n: undefined }} : real(row.b)
+             const patch = attempt(() => formatPatch(a, b))
+             const cbor = patch.error ? null : toHex(encode(patch.value))
+             const applied = patch.error ? null : attempt(() => applyPatch(a, decode(encode(patch.value))))
+             return {{ patch: patch.error ? {{ error: patch.error }} : patch.value, cbor, applied: applied && (applied.error ? {{ error: applied.error }} : applied.value) }}
+           }}
+         }})"
+    );
+    let mut room = room(&text);
+    let secret = Secret::ed25519([1; 32]);
+    let mut chain = Feed::new(Format::V8);
+    for row in 0..rows.len() {
+        let body = [&[0x83, 0x61, b't', if row < 24 { u8::try_from(row).unwrap() } else { unreachable!() }][..], &[0]]
+            .concat();
+        chain.append(&body, &secret).unwrap();
+    }
+    assert_eq!(room.dispatch(&chain, 0, Mode::Loud).unwrap().failure, None);
+    let found = state(&mut room, "t");
+    for (number, row) in rows.iter().enumerate() {
+        let found = &found[&number.to_string()];
+        assert_eq!(found["patch"], shown(&row["patch"]), "{row}");
+        assert_eq!(found["cbor"], row["patch_cbor"], "{row}");
+        assert_eq!(found["applied"], shown(&row["apply_to_a"]), "{row}");
+    }
+}
+
+/// The slices that the vectors were made with.
+fn source2(id: &str) -> String {
+    let list = |filter: &str, more: &str| {
+        format!(
+            "store.register({{ name: 'list', initialValue: [], filter: {filter}, reducer: ({{ state, block }}) => [...state, block.body.toString()], {more} }})"
+        )
+    };
+    let n = "store.register({ name: 'n', initialValue: 0, filter: () => false, reducer: ({ state }) => state + 1 })";
+    let register = match id {
+        "filter-returns-false" | "out-of-order" => list("() => false", ""),
+        "filter-returns-undefined" => list("() => undefined", ""),
+        "filter-returns-null" => list("() => null", ""),
+        "filter-returns-zero" => list("() => 0", ""),
+        "filter-returns-empty-string" => list("() => ''", ""),
+        "filter-returns-true" => list("() => true", ""),
+        "filter-returns-string" => list("() => 'NoGood'", ""),
+        "filter-returns-error-object" => list("() => new Error('Boom')", ""),
+        "filter-throws" => list("() => { throw new Error('kaboom') }", ""),
+        "two-slices" => list("() => true", "") + "\n" + n,
+        "one-rejects-one-accepts" => list("() => 'no'", "") + "\n" + n,
+        "stop-at-first-bad" => list("({ block }) => block.body.toString() === 'bad' ? 'no' : false", ""),
+        "trap" => "store.register({ name: 'a', initialValue: 0, filter: () => false, reducer: ({ state, signal }) => { signal('tick', state + 1); return state + 1 } })
+            store.register({ name: 'b', initialValue: 0, filter: () => true, reducer: s => s, trap: ({ code, payload, state }) => code === 'tick' ? state + payload : undefined })".to_owned(),
+        "sweep" => "store.register({ name: 'list', initialValue: [], filter: () => false,
+            reducer: ({ state, block, mark, AUTHOR }) => { mark({ who: AUTHOR.toString('hex') }, 1000); return [...state, block.body.toString()] },
+            sweep: ({ drop, state }) => { drop(); return [] } })".to_owned(),
+        "arguments" => "const kind = v => v === null ? 'null' : Buffer.isBuffer(v) ? `Buffer(${v.length})` : Array.isArray(v) ? 'array' : typeof v
+            const seen = {}
+            const see = (hook, c) => { seen[hook] = Object.fromEntries(Object.entries(c).map(([k, v]) => [k, kind(v)])) }
+            store.register({ name: 's', initialValue: 0,
+              filter (c) { see('filter', c); return false },
+              reducer (c) { see('reducer', c); c.signal('s', 1); c.mark({ a: 1 }, 5); return 1 },
+              trap (c) { see('trap', c) },
+              sweep (c) { see('sweep', c); if (c.now > 101) return seen; c.mark({ b: 1 }, 101) } })".to_owned(),
+        _ => panic!("{id}"),
+    };
+    format!("export default store => {{ {register} }}")
+}
+
+#[test]
+fn store_v2() {
+    let vectors: Json = serde_json::from_str(include_str!("../vectors/store-v2.json")).unwrap();
+    for scenario in vectors["scenarios"].as_array().unwrap() {
+        let id = scenario["id"].as_str().unwrap();
+        let mut room = room(&source2(id));
+        let initial: Vec<(String, Json)> = scenario["steps"][0]["state"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(|name| (name.clone(), if name == "list" { json!([]) } else { json!(0) }))
+            .collect();
+        for (number, step) in scenario["steps"].as_array().unwrap().iter().enumerate() {
+            let what = format!("{id}, step {number}: {step}");
+            if step["step"] == "dispatch" {
+                let feed = feed(Format::V3, &step["feed"]);
+                let mode = if step["loud"] == true { Mode::Loud } else { Mode::Quiet };
+                let done = room.dispatch(&feed, 100, mode).unwrap();
+                // There the patch that is passed on has the first rejected block, too.
+                let merged = match (id, step["modified"].as_array().is_none_or(Vec::is_empty)) {
+                    (_, true) => 0,
+                    ("stop-at-first-bad", _) => 1,
+                    _ => step["patch_length"].as_u64().unwrap_or_default(),
+                };
+                assert_eq!(done.merged.len() as u64, merged, "{what}");
+                let error = match (id, step["error"].as_str()) {
+                    // What is quiet stays quiet, and what a filter returns as an Error is told like a text.
+                    ("filter-throws", Some(_)) if mode == Mode::Quiet => None,
+                    // A loud dispatch of which nothing came ended without a word.
+                    ("filter-returns-true", None) if mode == Mode::Loud => Some("no slice accepts it".to_owned()),
+                    ("filter-returns-error-object", Some(error)) => Some(format!("InvalidBlock: {error}")),
+                    (_, error) => error.map(str::to_owned),
+                };
+                assert_eq!(done.failure, error, "{what}");
+            } else {
+                let evicted = room.gc(step["now"].as_i64().unwrap()).unwrap();
+                assert_eq!(evicted.len(), step["evicted"].as_array().unwrap().len(), "{what}");
+            }
+            for (slice, initial) in &initial {
+                let found = match room.objects(slice).unwrap().is_empty() {
+                    true => initial.clone(),
+                    false => state(&mut room, slice),
+                };
+                assert_eq!(found, step["state"][slice], "{what}");
+            }
+        }
+        if id == "arguments" {
+            room.gc(101).unwrap();
+            assert_eq!(state(&mut room, "s"), vectors["callback_arguments"]);
+        }
+    }
+}
+
+/// A chain of one author whose bodies are `['x', payload, date]`, with payloads as CBOR.
+fn chain(author: u8, payloads: &[&[u8]]) -> Feed {
+    let mut feed = Feed::new(Format::V8);
+    for payload in payloads {
+        feed.append(&[&[0x83, 0x61, b'x'], *payload, &[0x00]].concat(), &Secret::ed25519([author; 32])).unwrap();
+    }
+    feed
+}
+
+#[test]
+fn hostile_slices_lose_their_blocks_and_nothing_else() {
+    let config = config::Script { call_ms_max: 100, failures_max: 3, ..config::Script::default() };
+    for (compute, kind) in [
+        ("for (;;) {}", FaultKind::Time),
+        ("const f = () => f(); return f()", FaultKind::Memory),
+        // Longer than any string can be, and longer than there is memory.
+        ("return 'x'.repeat(2 ** 30)", FaultKind::Threw),
+        ("return 'x'.repeat(2 ** 30 - 1)", FaultKind::Memory),
+        ("return new Promise(() => {})", FaultKind::Result),
+        ("return new Uint8Array(1e7)", FaultKind::Result),
+        ("return Array.from({ length: 1000 }, () => 'x'.repeat(1e6))", FaultKind::Memory),
+        ("const o = {}; o.o = o; return o", FaultKind::Result),
+        ("return () => {}", FaultKind::Result),
+        ("return 2n ** 100n", FaultKind::Threw),
+        ("return -(2n ** 64n) - 1n", FaultKind::Threw),
+        ("throw new Error('no')", FaultKind::Threw),
+        ("throw null", FaultKind::Threw),
+        ("return { get a () { throw new Error('getter') } }", FaultKind::Threw),
+        ("value.x = 1; return value", FaultKind::Threw),
+        ("ctx.reject('a'); ctx.reject('b')", FaultKind::Threw),
+        ("for (;;) await ctx.lookup('word')", FaultKind::Time),
+        ("for (let i = 0; ; i++) ctx.signal('s', i)", FaultKind::Time),
+        ("for (let i = 0; i < 5000; i++) ctx.signal('s', i); return 1", FaultKind::Result),
+    ] {
+        let text = format!(
+            "import {{ Memory }} from '@telamon/picostore'
+             export default store => {{
+               store.register('x', class extends Memory {{ initialValue = {{ x: 0 }}
+                 async compute (value, ctx) {{ if (ctx.payload === 'good') return 'fine'; {compute} }} }})
+             }}"
+        );
+        let mut room = Offline::new(load_with(&config, &text).unwrap(), crate::engine::Limits::default()).unwrap();
+        let bad = room.dispatch(&chain(1, &[b"\x63bad"]), 0, Mode::Quiet).unwrap();
+        let Decision::Rejected(why) = &bad.decisions[0] else { panic!("{compute}: {bad:?}") };
+        assert_eq!((why.slice.as_str(), why.fault), ("x", Some(kind)), "{compute}: {why:?}");
+        assert!(why.reason.contains("slice.js"), "{compute}: {why:?}");
+        assert!(room.objects("x").unwrap().is_empty(), "{compute}");
+        let good = room.dispatch(&chain(2, &[b"\x64good"]), 0, Mode::Quiet).unwrap();
+        assert_eq!(good.merged.len(), 1, "{compute}: {good:?}");
+        // One that keeps failing is not asked any more.
+        for author in 3..7 {
+            room.dispatch(&chain(author, &[b"\x63bad"]), 0, Mode::Quiet).unwrap();
+        }
+        let good = room.dispatch(&chain(8, &[b"\x64good"]), 0, Mode::Quiet).unwrap();
+        let Decision::Rejected(why) = &good.decisions[0] else { panic!("{compute}: {good:?}") };
+        assert_eq!(why.fault, Some(FaultKind::Disabled), "{compute}: {why:?}");
+    }
+}
+
+#[test]
+fn what_a_slice_does_to_its_own_world_stays_there() {
+    let evil = "import * as picostore from '@telamon/picostore'
+        import * as cborg from 'cborg'
+        import { Buffer } from 'buffer'
+        const spoil = () => {
+          const nothing = () => 'spoilt'
+          for (const { prototype } of [Object, Array, Function, String, Uint8Array, Promise, Map, Date, Buffer, picostore.Memory]) {
+            for (const name of Reflect.ownKeys(prototype)) try { prototype[name] = nothing } catch {}
+          }
+          Object.prototype.then = function (f) { f() }
+          Object.prototype.spoilt = true
+          Array.prototype[Symbol.iterator] = null
+          globalThis.Promise = globalThis.Uint8Array = globalThis.JSON = null
+          for (const module of [picostore, cborg]) for (const name of Object.keys(module)) try { module[name] = nothing } catch {}
+        }
+        export default store => {
+          store.register('x', class extends picostore.Memory { compute (_, { payload }) { if (payload) spoil(); return payload } })
+        }";
+    let good = "import { Memory, clone } from '@telamon/picostore'
+        import { encode, decode } from 'cborg'
+        export default store => store.register('y', class extends Memory {
+          async compute (_, { payload, block }) {
+            if ({}.spoilt || [...[1]].length !== 1 || typeof Promise !== 'function') throw new Error('spoilt')
+            return { payload: clone(payload), same: decode(encode(payload)), size: block.body.length, at: new Date(0).toISOString() }
+          } })";
+    let sources = vec![Sources::text("one.js", evil), Sources::text("two.js", good)];
+    let loaded = Scripts::new((&config::Script::default()).into()).load_sources(sources, &Arc::default());
+    let mut room = Offline::new(loaded.unwrap(), crate::engine::Limits::default()).unwrap();
+    for author in 1..5 {
+        room.dispatch(&chain(author, &[b"\x01"]), 0, Mode::Quiet).unwrap();
+    }
+    let mut feed = Feed::new(Format::V8);
+    feed.append(&[0x83, 0x61, b'y', 0x07, 0x00], &Secret::ed25519([9; 32])).unwrap();
+    assert_eq!(room.dispatch(&feed, 5, Mode::Loud).unwrap().failure, None);
+    let found = state(&mut room, "y");
+    let value = json!({"payload": 7, "same": 7, "size": 5, "at": "1970-01-01T00:00:00.000Z"});
+    assert_eq!(found.as_object().unwrap().values().collect::<Vec<_>>(), [&value]);
+}
+
+#[test]
+fn a_state_of_100_mb_has_its_limits_and_is_not_held_in_memory() {
+    // A megabyte for each block; what others have is read again.
+    let many = "import { Memory } from '@telamon/picostore'
+        export default store => store.register('x', class extends Memory {
+          idOf ({ payload }) { return payload }
+          async compute (_, { payload }) {
+            const before = payload && await this.readState(payload - 1)
+            if (before && before.length !== 1e6 + payload - 1) throw new Error(`${before.length}`)
+            return 'x'.repeat(1e6 + payload)
+          } })";
+    let limits = crate::engine::Limits {
+        state_bytes_max: 100 << 20,
+        cache_bytes_max: 4 << 20,
+        batch_blocks_max: 4,
+        ..crate::engine::Limits::default()
+    };
+    let mut room = Offline::new(load(many).unwrap(), limits).unwrap();
+    let payloads: Vec<[u8; 2]> = (0..120).map(|n| [0x18, n]).collect();
+    let payloads: Vec<&[u8]> = payloads.iter().map(|n| &n[usize::from(n[1] < 24)..]).collect();
+    let done = room.dispatch(&chain(1, &payloads), 0, Mode::Quiet).unwrap();
+    assert_eq!(done.merged.len(), 104, "104857600 bytes");
+    let Decision::Rejected(why) = &done.decisions[104] else { panic!("{:?}", done.decisions[104]) };
+    assert_eq!(why.reason, "the state of the room has reached its limit");
+    assert_eq!(room.objects("x").unwrap().len(), 104);
+    // All in one object: more than a value may have.
+    let one = "export default store => store.register({ name: 'x', initialValue: '', filter: () => false,
+        reducer: ({ state }) => state + 'x'.repeat(1e6) })";
+    let mut room = Offline::new(load(one).unwrap(), limits).unwrap();
+    let done = room.dispatch(&chain(1, &payloads), 0, Mode::Quiet).unwrap();
+    assert_eq!(done.merged.len(), 4, "script.value_bytes_max is 4 MiB");
+    let Decision::Rejected(why) = &done.decisions[4] else { panic!("{:?}", done.decisions[4]) };
+    assert_eq!(why.fault, Some(FaultKind::Result), "{why:?}");
+}
+
+#[test]
+fn an_exception_in_every_hook() {
+    let throwing = |hook: &str| {
+        let hooks = ["idOf", "compute", "expiresAt", "trap"];
+        let body = |name: &&str| match (*name == hook, *name) {
+            (true, name) => format!("{name} () {{ throw new Error('{name}') }}"),
+            (_, "idOf") => "idOf () { return 0 }".to_owned(),
+            (_, "compute") => "compute (v, { signal }) { signal('s', 1); return 1 }".to_owned(),
+            (_, "expiresAt") => "expiresAt () { return Infinity }".to_owned(),
+            (_, name) => format!("{name} () {{}}"),
+        };
+        let hooks: Vec<String> = hooks.iter().map(body).collect();
+        format!(
+            "import {{ Memory }} from '@telamon/picostore'
+             export default store => store.register('x', class extends Memory {{ {} }})",
+            hooks.join("\n")
+        )
+    };
+    for hook in ["idOf", "compute", "expiresAt", "trap"] {
+        let mut room = room(&throwing(hook));
+        let done = room.dispatch(&chain(1, &[b"\x01"]), 0, Mode::Quiet).unwrap();
+        let Decision::Rejected(why) = &done.decisions[0] else { panic!("{hook}: {done:?}") };
+        assert!(why.fault == Some(FaultKind::Threw) && why.reason.contains(hook), "{hook}: {why:?}");
+        assert!(room.objects("x").unwrap().is_empty(), "{hook}");
+    }
+    let fine = throwing("nothing");
+    assert_eq!(room(&fine).dispatch(&chain(1, &[b"\x01"]), 0, Mode::Quiet).unwrap().merged.len(), 1);
+    for (hook, is_kept) in [("filter", false), ("reducer", false), ("trap", false), ("sweep", true)] {
+        let text = format!(
+            "const hooks = {{ filter: () => false, reducer: ({{ signal, mark }}) => {{ signal('s', 1); mark(1, 50); return 1 }}, trap () {{}}, sweep () {{}} }}
+             hooks.{hook} = () => {{ throw new Error('{hook}') }}
+             export default store => store.register({{ name: 'x', initialValue: 0, ...hooks }})"
+        );
+        let mut room = room(&text);
+        let done = room.dispatch(&chain(1, &[b"\x01"]), 0, Mode::Quiet).unwrap();
+        assert_eq!(done.merged.len(), usize::from(is_kept), "{hook}: {done:?}");
+        room.gc(100).unwrap();
+        if let Decision::Rejected(why) = &done.decisions[0] {
+            assert!(why.reason.contains(hook), "{why:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_imported_works() {
+    let text = "
+        import { Memory } from '@telamon/picostore'
+        import { toHex, fromHex, cmp, toU8, s2b, b2s, au8 } from 'picofeed'
+        import * as cbor from 'cborg'
+        import { pack, unpack } from 'msgpackr'
+        import { decodeBlock, encodeBlock } from 'picostack'
+        const value = { list: [1, -1, 0.5, 1.1, 2 ** 40, null, true], text: 'ä', bytes: new Uint8Array([1, 2]), deep: { a: {} } }
+        const same = (a, b) => { if (JSON.stringify(a) !== JSON.stringify(b)) throw new Error(`${JSON.stringify(a)} is not ${JSON.stringify(b)}`) }
+        export default store => store.register('x', class extends Memory {
+          async compute (_, { block, parentBlock, AUTHOR, CHAIN, root, date, id, lookup }) {
+            same(toHex(cbor.encode(value)), 'a46464656570a16161a0646c6973748701' + '20f93800fb3ff199999999999a' + '1b0000010000000000f6f56474657874' + '62c3a46562797465734201' + '02')
+            same(cbor.decode(cbor.encode(value)).list, value.list)
+            same(unpack(pack(value)).list, value.list)
+            same(toHex(cbor.encode([2n ** 64n - 1n, -(2n ** 64n), 2n ** 53n, -1n])), '841bffffffffffffffff3bffffffffffffffff1b002000000000000020')
+            same(cbor.decode(cbor.encode(2n ** 64n - 1n)) === 2n ** 64n - 1n, true)
+            same(unpack(pack(2n ** 64n - 1n)) === 2n ** 64n - 1n, true)
+            same(toHex(pack({ type: 'a', n: 300, date: 1700000000000 })), 'de0003a474797065a161a16ecd012ca464617465cb4278bcfe56800000')
+            same(decodeBlock(encodeBlock('t', 1, { a: 1 })), { a: 1, type: 't', seq: 1, date: 5 })
+            same(toHex(toU8('zz')), '7a7a'); try { toU8('Ada'); throw 1 } catch (e) { if (e === 1) throw new Error('three hex digits') } same(toHex(toU8('ff')), 'ff'); same(b2s(s2b('ä')), 'ä')
+            same([cmp(fromHex('01'), fromHex('01')), cmp(fromHex('01'), fromHex('02')), cmp(fromHex('01'), fromHex('0102'))], [true, false, false])
+            same(au8(block.key, 32) === block.key, true)
+            same([toHex(block.key) === AUTHOR, id === AUTHOR, CHAIN === toHex(block.id), block.genesis, parentBlock, root, date], [true, true, true, true, null, 'x', 0])
+            same([block.psig.length, toHex(block.body), block.buffer.length > 99], [64, '83617801' + '00', true])
+            same(await lookup('nothing') ?? null, null)
+            same([await this.hasState(id), await this.store.roots.x.readState(id) ?? null], [false, null])
+            same(require('picofeed').toHex === toHex, true)
+            same([Buffer.from('ff00', 'hex').toString('base64'), Buffer.concat([Buffer.from('a'), Buffer.from('b')]).toString(), Buffer.from([1]).equals(Buffer.from('01', 'hex'))], ['/wA=', 'ab', true])
+            return 'ok'
+          }
+        })";
+    let mut room = room(text);
+    let done = room.dispatch(&chain(1, &[b"\x01"]), 5, Mode::Loud).unwrap();
+    assert_eq!(done.failure, None);
+    assert_eq!(done.merged.len(), 1);
+}
+
+#[test]
+fn slices_of_several_files_hear_each_other() {
+    let one = "import { Memory } from '@telamon/picostore'
+        export default store => store.register('x', class extends Memory {
+          idOf () { return 0 }
+          compute (_, { payload, signal }) { signal('set', payload); return payload } })";
+    let two = "import { Memory } from '@telamon/picostore'
+        export default store => store.register('y', class extends Memory {
+          compute () {}
+          trap (type, payload, mutate) { return mutate('last', () => [type, payload]) } })";
+    let sources = vec![Sources::text("one.js", one), Sources::text("two.js", two)];
+    let scripts = Scripts::new((&config::Script::default()).into());
+    let mut room =
+        Offline::new(scripts.load_sources(sources, &Arc::default()).unwrap(), crate::engine::Limits::default())
+            .unwrap();
+    room.dispatch(&chain(1, &[b"\x07"]), 0, Mode::Loud).unwrap();
+    assert_eq!(state(&mut room, "y"), json!({"last": ["set", 7]}));
+    let sources = vec![Sources::text("one.js", one), Sources::text("two.js", one)];
+    assert!(scripts.load_sources(sources, &Arc::default()).err().unwrap().to_string().contains("another file"));
+}
+
+#[test]
+fn what_cannot_be_loaded_is_told() {
+    for (text, told) in [
+        ("export default 1", "no default export"),
+        ("export default store => {}", "registers no slice"),
+        ("export default store => store.register('x')", "register() takes"),
+        ("export default store => store.register('x', class {})", "register() takes"),
+        ("export default store => store.register({ name: '', filter () {} })", "needs a name"),
+        (
+            "export default store => { for (const n of [1, 2]) store.register({ name: 'x', filter () {} }) }",
+            "Two slices",
+        ),
+        ("export default store => store.register({ name: 'x', initialValue: () => {}, filter () {} })", "initialValue"),
+        ("\nexport default store => { throw new Error('at load') }", "slice.js:2: Error: at load"),
+    ] {
+        let error = load(text).err().unwrap().to_string();
+        assert!(error.contains(told), "{text}: {error}");
+    }
+}

@@ -1,0 +1,130 @@
+//! What a value of the runtime is, for those who write it down.
+
+use rquickjs::function::This;
+use rquickjs::{Array, Ctx, FromJs, Function, Object, Type, Value};
+
+/// A value that can be written down.
+pub(super) enum Kind<'js> {
+    Undefined,
+    Null,
+    Bool(bool),
+    Number(f64),
+    /// From -2^64 to 2^64 - 1: what CBOR has integers for.
+    BigInt(i128),
+    Text(String),
+    Bytes(Vec<u8>),
+    Array(Array<'js>),
+    /// Members in the order of the object.
+    Object(Vec<(String, Value<'js>)>),
+}
+
+/// Why a value cannot be written down.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// Nested more deeply than [`super::cbor::DEPTH_MAX`], or holding itself.
+    #[error("a value is nested too deeply")]
+    Depth,
+    /// Larger than it may be.
+    #[error("a value is larger than {0} bytes")]
+    Size(usize),
+    /// A function, a symbol, a date and the like.
+    #[error("a value is {0}, which cannot be kept")]
+    Type(String),
+    /// A getter threw, or there was no memory.
+    #[error(transparent)]
+    Script(#[from] rquickjs::Error),
+}
+
+/// Functions of the realm as they were before any slice ran.
+pub(super) struct Helpers<'js> {
+    /// Bytes to hex: there is no other way to read them without a call for each byte.
+    to_hex: Function<'js>,
+    /// What is no array and no plain object as something that is, or throws.
+    plain: Function<'js>,
+    /// `Object.prototype`.
+    object: Object<'js>,
+}
+
+impl<'js> Helpers<'js> {
+    /// Keeps them for [`Helpers::of`].
+    pub(super) fn keep(ctx: &Ctx<'js>, [to_hex, plain, object]: [Value<'js>; 3]) -> rquickjs::Result<()> {
+        ctx.store_userdata(vec![to_hex, plain, object]).map_err(|_| rquickjs::Error::Unknown)?;
+        Ok(())
+    }
+
+    fn of(ctx: &Ctx<'js>) -> rquickjs::Result<Self> {
+        let kept = ctx.userdata::<Vec<Value<'js>>>().ok_or(rquickjs::Error::Unknown)?;
+        let [to_hex, plain, object] = kept.as_slice() else { return Err(rquickjs::Error::Unknown) };
+        Ok(Self { to_hex: to_hex.get()?, plain: plain.get()?, object: object.get()? })
+    }
+}
+
+pub(super) fn kind<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> Result<Kind<'js>, Unusable> {
+    Ok(match value.type_of() {
+        Type::Undefined | Type::Uninitialized => Kind::Undefined,
+        Type::Null => Kind::Null,
+        Type::Bool => Kind::Bool(value.as_bool().unwrap_or_default()),
+        Type::Int | Type::Float => Kind::Number(value.as_number().unwrap_or_default()),
+        Type::BigInt => {
+            let digits: String = Helpers::of(ctx)?.plain.call((value.clone(),))?;
+            Kind::BigInt(digits.parse().map_err(|_| Unusable::Type("a large BigInt".into()))?)
+        }
+        Type::String => Kind::Text(text(value)?),
+        Type::Array => match value.clone().into_array() {
+            Some(array) => Kind::Array(array),
+            None => Kind::Undefined,
+        },
+        Type::Object | Type::Proxy => return object(ctx, value),
+        other => return Err(Unusable::Type(format!("a {}", other.as_str()))),
+    })
+}
+
+/// The text of a string. One with half a surrogate pair is not a text.
+pub(super) fn text(value: &Value<'_>) -> Result<String, Unusable> {
+    let text = value.as_string().map(rquickjs::String::to_string);
+    text.transpose().ok().flatten().ok_or_else(|| Unusable::Type("no well-formed string".into()))
+}
+
+fn object<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> Result<Kind<'js>, Unusable> {
+    let Some(object) = value.as_object() else { return Ok(Kind::Undefined) };
+    let helpers = Helpers::of(ctx)?;
+    if object.is_typed_array::<u8>() {
+        return Ok(Kind::Bytes(bytes(&helpers, value)?));
+    }
+    if !value.is_proxy() && object.get_prototype().is_none_or(|prototype| prototype == helpers.object) {
+        return Ok(Kind::Object(members(object)?));
+    }
+    let plain: Value<'js> = helpers.plain.call((value.clone(),))?;
+    match plain.as_object() {
+        Some(object) if object.is_typed_array::<u8>() => Ok(Kind::Bytes(bytes(&helpers, &plain)?)),
+        Some(object) if plain.is_array() => Ok(object.clone().into_array().map_or(Kind::Undefined, Kind::Array)),
+        Some(object) => Ok(Kind::Object(members(object)?)),
+        None => Ok(Kind::Undefined),
+    }
+}
+
+fn members<'js>(object: &Object<'js>) -> Result<Vec<(String, Value<'js>)>, Unusable> {
+    object.props::<String, Value<'js>>().map(|member| member.map_err(Unusable::from)).collect()
+}
+
+fn bytes<'js>(helpers: &Helpers<'js>, value: &Value<'js>) -> Result<Vec<u8>, Unusable> {
+    let hex: String = helpers.to_hex.call((This(value.clone()),))?;
+    from_hex(&hex).ok_or_else(|| Unusable::Type("no bytes".into()))
+}
+
+/// Bytes from hex.
+pub(super) fn from_hex(hex: &str) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; hex.len() / 2];
+    faster_hex::hex_decode(hex.as_bytes(), &mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// Hex as functions of the realm hand it over.
+pub(super) struct Hex(pub(super) Vec<u8>);
+
+impl<'js> FromJs<'js> for Hex {
+    fn from_js(ctx: &Ctx<'js>, value: Value<'js>) -> rquickjs::Result<Self> {
+        let hex = String::from_js(ctx, value)?;
+        from_hex(&hex).map(Self).ok_or(rquickjs::Error::Unknown)
+    }
+}

@@ -1,0 +1,325 @@
+//! A program that judges events: the write policy plugins of strfry (`docs/plugins.md` there).
+//!
+//! It reads one JSON object a line, `{"type":"new","event":{..},"receivedAt":..,"sourceType":"IP4","sourceInfo":".."}`, and
+//! answers with one a line, `{"id":"..","action":"accept"|"reject"|"shadowReject","msg":".."}`, in any order. One that ends,
+//! is silent for too long or writes endless lines is ended and started again, each time a little later; events that it
+//! should have judged meanwhile are refused. When its file changes it is started anew.
+
+use std::borrow::Cow;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::IpAddr;
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use crossbeam_channel::{Receiver, Sender};
+use hashbrown::HashMap;
+use serde::Deserialize;
+
+use crate::clock::Timestamp;
+use crate::config;
+use crate::event::Id;
+use crate::http::metrics::PLUGIN_STARTS;
+use crate::ingest::Source;
+use crate::verify::Verified;
+
+/// Batches that are given to it at a time.
+const BATCHES_MAX: usize = 64;
+/// Answers that are read ahead.
+const ANSWERS_MAX: usize = 1_024;
+/// How long it may take to end when the relay does.
+const END_PATIENCE: Duration = Duration::from_secs(1);
+/// A program that ran for so long is started again at once.
+const STEADY: Duration = Duration::from_secs(60);
+
+/// What it says of an event.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Answer {
+    Accept,
+    Refuse(Cow<'static, str>),
+    Shadow,
+}
+
+/// Handle of the program; clones share it.
+#[derive(Clone)]
+pub struct Plugin(Sender<Batch>);
+
+/// The thread that talks to it, to wait for when all handles are gone.
+pub struct PluginThread(JoinHandle<()>);
+
+struct Batch {
+    events: Vec<Option<Verified>>,
+    from: From,
+    now: Timestamp,
+    done: Sender<Vec<Answer>>,
+}
+
+/// Where events come from, in the words of the protocol.
+#[derive(Clone, Copy)]
+enum From {
+    Address(IpAddr),
+    Elsewhere,
+}
+
+impl Plugin {
+    /// Starts the thread; the program starts with the first event. None if none is configured.
+    ///
+    /// # Errors
+    ///
+    /// There is no thread.
+    pub fn start(config: &config::Policy) -> std::io::Result<Option<(Self, PluginThread)>> {
+        if config.plugin.is_empty() {
+            return Ok(None);
+        }
+        let (batches, queue) = crossbeam_channel::bounded(config.plugin_queue_max.max(1));
+        let keeper = Keeper::new(config.clone());
+        let thread = std::thread::Builder::new().name("plugin".into()).spawn(move || keeper.run(&queue))?;
+        Ok(Some((Self(batches), PluginThread(thread))))
+    }
+
+    /// Waits for its answers: one for each event, accept for each gap.
+    pub(super) fn judge(&self, events: Vec<Option<Verified>>, source: &Source, now: Timestamp) -> Vec<Answer> {
+        let len = events.len();
+        let from = source.address().map_or(From::Elsewhere, From::Address);
+        let (done, answers) = crossbeam_channel::bounded(1);
+        let sent = self.0.send(Batch { events, from, now, done });
+        let answers = sent.ok().and_then(|()| answers.recv().ok());
+        answers.unwrap_or_else(|| vec![Answer::Refuse("error: the relay is shutting down".into()); len])
+    }
+}
+
+impl PluginThread {
+    /// Waits until the program ended. All [`Plugin`] handles must be gone.
+    pub fn join(self) {
+        let _ = self.0.join();
+    }
+}
+
+struct Keeper {
+    config: config::Policy,
+    running: Option<Running>,
+    /// Not started again before.
+    not_before: Option<Instant>,
+    pause: Duration,
+}
+
+struct Running {
+    child: Child,
+    lines: Sender<String>,
+    answers: Receiver<Line>,
+    threads: Vec<JoinHandle<()>>,
+    started: Instant,
+    /// When its file was changed last.
+    changed: Option<SystemTime>,
+}
+
+/// A line of an answer.
+#[derive(Deserialize)]
+struct Line {
+    id: String,
+    action: Action,
+    #[serde(default)]
+    msg: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Action {
+    Accept,
+    Reject,
+    ShadowReject,
+}
+
+impl Keeper {
+    fn new(config: config::Policy) -> Self {
+        Self { config, running: None, not_before: None, pause: Duration::from_secs(1) }
+    }
+
+    fn run(mut self, queue: &Receiver<Batch>) {
+        while let Ok(first) = queue.recv() {
+            let mut batches = vec![first];
+            batches.extend(queue.try_iter().take(BATCHES_MAX - 1));
+            self.round(batches);
+        }
+        if let Some(running) = self.running.take() {
+            running.end(END_PATIENCE);
+        }
+    }
+
+    /// Hands on some batches and waits for the answers.
+    fn round(&mut self, batches: Vec<Batch>) {
+        let mut text = String::new();
+        let mut waiting = 0;
+        for batch in &batches {
+            for event in batch.events.iter().flatten() {
+                write_line(&mut text, event, batch.from, batch.now);
+                waiting += 1;
+            }
+        }
+        let found = if waiting == 0 { Ok(HashMap::new()) } else { self.ask(text, waiting) };
+        for Batch { events, done, .. } in batches {
+            let answer = |event: &Option<Verified>| match (event, &found) {
+                (None, _) => Answer::Accept,
+                (Some(event), Ok(found)) => found.get(&event.id).cloned().unwrap_or_else(silent),
+                (Some(_), Err(why)) => Answer::Refuse((*why).into()),
+            };
+            let _ = done.send(events.iter().map(answer).collect());
+        }
+    }
+
+    fn ask(&mut self, text: String, waiting: usize) -> Result<HashMap<Id, Answer>, &'static str> {
+        let patience = Duration::from_millis(self.config.plugin_ms_max);
+        let running = self.ready()?;
+        let mut found = HashMap::new();
+        let is_alive = running.lines.send_timeout(text, patience).is_ok();
+        // An event that came twice in one round has one answer.
+        let mut left = waiting;
+        while is_alive && left > 0 {
+            let Ok(line) = running.answers.recv_timeout(patience) else { break };
+            if let Some(id) = Id::from_hex(&line.id) {
+                found.insert(id, answer(line));
+                left -= 1;
+            }
+        }
+        if left > 0 {
+            self.give_up(if is_alive { "is silent or ended" } else { "does not read" });
+        }
+        Ok(found)
+    }
+
+    /// The program, started if need be.
+    fn ready(&mut self) -> Result<&Running, &'static str> {
+        let path = self.config.plugin.first().cloned().unwrap_or_default();
+        let changed = std::fs::metadata(&path).and_then(|about| about.modified()).ok();
+        if let Some(running) = self.running.take_if(|running| running.changed != changed) {
+            tracing::info!("the policy plugin changed and is started anew");
+            running.end(END_PATIENCE);
+        }
+        if self.running.is_none() {
+            if self.not_before.is_some_and(|at| Instant::now() < at) {
+                return Err("error: the policy plugin is not running");
+            }
+            match Running::start(&self.config, changed) {
+                Ok(running) => self.running = Some(running),
+                Err(error) => {
+                    tracing::error!(%error, "the policy plugin cannot be started");
+                    self.wait_before_next();
+                }
+            }
+        }
+        self.running.as_ref().ok_or("error: the policy plugin is not running")
+    }
+
+    fn give_up(&mut self, why: &str) {
+        let Some(running) = self.running.take() else { return };
+        if running.started.elapsed() >= STEADY {
+            self.pause = Duration::from_secs(1);
+        }
+        running.end(Duration::ZERO);
+        self.wait_before_next();
+        tracing::error!("the policy plugin {why}; it is started again");
+    }
+
+    fn wait_before_next(&mut self) {
+        self.not_before = Some(Instant::now() + self.pause);
+        self.pause = (self.pause * 2).min(Duration::from_secs(self.config.plugin_restart_seconds_max.max(1)));
+    }
+}
+
+impl Running {
+    fn start(config: &config::Policy, changed: Option<SystemTime>) -> std::io::Result<Self> {
+        let (program, arguments) = config.plugin.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
+        let mut child = Command::new(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        metrics::counter!(PLUGIN_STARTS).increment(1);
+        let (lines, texts) = crossbeam_channel::bounded::<String>(1);
+        let (found, answers) = crossbeam_channel::bounded(ANSWERS_MAX);
+        let max = config.plugin_line_bytes_max;
+        let mut threads = Vec::new();
+        if let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) {
+            let write = move || while texts.recv().is_ok_and(|text| stdin.write_all(text.as_bytes()).is_ok()) {};
+            threads.push(std::thread::Builder::new().name("plugin-in".into()).spawn(write)?);
+            let read = move || read_lines(BufReader::new(stdout), max, &found);
+            threads.push(std::thread::Builder::new().name("plugin-out".into()).spawn(read)?);
+        }
+        Ok(Self { child, lines, answers, threads, started: Instant::now(), changed })
+    }
+
+    /// Closes its input, waits for it to end, and ends it.
+    fn end(self, patience: Duration) {
+        let Self { mut child, lines, answers, threads, .. } = self;
+        drop((lines, answers));
+        let until = Instant::now() + patience;
+        while Instant::now() < until && matches!(child.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        // What it started itself may live on and keep its output open; such a thread is left behind, and ends with it.
+        let until = Instant::now() + END_PATIENCE;
+        while Instant::now() < until && threads.iter().any(|thread| !thread.is_finished()) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        for thread in threads.into_iter().filter(JoinHandle::is_finished) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Until the end, a line that is too long, or nobody listens.
+fn read_lines(mut output: impl BufRead, max: usize, found: &Sender<Line>) {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match output.by_ref().take(max as u64).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => return,
+            Ok(_) if line.last() != Some(&b'\n') && line.len() >= max => {
+                return tracing::error!("the policy plugin wrote a line that is too long");
+            }
+            Ok(_) => match serde_json::from_slice::<Line>(&line) {
+                Ok(line) => {
+                    if found.send(line).is_err() {
+                        return;
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "the policy plugin wrote a line that is no answer"),
+            },
+        }
+    }
+}
+
+fn write_line(text: &mut String, event: &Verified, from: From, now: Timestamp) {
+    use std::fmt::Write;
+    let (kind, info) = match from {
+        From::Address(address @ IpAddr::V4(_)) => ("IP4", address.to_string()),
+        From::Address(address @ IpAddr::V6(_)) => ("IP6", address.to_string()),
+        From::Elsewhere => ("Stream", String::new()),
+    };
+    let json = event.json();
+    let _ = writeln!(
+        text,
+        r#"{{"type":"new","event":{json},"receivedAt":{now},"sourceType":"{kind}","sourceInfo":"{info}"}}"#
+    );
+}
+
+fn answer(line: Line) -> Answer {
+    match line.action {
+        Action::Accept => Answer::Accept,
+        Action::ShadowReject => Answer::Shadow,
+        Action::Reject => {
+            let msg: String = line.msg.unwrap_or_default().chars().filter(|c| !c.is_control()).take(200).collect();
+            let has_prefix = msg.contains(": ");
+            Answer::Refuse(match (msg.is_empty(), has_prefix) {
+                (true, _) => "blocked: refused by the operator's rules".into(),
+                (false, true) => msg.into(),
+                (false, false) => format!("blocked: {msg}").into(),
+            })
+        }
+    }
+}
+
+fn silent() -> Answer {
+    Answer::Refuse("error: the policy plugin did not answer".into())
+}
+
+#[cfg(test)]
+mod tests;
