@@ -333,6 +333,24 @@ async fn one_who_never_reads() {
     drop(slow);
 }
 
+/// Strangers open rooms until there is no place for another; those that the operator wants have theirs.
+#[tokio::test]
+async fn rooms_of_strangers_do_not_take_the_place_of_declared_ones() {
+    let relay = Relay::with("[pico]\nrooms_max = 2\n[[pico.room]]\nname = 'mine'");
+    let url = |name: &str| format!("{}/pico/{name}", relay.url);
+    for name in ["a", "b"] {
+        let mut stranger = Node::connect(&url(name), Format::V8, 1).await;
+        stranger.write("here").await;
+    }
+    relay.until_blocks(2).await;
+    for name in ["main", "mine"] {
+        let mut writer = Node::connect(&url(name), Format::V8, 2).await;
+        let mut reader = Node::connect(&url(name), Format::V8, 3).await;
+        let block = writer.write("welcome").await;
+        reader.until_has(&block).await;
+    }
+}
+
 #[tokio::test]
 async fn rooms_have_names_and_limits() {
     let relay = Relay::with("[pico]\nrooms_max = 3\npeers_max = 2");

@@ -37,7 +37,7 @@ pub(super) async fn reload(args: ReloadArgs, config: Config) -> Outcome {
         let backend = Sqlite::open(&config.server.data, options)?;
         let store = Store::own(backend.reader()?, backend.writer()?);
         let (updates, _) = broadcast::channel(1);
-        let bounds = rooms::bounds(&config.pico);
+        let bounds = rooms::bounds(&config.pico).of_declared();
         let engine = Engine::new(room.clone().into(), slices, store, bounds, config.engine.limits(), updates)?;
         let replayed = engine.replay(clock::now_ms(), args.drop)?;
         let Replayed { blocks, objects, changed, rejected, why, adopted } = replayed;

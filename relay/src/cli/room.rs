@@ -39,6 +39,9 @@ const CHAINS: usize = 256;
 /// Bytes of blocks in one record.
 const RECORD_BYTES: u64 = 1 << 20;
 
+/// What feeds are counted as that are none.
+const INVALID: &str = "in feeds refused as invalid";
+
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Whether a file is a room and not a list of events.
@@ -62,7 +65,11 @@ pub(super) async fn import(files: Vec<PathBuf>, room: RoomName, config: Config) 
         for (outcome, count) in &tally {
             say(format!("{count:>9} {outcome}"))?;
         }
-        read.and(stored)
+        read.and(stored)?;
+        if total > 0 && tally.keys().all(|outcome| outcome == INVALID) {
+            return Err("nothing in it is a feed".into());
+        }
+        Ok(())
     })
     .await?
 }
@@ -97,7 +104,7 @@ impl<'a> Import<'a> {
             core,
             origin: is_carried.then_some(Origin::Peer),
             room,
-            bounds: rooms::bounds(&config.pico),
+            bounds: rooms::bounds(&config.pico).of_declared(),
             limits,
             runtime,
             unread: Vec::new(),
@@ -149,7 +156,7 @@ impl<'a> Import<'a> {
                 Ok(feed) => blocks.extend(feed.into_blocks()),
                 Err(invalid) => {
                     self.progress.suspend(|| tracing::warn!("{name}: a feed is refused: {invalid}"));
-                    *self.tally.entry("in feeds refused as invalid".into()).or_default() += 1;
+                    *self.tally.entry(INVALID.into()).or_default() += 1;
                 }
             }
         }
@@ -253,6 +260,12 @@ pub(super) async fn export(file: PathBuf, room: RoomName, budget: Option<u64>, c
         let options = Options { storage: config.storage.clone(), search: config.search.clone(), urls, interest: None };
         let mut reader = Sqlite::open_beside(data, options)?.reader()?;
         let mut source = Source { reader: reader.as_mut(), room };
+        if source.is_empty()? {
+            return Err(format!("nothing is stored of the room {}", source.room).into());
+        }
+        if budget.is_some_and(|budget| budget < MAGIC.len() as u64) {
+            return Err("no file is as small as that".into());
+        }
         if file == Path::new("-") {
             if budget.is_some() {
                 return Err("--budget needs a file, not stdout".into());
@@ -276,7 +289,9 @@ pub(super) async fn export(file: PathBuf, room: RoomName, budget: Option<u64>, c
             Some(budget) => source.fitting(&mut out, budget)?,
         };
         out.sync_all().map_err(named)?;
-        tracing::info!(chains, "exported");
+        // Some may have come or gone meanwhile.
+        let left_out = source.len()?.saturating_sub(chains);
+        tracing::info!(chains, left_out, "exported");
         Ok(())
     })
     .await?
@@ -288,6 +303,29 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
+    fn is_empty(&mut self) -> Result<bool, Failure> {
+        for format in Format::ALL {
+            if !self.reader.chains(&self.room, format, None, 1)?.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn len(&mut self) -> Result<u64, Failure> {
+        let mut count = 0;
+        for format in Format::ALL {
+            let mut after = None;
+            loop {
+                let chains = self.reader.chains(&self.room, format, after.as_ref(), CHAINS)?;
+                let Some(last) = chains.last() else { break };
+                after = Some(last.owner);
+                count += chains.len() as u64;
+            }
+        }
+        Ok(count)
+    }
+
     /// Every chain, by format and owner.
     fn all(&mut self, out: &mut dyn Write) -> Result<u64, Failure> {
         let mut count = 0;

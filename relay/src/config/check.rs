@@ -11,6 +11,7 @@ use crate::engine::host::is_native;
 use crate::engine::slice::NATIVE;
 use crate::guard::GIFT_WRAP;
 use crate::pico::repo::RoomName;
+use crate::pico::rooms::topic;
 
 /// Direct messages (NIP-04).
 const DIRECT_MESSAGE: u16 = 4;
@@ -69,6 +70,10 @@ pub fn check(config: &Config) -> Vec<(String, String)> {
     server(&config.server, &mut problem);
     info(&config.info, &mut problem);
     pico(&config.pico, &mut problem);
+    let is_taken = config.server.listen.port() != 0 && config.pico.tcp_listen == config.server.listen.to_string();
+    if is_taken {
+        problem("pico.tcp_listen", "is the address of server.listen".to_owned());
+    }
     upstreams(&config.bridge.upstream, &mut problem);
     sync(&config.sync, &mut problem);
     if config.engine.object_bytes_max as u64 > config.engine.state_bytes_max {
@@ -182,12 +187,16 @@ fn info(info: &Info, problem: &mut impl FnMut(&str, String)) {
     }
 }
 
+/// What is around the body of a block in a message, at most: id, parent, keys, lengths, the frame.
+const AROUND_BODY_BYTES: usize = 1024;
+
 fn pico(pico: &Pico, problem: &mut impl FnMut(&str, String)) {
     if pico.feed_bytes_max > pico.message_bytes_max {
         problem("pico.feed_bytes_max", "is more than pico.message_bytes_max".to_owned());
     }
-    if pico.body_bytes_max > pico.message_bytes_max {
-        problem("pico.body_bytes_max", "is more than pico.message_bytes_max".to_owned());
+    if pico.body_bytes_max.saturating_add(AROUND_BODY_BYTES) > pico.message_bytes_max {
+        let more = format!("must be at least {AROUND_BODY_BYTES} less than pico.message_bytes_max");
+        problem("pico.body_bytes_max", more);
     }
     if pico.outbox_bytes_max < pico.message_bytes_max {
         problem("pico.outbox_bytes_max", "must hold at least one message of pico.message_bytes_max".to_owned());
@@ -221,7 +230,7 @@ fn pico(pico: &Pico, problem: &mut impl FnMut(&str, String)) {
         if pico.room.iter().take(number).any(|other| other.name == room.name) {
             problem("pico.room", format!("`{}` is declared twice", room.name));
         }
-        let has_same = |other: &Room| !room.topic.is_empty() && other.topic == room.topic;
+        let has_same = |other: &Room| !room.topic.is_empty() && topic(&other.topic) == topic(&room.topic);
         if pico.room.iter().take(number).any(has_same) {
             problem("pico.room", format!("`{}`: another room has that topic", room.name));
         }

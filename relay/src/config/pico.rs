@@ -95,8 +95,8 @@ pub struct Room {
     /// So do replies to what `copies` made.
     #[serde(default)]
     pub replies: bool,
-    /// Slices, the rules of the room, in the order in which they are asked: `archive`, `rate` or `tasks`, and files. Files in
-    /// `slices/<room>` of the data folder follow. Without any the room keeps every valid chain.
+    /// Slices, the rules of the room, in the order in which they are asked: `archive`, `owners`, `rate` or `tasks`, and files.
+    /// Files in `slices/<room>` of the data folder follow. Without any the room keeps every valid chain.
     #[serde(default)]
     pub slices: Vec<PathBuf>,
     /// Topic by which the room is found on hyperswarm: a text, or 64 hex digits. Empty: not there.

@@ -284,7 +284,7 @@ impl Engines {
                 loader: Arc::clone(loader),
                 pace: config.engine.pace(),
                 limits: config.engine.limits(),
-                bounds: rooms::bounds(&config.pico),
+                bounds: rooms::bounds(&config.pico).of_declared(),
                 slices: Arc::clone(&handle.slices),
                 read: Arc::clone(&handle.read),
                 updates: handle.updates.clone(),

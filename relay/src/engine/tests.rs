@@ -597,6 +597,20 @@ fn native_slices() {
     assert_eq!(usage.blocks, 5);
 }
 
+#[test]
+fn a_chain_can_be_its_authors_alone() {
+    let slices = ["owners", "archive"].map(|name| native(name, Pace { blocks_per_minute: 1, burst: 1 }).unwrap());
+    let mut room = Offline::new(slices.into(), Limits::default()).unwrap();
+    let own = feed(1, &[("", 1), ("", 2)]);
+    let mut strange = own.clone();
+    strange.append(b"in your place", &Secret::ed25519([2; 32])).unwrap();
+    room.dispatch(&own, 0, Mode::Quiet).unwrap();
+    let refused = room.dispatch(&strange, 0, Mode::Quiet).unwrap();
+    assert!(matches!(&refused.decisions[2], Decision::Rejected(why) if why.slice == "owners"), "{refused:?}");
+    let more = feed(1, &[("", 1), ("", 2), ("", 3)]);
+    assert_eq!(room.dispatch(&more, 0, Mode::Quiet).unwrap().merged.len(), 1, "its place is free");
+}
+
 /// Body of generation 1.
 fn packed(fields: &[(&str, rmpv::Value)]) -> Vec<u8> {
     let map = fields.iter().map(|(key, value)| (rmpv::Value::from(*key), value.clone())).collect();

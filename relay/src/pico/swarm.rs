@@ -19,16 +19,14 @@ mod membership;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use data_encoding::HEXLOWER_PERMISSIVE;
 use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use self::membership::{End, Membership, Role};
 use super::room::Room;
-use super::rooms::Rooms;
+use super::rooms::{Rooms, topic};
 
 /// The shortest time between two swarms of a room. Each is up to twice as long as the one before.
 const PAUSE_MIN: Duration = Duration::from_secs(2);
@@ -81,12 +79,6 @@ pub fn join_all(rooms: &Arc<Rooms>) {
             rooms.spawn(meet(Arc::clone(&meeting), role));
         }
     }
-}
-
-/// 64 hex digits as they are, any other text by its SHA-256, as pico apps do.
-pub fn topic(text: &str) -> [u8; 32] {
-    let literal = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
-    literal.unwrap_or_else(|| Sha256::digest(text).into())
 }
 
 /// One swarm after the other, until the relay stops.
@@ -162,22 +154,5 @@ impl Drop for Seat {
         if present.get(&self.key).is_some_and(|presence| presence.connection == self.connection) {
             present.remove(&self.key);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_topic_is_a_text_or_64_hex_digits() {
-        let check =
-            |text: &str, expected: &str| assert_eq!(HEXLOWER_PERMISSIVE.encode(&topic(text)), expected, "{text}");
-        let digits = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
-        check(digits, digits);
-        check(&digits.to_uppercase(), digits);
-        check("abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-        // One digit less is a text.
-        check(&digits[1..], &HEXLOWER_PERMISSIVE.encode(&Sha256::digest(&digits[1..])));
     }
 }

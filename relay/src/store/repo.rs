@@ -337,6 +337,11 @@ impl fmt::Debug for RoomName {
 }
 
 impl Bounds {
+    /// For a room that is declared: there is always a place for it.
+    pub fn of_declared(self) -> Self {
+        Self { rooms_max: u64::MAX, ..self }
+    }
+
     /// None at all.
     pub const NONE: Self = Self {
         blocks_max: u64::MAX,

@@ -334,21 +334,24 @@ impl From<Unavailable> for Fault {
 }
 
 mod archive;
+mod owners;
 mod rate;
 mod tasks;
 
 pub use self::archive::Archive;
+pub use self::owners::Owners;
 pub use self::rate::{Pace, Rate};
 pub use self::tasks::Tasks;
 
 /// The slices that come with the relay, by the names under which `slices` of a room has them. Each is a file beside this
 /// one, and small, to be read by those who write their own.
-pub const NATIVE: &[&str] = &["archive", "rate", "tasks"];
+pub const NATIVE: &[&str] = &["archive", "owners", "rate", "tasks"];
 
 /// A slice that comes with the relay.
 pub fn native(name: &str, rate: Pace) -> Option<Box<dyn Slice>> {
     match name {
         "archive" => Some(Box::new(Archive)),
+        "owners" => Some(Box::new(Owners)),
         "rate" => Some(Box::new(Rate::new(rate))),
         "tasks" => Some(Box::new(Tasks)),
         _ => None,
