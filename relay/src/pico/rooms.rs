@@ -117,10 +117,13 @@ impl Rooms {
         if let Some(room) = open.get(name) {
             return Ok(Arc::clone(room));
         }
-        if !self.declared.contains(name) && open.len() >= self.config.rooms_max {
+        let is_full = |open: &HashMap<RoomName, Arc<Room>>| {
+            open.keys().filter(|name| !self.declared.contains(*name)).count() >= self.config.rooms_max
+        };
+        if !self.declared.contains(name) && is_full(&open) {
             // Whoever opened a room and left before the handshake was over did not close it.
             open.retain(|name, room| self.declared.contains(name) || Arc::strong_count(room) > 1);
-            if open.len() >= self.config.rooms_max {
+            if is_full(&open) {
                 return Err(NoRoom::TooMany);
             }
         }
