@@ -163,7 +163,15 @@ impl Upstream {
             // No `since`: what is new there may be dated long ago.
             let live = Filter { limit: Some(1), ..self.filter.clone() }.json();
             let now = session.link.now();
-            session.link.client.live(self.filter.clone(), &live, now);
+            let live = session.link.client.live(self.filter.clone(), &live, now);
+            // It may begin only when we have authenticated. What comes after comparing and before that would be missed.
+            loop {
+                match session.heard().await? {
+                    Heard::End(name, _) if name == live => break,
+                    Heard::Closed(_, why) => return Err(Fault::Refused(why)),
+                    _ => {}
+                }
+            }
         }
         let mut is_first = true;
         loop {
@@ -213,6 +221,8 @@ impl Upstream {
                 }
                 // The live subscription is the only request.
                 Turn::Heard(Heard::Closed(_, why)) => return Err(Fault::Refused(why)),
+                // It was refused, and began anew after a while.
+                Turn::Heard(Heard::End(..)) => return Ok(()),
                 Turn::Heard(_) | Turn::Handled => {}
                 Turn::Overrun => {
                     tracing::info!(upstream = %self.name, "events come faster than an upstream relay takes them");
