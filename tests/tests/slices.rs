@@ -136,6 +136,10 @@ async fn a_program_judges_events() {
     let plugin = r#"#!/bin/sh
 while IFS= read -r line; do
   id=$(printf '%s' "$line" | sed 's/.*"event":{"id":"\([0-9a-f]*\)".*/\1/')
+  # What was not asked, and what was said before, changes nothing.
+  echo "{\"id\":\"$(printf '%064d' 0)\",\"action\":\"accept\"}"
+  [ -z "$last" ] || echo "{\"id\":\"$last\",\"action\":\"reject\",\"msg\":\"blocked: again\"}"
+  last=$id
   case "$line" in
     *'"content":"no"'*) echo "{\"id\":\"$id\",\"action\":\"reject\",\"msg\":\"blocked: not this\"}" ;;
     *'"content":"ghost"'*) echo "{\"id\":\"$id\",\"action\":\"shadowReject\"}" ;;
@@ -166,6 +170,7 @@ done
         assert_eq!((&live[2]["kind"], &live[2]["content"]), (&json!(kind), &json!("yes")));
     }
     assert_eq!(relay.metric("picorelay_events_total", "reason=\"shadow\""), 2.0);
+    assert_eq!(relay.metric("picorelay_policy_plugin_starts_total", ""), 1.0);
     relay.stop();
 }
 

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use serde::Deserialize;
 
 use crate::clock::Timestamp;
@@ -156,7 +156,8 @@ impl Keeper {
                 waiting += 1;
             }
         }
-        let found = if waiting == 0 { Ok(HashMap::new()) } else { self.ask(text, waiting) };
+        let asked: HashSet<Id> = batches.iter().flat_map(|batch| batch.events.iter().flatten()).map(|e| e.id).collect();
+        let found = if waiting == 0 { Ok(HashMap::new()) } else { self.ask(text, &asked) };
         for Batch { events, done, .. } in batches {
             let answer = |event: &Option<Verified>| match (event, &found) {
                 (None, _) => Answer::Accept,
@@ -167,21 +168,28 @@ impl Keeper {
         }
     }
 
-    fn ask(&mut self, text: String, waiting: usize) -> Result<HashMap<Id, Answer>, &'static str> {
+    fn ask(&mut self, text: String, asked: &HashSet<Id>) -> Result<HashMap<Id, Answer>, &'static str> {
         let patience = Duration::from_millis(self.config.plugin_ms_max);
         let running = self.ready()?;
         let mut found = HashMap::new();
         let is_alive = running.lines.send_timeout(text, patience).is_ok();
-        // An event that came twice in one round has one answer.
-        let mut left = waiting;
-        while is_alive && left > 0 {
-            let Ok(line) = running.answers.recv_timeout(patience) else { break };
-            if let Some(id) = Id::from_hex(&line.id) {
-                found.insert(id, answer(line));
-                left -= 1;
+        let mut until = Instant::now() + patience;
+        let mut strange = 0_u32;
+        // What is not about one of these, or says it again, answers nothing: an earlier round may have left it behind.
+        while is_alive && found.len() < asked.len() {
+            let Ok(line) = running.answers.recv_deadline(until) else { break };
+            match Id::from_hex(&line.id).filter(|id| asked.contains(id) && !found.contains_key(id)) {
+                Some(id) => {
+                    found.insert(id, answer(line));
+                    until = Instant::now() + patience;
+                }
+                None => strange += 1,
             }
         }
-        if left > 0 {
+        if strange > 0 {
+            tracing::warn!(lines = strange, "the policy plugin answered what was not asked");
+        }
+        if found.len() < asked.len() {
             self.give_up(if is_alive { "is silent or ended" } else { "does not read" });
         }
         Ok(found)

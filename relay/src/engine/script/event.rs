@@ -227,7 +227,11 @@ impl Running {
             }
             let judge: Function<'_> = host.get("judge")?;
             let verdict = settle(ctx, judge.call((judged, now as f64, known))?, || Ok(false))?;
-            Ok(if verdict.is_undefined() { None } else { Some(verdict.get::<String>()?) })
+            Ok(if verdict.is_undefined() {
+                None
+            } else {
+                Some(super::value::text(&verdict).map_err(|_| rquickjs::Error::Unknown)?)
+            })
         });
         match verdict {
             Ok(None) => None,

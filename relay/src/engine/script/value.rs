@@ -79,10 +79,33 @@ pub(super) fn kind<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> Result<Kind<'js>,
     })
 }
 
-/// The text of a string. One with half a surrogate pair is not a text.
+/// The text of a string. Half a surrogate pair, as slicing leaves it, is U+FFFD, as when a node writes it as UTF-8.
 pub(super) fn text(value: &Value<'_>) -> Result<String, Unusable> {
-    let text = value.as_string().map(rquickjs::String::to_string);
-    text.transpose().ok().flatten().ok_or_else(|| Unusable::Type("no well-formed string".into()))
+    let none = || Unusable::Type("no well-formed string".into());
+    let text = value.as_string().ok_or_else(none)?;
+    if let Ok(text) = text.to_string() {
+        return Ok(text);
+    }
+    // JSON has escapes for halves, and only for halves of that kind.
+    let json = value.ctx().json_stringify(value.clone())?.ok_or_else(none)?.to_string()?;
+    serde_json::from_str(&whole(&json)).map_err(|_| none())
+}
+
+/// Replaces the escapes of half surrogate pairs in JSON as `JSON.stringify` writes it.
+fn whole(json: &str) -> String {
+    let mut whole = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some((before, escape)) = rest.split_once('\\') {
+        whole.push_str(before);
+        let is_half = escape.starts_with("ud") && escape.as_bytes().get(2).is_some_and(|digit| *digit > b'7');
+        let len = if escape.starts_with('u') { 5 } else { 1 };
+        let (escape, after) = escape.split_at_checked(len).unwrap_or((escape, ""));
+        whole.push('\\');
+        whole.push_str(if is_half { "ufffd" } else { escape });
+        rest = after;
+    }
+    whole.push_str(rest);
+    whole
 }
 
 fn object<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> Result<Kind<'js>, Unusable> {
@@ -126,5 +149,22 @@ impl<'js> FromJs<'js> for Hex {
     fn from_js(ctx: &Ctx<'js>, value: Value<'js>) -> rquickjs::Result<Self> {
         let hex = String::from_js(ctx, value)?;
         from_hex(&hex).map(Self).ok_or(rquickjs::Error::Unknown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_pairs_become_whole_texts() {
+        for (json, expected) in [
+            (r#""a\ud83d b""#, r#""a\ufffd b""#),
+            (r#""\udc00\ud800""#, r#""\ufffd\ufffd""#),
+            (r#""\\ud83d \n\u001f 😀""#, r#""\\ud83d \n\u001f 😀""#),
+            (r#""\ud7ff""#, r#""\ud7ff""#),
+        ] {
+            assert_eq!(whole(json), expected);
+        }
     }
 }

@@ -92,6 +92,16 @@ fn what_a_filter_returns() {
 }
 
 #[test]
+fn half_a_character_is_no_failure() {
+    let files = Files::new(&[("f.js", &filter("return 'not here: ' + event.content.slice(0, 2)"))]);
+    let (slices, _thread) = files.start().unwrap();
+    let mut judge = slices.judge(Arc::default());
+    for _ in 0..50 {
+        assert_eq!(ask(&mut judge, &note(1, "a😀"), &[]).unwrap(), "blocked: not here: a\u{fffd}");
+    }
+}
+
+#[test]
 fn chance_is_the_same_in_each_call() {
     let files = Files::new(&[("f.js", &filter("return `${Math.random()} ${Math.random()}`"))]);
     let (slices, _thread) = files.start().unwrap();
