@@ -42,7 +42,7 @@ class Strikes extends Memory {
     if (!(await players.hasState(AUTHOR)) || (await players.readState(AUTHOR)).hearts === 0) return reject('only who is in the arena strikes')
     const damage = Object.hasOwn(DAMAGE, payload?.with) ? DAMAGE[payload.with] : 0
     if (!damage) return reject('with a sword, or a feather')
-    if (payload.at === AUTHOR || !(await players.hasState(payload.at))) return reject('there is nobody to strike')
+    if (typeof payload.at !== 'string' || payload.at === AUTHOR || !(await players.hasState(payload.at))) return reject('there is nobody to strike')
     if ((await players.readState(payload.at)).hearts === 0) return reject('they are out already')
     if (date < mine.last + REST) return reject('out of breath')
     signal('strike', { by: AUTHOR, at: payload.at, damage })
