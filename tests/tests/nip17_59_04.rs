@@ -133,7 +133,11 @@ async fn live_after_a_later_auth() {
             .event(json!({"kind": 1059, "content": n.to_string(), "tags": [["p", recipient.public()], ["t", tag]]}))
     };
     let (before, after) = (wrap(1), wrap(2));
+    // When the recipient has heard of the first, it has been told to all who were to hear it.
+    let mut other = client_as(&relay, &[&recipient]).await;
+    other.subscribe("live", json!({"#t": [tag]})).await;
     client.publish(&[&before]).await;
+    assert_eq!(other.event_of("live").await, before);
     client.auth(&recipient).await;
     client.publish(&[&after]).await;
     assert_eq!(client.event_of("live").await, after);

@@ -10,7 +10,7 @@ import { build } from 'esbuild'
 import { Feed, toU8 } from 'picofeed'
 import { Gen1 } from './gen1.mjs'
 import { Gen2 } from './gen2.mjs'
-import { stopAll, until } from './node.mjs'
+import { PATIENCE, stopAll, until } from './node.mjs'
 import { BLOCKS, closeRaw, Raw } from './raw.mjs'
 import { httpUrl, restart, roomUrl } from './relay.mjs'
 
@@ -22,7 +22,8 @@ const DATA = new URL(`file://${process.env.RELAY_DATA}/slices/`)
 const PACKAGES = ['@telamon/picostore', 'picofeed', 'picostack', 'cborg', 'msgpackr']
 
 const HOUR = 60 * 60 * 1000
-const seed = Number(process.env.SEED ?? Date.now() % 2 ** 32)
+// The same story in each run; others by $SEED. Of some seeds too little is left after five hours for the test to say much.
+const seed = Number(process.env.SEED ?? 1)
 
 let random = seed
 /** A whole number below `below` (mulberry32). */
@@ -282,7 +283,9 @@ test('the relay and the nodes agree', { timeout: 240000 }, async () => {
     for (const app of apps.filter(app => ['chat', 'sessions'].includes(app.room))) {
       const fresh = await boot(app)
       await fresh.connect(roomUrl(app.room))
-      await until(async () => (await fresh.feeds()).length === (await app.nodes[0].feeds()).length, 'all feeds')
+      const chains = async () => [(await fresh.feeds()).length, (await app.nodes[0].feeds()).length]
+      const what = async () => `all feeds of ${app.room} at once, with seed ${seed}: ${await chains()}`
+      await until(async () => (await chains()).every((count, _, [first]) => count === first), what, PATIENCE)
       await fresh.collect()
       await agree(app, [fresh], 'for somebody new')
     }
