@@ -279,18 +279,20 @@ pub(super) async fn export(file: PathBuf, room: RoomName, budget: Option<u64>, c
         let named = |error: io::Error| format!("{}: {error}", file.display());
         let mut out = File::create(&file).map_err(named)?;
         out.write_all(MAGIC).map_err(named)?;
-        let chains = match budget {
+        let (chains, left_out) = match budget {
             None => {
                 let mut out = BufWriter::with_capacity(1 << 16, &mut out);
                 let chains = source.all(&mut out)?;
                 out.flush().map_err(named)?;
-                chains
+                (chains, 0)
             }
-            Some(budget) => source.fitting(&mut out, budget)?,
+            Some(budget) => {
+                let chains = source.fitting(&mut out, budget)?;
+                // Some may have come or gone meanwhile.
+                (chains, source.each(|_, _| Ok(()))?.saturating_sub(chains))
+            }
         };
         out.sync_all().map_err(named)?;
-        // Some may have come or gone meanwhile.
-        let left_out = source.len()?.saturating_sub(chains);
         tracing::info!(chains, left_out, "exported");
         Ok(())
     })
@@ -312,22 +314,8 @@ impl Source<'_> {
         Ok(true)
     }
 
-    fn len(&mut self) -> Result<u64, Failure> {
-        let mut count = 0;
-        for format in Format::ALL {
-            let mut after = None;
-            loop {
-                let chains = self.reader.chains(&self.room, format, after.as_ref(), CHAINS)?;
-                let Some(last) = chains.last() else { break };
-                after = Some(last.owner);
-                count += chains.len() as u64;
-            }
-        }
-        Ok(count)
-    }
-
-    /// Every chain, by format and owner.
-    fn all(&mut self, out: &mut dyn Write) -> Result<u64, Failure> {
+    /// Visits every chain, by format and owner, and says how many there are.
+    fn each(&mut self, mut visit: impl FnMut(&mut Self, Run) -> Result<(), Failure>) -> Result<u64, Failure> {
         let mut count = 0;
         for format in Format::ALL {
             let mut after = None;
@@ -336,12 +324,17 @@ impl Source<'_> {
                 let Some(last) = chains.last() else { break };
                 after = Some(last.owner);
                 for chain in &chains {
-                    self.chain(Run::Owned(format, chain.owner), out)?;
+                    visit(self, Run::Owned(format, chain.owner))?;
                     count += 1;
                 }
             }
         }
         Ok(count)
+    }
+
+    /// Writes every chain.
+    fn all(&mut self, out: &mut dyn Write) -> Result<u64, Failure> {
+        self.each(|source, run| source.chain(run, out))
     }
 
     /// Whole chains, the newest and the most written on, as long as the file stays within `budget` bytes.
