@@ -417,7 +417,8 @@ fn visible(pos: i64, row: HotRow, query: &Query, has_body: bool) -> (After, Opti
     let HotRow { id, pubkey, kind, seq, expires_at, body } = row;
     let created_at = time_of(pos, &id);
     let place = After { created_at, id, key: 0 };
-    if seq.cast_unsigned() > query.seq_max || expires_at.is_some_and(|at| at.cast_unsigned() <= query.now) {
+    let seq = seq.cast_unsigned();
+    if query.is_too_late(seq, kind) || expires_at.is_some_and(|at| at.cast_unsigned() <= query.now) {
         return (place, None);
     }
     if query.viewer.is_restricted(kind) {
@@ -430,7 +431,7 @@ fn visible(pos: i64, row: HotRow, query: &Query, has_body: bool) -> (After, Opti
         }
     }
     let given = if query.bodies { body.clone() } else { Body::Json(Arc::from("")) };
-    (place, Some(Found { row: Row { id, pubkey, created_at, kind, body: given }, body: has_body.then_some(body) }))
+    (place, Some(Found { row: Row { seq, id, pubkey, created_at, kind, body: given }, body: has_body.then_some(body) }))
 }
 
 /// The time in a position. An event that was pushed down by others of its second can lie in the second before.
