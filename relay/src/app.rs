@@ -127,6 +127,7 @@ impl Core {
             recent,
             saves: Arc::clone(&saves),
             author_keys_max: limits.author_keys_max,
+            niceness: limits.verify_niceness,
         };
         let (ingest, verify) = Ingest::start(&path, cores, limits.verify_queue_max, &lookout)?;
         let (engines, engine_threads) = Engines::start(config, backend, &handle, &loader(config), &lookout)?;

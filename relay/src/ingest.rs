@@ -182,6 +182,8 @@ pub struct Path {
     pub saves: Arc<Saves>,
     /// Keys of authors that each thread remembers.
     pub author_keys_max: usize,
+    /// How far each thread gives way to others.
+    pub niceness: u8,
 }
 
 /// Whether the last batch could be saved.
@@ -300,6 +302,7 @@ impl Lane {
     }
 
     fn work(&self, pulse: &Arc<Pulse>) {
+        give_way(self.path.niceness);
         let mut bench = self.path.judges.bench(Arc::clone(pulse));
         let mut keys = Keys::new(self.path.author_keys_max);
         while let Ok(job) = self.jobs.recv() {
@@ -372,6 +375,17 @@ impl Lane {
             self.path.writer.save(Saving { events: to_save, done });
         }
     }
+}
+
+/// From now on this thread gives way to others that want its core. Most of all to the writer: what is verified waits for
+/// it, and its commits are what takes longest.
+fn give_way(niceness: u8) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(niceness.into()) {
+        tracing::debug!(%error, "a verifying thread does not give way");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = niceness;
 }
 
 impl Path {

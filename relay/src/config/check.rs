@@ -15,6 +15,8 @@ use crate::pico::rooms::topic;
 
 /// Direct messages (NIP-04).
 const DIRECT_MESSAGE: u16 = 4;
+/// The lowest priority that there is.
+const NICENESS_MAX: u8 = 19;
 /// The smallest frame the negentropy protocol works with.
 const NEGENTROPY_FRAME_BYTES_MIN: u64 = 4096;
 /// Threads have 2 MiB, of which the relay itself needs some.
@@ -30,6 +32,7 @@ const MAY_BE_ZERO: &[&str] = &[
     "limits.created_at_future_seconds_max",
     "limits.created_at_past_seconds_max",
     "limits.pow_min",
+    "limits.verify_niceness",
     "limits.messages_per_minute",
     "limits.queries_per_minute",
     "engine.postponed_blocks_max",
@@ -92,6 +95,9 @@ pub fn check(config: &Config) -> Vec<(String, String)> {
     }
     if limits.outbox_bytes_max < limits.message_bytes_max {
         problem("limits.outbox_bytes_max", "must hold at least one message of limits.message_bytes_max".to_owned());
+    }
+    if limits.verify_niceness > NICENESS_MAX {
+        problem("limits.verify_niceness", format!("must be at most {NICENESS_MAX}"));
     }
     for kind in [DIRECT_MESSAGE, GIFT_WRAP] {
         if !config.auth.restricted_kinds.contains(&kind) {
@@ -328,6 +334,7 @@ mod tests {
         config.limits.filters_max = 0;
         config.limits.message_bytes_max = 10;
         config.limits.outbox_bytes_max = 9;
+        config.limits.verify_niceness = 20;
         config.auth.restricted_kinds = vec![4];
         config.negentropy.frame_bytes_max = 100;
         config.script.stack_bytes_max = 2 << 20;
@@ -379,6 +386,7 @@ mod tests {
                 "limits.limit_default",
                 "limits.message_bytes_max",
                 "limits.outbox_bytes_max",
+                "limits.verify_niceness",
                 "negentropy.frame_bytes_max",
                 "pico.body_bytes_max",
                 "pico.feed_bytes_max",

@@ -219,6 +219,8 @@ pub struct Limits {
     pub verify_queue_max: usize,
     /// Keys of authors that each of these threads keeps ready for use, about 150 bytes each.
     pub author_keys_max: usize,
+    /// How far these threads give way to the others when there are too few cores for all: 0, not at all, to 19. On Linux.
+    pub verify_niceness: u8,
     /// Bytes that wait to be sent to one client. One who is slower than its live events is closed.
     pub outbox_bytes_max: usize,
     /// Live events held back for one connection while its stored events are still being sent.
@@ -350,6 +352,7 @@ impl Default for Limits {
             events_in_flight_max: 1_000,
             verify_queue_max: 10_000,
             author_keys_max: 20_000,
+            verify_niceness: 5,
             outbox_bytes_max: 8 * 1024 * 1024,
             held_events_max: 10_000,
             broadcast_queue_max: 1_000,
