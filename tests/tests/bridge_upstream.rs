@@ -192,6 +192,28 @@ async fn settled(relays: &[Relay]) -> BTreeSet<String> {
     before
 }
 
+/// A node brings a long feed, so that all its events have one or two seconds. The plain relay gives few at a time, and a relay
+/// that comes later finds all of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_feed_that_came_at_once() {
+    let plain = plain(|builder| builder.max_filter_limit(60)).await;
+    let url = plain.url().await.to_string();
+    let one = Relay::with(&upstream(&url, "direction = 'up'"));
+    let secret = picofeed::Secret::ed25519([7; 32]);
+    let mut feed = picofeed::Feed::new(Format::V8);
+    (0..400).for_each(|n| drop(feed.append(format!("{n}").as_bytes(), &secret).unwrap()));
+    let feeds = BTreeMap::from([(secret.key(), feed.clone())]);
+    Node::with_feeds(&room(&one, "r"), Format::V8, 1, feeds).await;
+    one.until_metric("picorelay_upstream_events_total", "outcome=\"sent\"", 401.0).await;
+    let tap = Tap::before(&url, false).await;
+    let config = upstream(&tap.url, "rooms = ['r']").replace("[sync]", "[sync]\npage_events_max = 50");
+    let two = Relay::with(&config);
+    two.until_blocks(400).await;
+    let got = Node::connect(&room(&two, "r"), Format::V8, 2).await;
+    assert_eq!(got.bytes(), [feed.encode()]);
+    assert!(two.log().contains("more events than it gives at a time"), "{}", two.log());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_way_only() {
     let plain = plain(|builder| builder).await;

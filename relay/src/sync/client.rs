@@ -45,7 +45,9 @@ pub enum Heard {
     NegErr(String),
     /// Something for people.
     Notice(String),
-    /// A pause is over: events may be sent again.
+    /// It said `rate-limited:`, so nothing is asked or sent for so long.
+    Paused(Duration),
+    /// The pause is over: events may be sent again.
     Resumed,
 }
 
@@ -159,6 +161,8 @@ pub struct Client {
     heard: VecDeque<Heard>,
     names: u64,
     faults: u32,
+    /// What was false or not asked for, since the beginning.
+    unasked: u64,
     faults_since: Duration,
     /// Events that came for requests that had ended, since the last answer.
     stragglers: u32,
@@ -189,6 +193,7 @@ impl Client {
             heard: VecDeque::new(),
             names: 0,
             faults: 0,
+            unasked: 0,
             faults_since: Duration::ZERO,
             stragglers: 0,
             pauses: Backoff::new(PAUSE_MAX),
@@ -312,8 +317,19 @@ impl Client {
         }
     }
 
+    /// How much was false or not asked for, notices left aside.
+    pub fn unasked(&self) -> u64 {
+        self.unasked
+    }
+
     /// Counts something that is false or that nobody asked for.
     pub fn fault(&mut self, now: Duration) -> Result<(), Fault> {
+        self.unasked += 1;
+        self.nuisance(now)
+    }
+
+    /// Counts something that nobody needs.
+    fn nuisance(&mut self, now: Duration) -> Result<(), Fault> {
         if now > self.faults_since + FAULTS_WINDOW {
             self.faults_since = now;
             self.faults = 0;
@@ -429,7 +445,7 @@ impl Client {
             session.noticed.get_or_insert_with(|| (now, short(text)));
         }
         self.heard.push_back(Heard::Notice(short(text)));
-        self.fault(now)
+        self.nuisance(now)
     }
 
     fn neg_message(&mut self, name: &str, message: Vec<u8>, now: Duration) -> Result<(), Fault> {
@@ -483,7 +499,9 @@ impl Client {
                 if self.limited == 1 {
                     self.pauses = Backoff::new(PAUSE_MAX);
                 }
-                now + self.pauses.pause(Duration::ZERO, 1.0)
+                let pause = self.pauses.pause(Duration::ZERO, 1.0);
+                self.heard.push_back(Heard::Paused(pause));
+                now + pause
             }
         };
         self.paused_until = Some(until);

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::done::Range;
 use super::fault::Fault;
@@ -126,8 +128,14 @@ pub struct Tally {
     pub known: u64,
     /// Came and were refused here, by reason.
     pub refused: BTreeMap<String, u64>,
-    /// Id or signature were wrong.
+    /// Id or signature were wrong; counted as refused, too.
     pub invalid: u64,
+    /// Came and are gone for good, as their author wants it: deleted, vanished or expired. Counted as refused, too.
+    pub gone: u64,
+    /// Messages that were false or not asked for.
+    pub unasked: u64,
+    /// Pauses, as the other relay said `rate-limited:`.
+    pub pauses: u64,
     /// Could not be saved.
     pub failed: u64,
     /// Sent and taken by the other relay.
@@ -136,7 +144,7 @@ pub struct Tally {
     pub sent_refused: BTreeMap<String, u64>,
     /// Offered by the other relay and not given when asked for.
     pub missing: u64,
-    /// Seconds in which the other relay may have more events than it gives at a time.
+    /// Seconds in which the other relay has more events than it gives at a time: some of them may be missed.
     pub crowded: u64,
 }
 
@@ -145,9 +153,9 @@ impl Tally {
         match outcome {
             Outcome::Saved(Saved::New(_)) | Outcome::Passed => self.received += 1,
             Outcome::Saved(Saved::Duplicate | Saved::Superseded) => self.known += 1,
-            Outcome::Saved(Saved::Deleted) => count(&mut self.refused, "deleted by its author"),
-            Outcome::Saved(Saved::Vanished) => count(&mut self.refused, "its author asked to vanish"),
-            Outcome::Saved(Saved::Expired) => count(&mut self.refused, "expired"),
+            Outcome::Saved(Saved::Deleted) => self.is_gone("deleted by its author"),
+            Outcome::Saved(Saved::Vanished) => self.is_gone("its author asked to vanish"),
+            Outcome::Saved(Saved::Expired) => self.is_gone("expired"),
             Outcome::Shadowed => count(&mut self.refused, "rejected by a rule of the operator"),
             Outcome::Refused(why) if why.starts_with("error:") => self.failed += 1,
             Outcome::Refused(why) => {
@@ -155,6 +163,11 @@ impl Tally {
                 count(&mut self.refused, why);
             }
         }
+    }
+
+    fn is_gone(&mut self, why: &str) {
+        self.gone += 1;
+        count(&mut self.refused, why);
     }
 
     /// What became of an event that was sent.
@@ -180,6 +193,21 @@ impl Tally {
         ]
     }
 
+    /// What stands between this and both sides having the same, in words; nothing if they have. What is gone for good is
+    /// nobody's loss.
+    pub fn shortfalls(&self) -> Vec<String> {
+        let refused = self.refused.values().sum::<u64>() - self.gone;
+        let counts = [
+            (refused, "refused here"),
+            (self.sent_refused.values().sum(), "refused there"),
+            (self.missing, "promised and not given"),
+            (self.unasked, "false or not asked for"),
+            (self.failed, "not saved"),
+            (self.crowded, "seconds of which some may be missed"),
+        ];
+        counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
+    }
+
     /// Everything that was done so far, of any kind: it grows as long as there is progress.
     pub fn total(&self) -> u64 {
         let refused = |reasons: &BTreeMap<String, u64>| reasons.values().sum::<u64>();
@@ -201,8 +229,12 @@ pub struct Memory {
     pub refused: Known,
     /// Ids we refused: not fetched again.
     pub unwanted: Known,
-    /// It does not speak negentropy.
-    pub is_plain: std::sync::atomic::AtomicBool,
+    /// Since when it is known not to speak negentropy.
+    plain: Mutex<Option<Instant>>,
+    /// It did not answer when it was asked for many events at a time, or is just asked that.
+    pub gives_little: std::sync::atomic::AtomicBool,
+    /// The most events it gave at a time.
+    pub largest_page: std::sync::atomic::AtomicUsize,
     /// What became of events so far.
     pub tally: Mutex<Tally>,
     /// Events that are to be fetched or sent, as far as is known.
@@ -216,7 +248,9 @@ impl Memory {
             there: Known::new(ids_max),
             refused: Known::new(ids_max),
             unwanted: Known::new(ids_max),
-            is_plain: false.into(),
+            plain: Mutex::default(),
+            gives_little: false.into(),
+            largest_page: 0.into(),
             tally: Mutex::default(),
             planned: 0.into(),
         }
@@ -224,6 +258,25 @@ impl Memory {
 }
 
 impl Memory {
+    /// It does not speak negentropy.
+    pub fn set_plain(&self) {
+        self.plain.lock().get_or_insert_with(Instant::now);
+    }
+
+    /// True when that is known.
+    pub fn is_plain(&self) -> bool {
+        self.plain.lock().is_some()
+    }
+
+    /// Forgets after so much time what it cannot do: relays are updated.
+    pub fn forgive(&self, after: Duration) {
+        let mut plain = self.plain.lock();
+        if plain.is_some_and(|since| since.elapsed() >= after) {
+            *plain = None;
+            self.gives_little.store(false, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
     /// Events that are to be fetched or sent, as far as is known, those that were included.
     pub fn planned(&self) -> u64 {
         self.planned.load(std::sync::atomic::Ordering::Relaxed)

@@ -2,16 +2,19 @@
 //!
 //! From the wire up: [`client`] is the protocol as a state machine without IO, [`link`] its socket, [`session`] a
 //! connection at work. [`walk`] goes through time, newest first, a range that fits into memory at a time, and finds what
-//! either side lacks: by negentropy (`compare`), or by paging where there is none. [`upstream`] does that for the rooms
+//! either side lacks: by negentropy (`compare`), or by paging where there is none ([`crowd`]: where pages end in the
+//! middle of a second). [`upstream`] does that for the rooms
 //! of the bridge and then stays to follow. Everything that comes enters through `ingest`.
 
 pub mod client;
 mod compare;
+pub mod crowd;
 pub mod done;
 pub mod fault;
 pub mod known;
 pub mod link;
 pub mod local;
+pub mod pace;
 pub mod record;
 pub mod session;
 pub mod upstream;

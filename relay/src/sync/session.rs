@@ -10,9 +10,12 @@ use hashbrown::HashSet;
 use tokio::time::Instant;
 
 use super::client::{Heard, Name, Page};
+use super::crowd::Crowd;
 use super::fault::Fault;
+use super::known::Known;
 use super::link::Link;
 use super::local::{Intake, Local, Memory, Tally, Window};
+use super::pace::Pace;
 use crate::config;
 use crate::connection::Outbox;
 use crate::event::{Event, Id};
@@ -71,6 +74,14 @@ pub struct Session<'a> {
     pub takes: bool,
     /// What may be sent.
     pub may: Option<Arc<May>>,
+    /// The crowded second that is just read.
+    pub crowd: Option<Crowd>,
+    /// How fast it is read, if not as fast as it comes.
+    pub pace: Option<Pace>,
+    /// Events that came and were handed on.
+    pub came: usize,
+    /// Their ids: pages overlap.
+    taken: Known,
     intake: Arc<Intake>,
     pending: Vec<Event>,
     pending_bytes: usize,
@@ -80,6 +91,8 @@ pub struct Session<'a> {
     here: Option<Arc<Window>>,
     /// Heard while something else was awaited.
     backlog: VecDeque<Heard>,
+    /// What of what the client says was false or not asked for is counted.
+    unasked: u64,
     /// What the other had to answer for when the connection began.
     before: (u64, u64),
 }
@@ -96,6 +109,10 @@ impl<'a> Session<'a> {
             config: config.clone(),
             takes: true,
             may: None,
+            crowd: None,
+            pace: None,
+            came: 0,
+            taken: Known::new(config.known_ids_max),
             intake,
             pending: Vec::new(),
             pending_bytes: 0,
@@ -103,6 +120,7 @@ impl<'a> Session<'a> {
             outgoing_bytes: 0,
             here: None,
             backlog: VecDeque::new(),
+            unasked: 0,
             before,
         }
     }
@@ -132,6 +150,18 @@ impl<'a> Session<'a> {
     pub async fn turn(&mut self, feed: Option<&Feed>) -> Result<Turn, Fault> {
         self.send();
         self.check()?;
+        if let Some(feed) = feed {
+            // Who pours without a pause keeps neither time nor ours waiting.
+            if Instant::now() >= feed.look {
+                self.flush().await?;
+                return Ok(Turn::Tick);
+            }
+            if self.has_room()
+                && let Some(ours) = next_of(&feed.outbox).now_or_never()
+            {
+                return Ok(ours.map_or(Turn::Overrun, |(id, body)| Turn::Ours(id, body)));
+            }
+        }
         // What is there already is handled before we wait: events go in together.
         let heard = match self.link.next().now_or_never() {
             Some(heard) => heard?,
@@ -155,6 +185,10 @@ impl<'a> Session<'a> {
             Heard::Event(event) => self.take(*event).await?,
             Heard::Sent(id, answer) => self.sent(id, &answer),
             Heard::Notice(text) => tracing::debug!(text, "a notice of another relay"),
+            Heard::Paused(pause) => {
+                tracing::debug!(seconds = pause.as_secs(), "another relay says rate-limited: pausing");
+                self.memory.tally.lock().pauses += 1;
+            }
             Heard::Resumed => {}
             heard => return Ok(Turn::Heard(heard)),
         }
@@ -163,13 +197,18 @@ impl<'a> Session<'a> {
 
     async fn take(&mut self, event: Event) -> Result<(), Fault> {
         self.memory.there.insert(event.id);
-        let is_here = self.here.as_ref().is_some_and(|here| here.contains(event.created_at, &event.id));
-        if is_here || !self.takes {
+        if self.crowd.as_mut().is_some_and(|crowd| !crowd.note(&event)) {
             return Ok(());
         }
+        let is_here = self.here.as_ref().is_some_and(|here| here.contains(event.created_at, &event.id));
+        if is_here || !self.takes || !self.taken.insert(event.id) {
+            return Ok(());
+        }
+        self.came += 1;
         self.pending_bytes += event.heap_bytes();
         self.pending.push(event);
-        if self.pending.len() >= BATCH || self.pending_bytes >= BATCH_BYTES { self.flush().await } else { Ok(()) }
+        let events_max = self.pace.as_ref().map_or(BATCH, |pace| pace.events_max().min(BATCH));
+        if self.pending.len() >= events_max || self.pending_bytes >= BATCH_BYTES { self.flush().await } else { Ok(()) }
     }
 
     /// Hands what came to `ingest`, and waits while too much of it is under way.
@@ -178,8 +217,18 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         let events = std::mem::take(&mut self.pending);
-        self.pending_bytes = 0;
-        self.link.stall(self.intake.take(self.local, events)).await
+        let (count, bytes) = (events.len(), std::mem::take(&mut self.pending_bytes));
+        self.link.stall(self.intake.take(self.local, events)).await?;
+        let Some(pace) = &mut self.pace else { return Ok(()) };
+        let pause = pace.after(count, bytes, Instant::now());
+        if pause.is_zero() {
+            return Ok(());
+        }
+        if !std::mem::replace(&mut pace.is_told, true) {
+            let upstream = &pace.name;
+            tracing::info!(%upstream, "an upstream relay sends more than sync.events_per_minute or sync.bytes_per_second: it is read slower");
+        }
+        self.link.stall(tokio::time::sleep(pause)).await
     }
 
     fn sent(&mut self, id: Id, answer: &Result<(), String>) {
@@ -202,8 +251,13 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn check(&self) -> Result<(), Fault> {
-        let (failed, forged) = faults(&self.memory.tally.lock());
+    fn check(&mut self) -> Result<(), Fault> {
+        let (failed, forged) = {
+            let mut tally = self.memory.tally.lock();
+            let unasked = self.link.client.unasked();
+            tally.unasked += unasked - std::mem::replace(&mut self.unasked, unasked);
+            faults(&tally)
+        };
         if failed > self.before.0 {
             return Err(Fault::Store);
         }
@@ -266,14 +320,53 @@ impl<'a> Session<'a> {
     }
 
     /// One page of what the other relay has.
-    pub async fn page(&mut self, filter: &Filter, limit: usize) -> Result<Page, Fault> {
+    pub async fn page(&mut self, filter: &Filter) -> Result<Page, Fault> {
+        self.ask(filter, self.config.page_events_max).await?.map_err(Fault::Refused)
+    }
+
+    /// A page with as many events as may be asked for at all. `None` when that is refused. Not all relays answer then, so
+    /// one that did not is not asked for so many again.
+    pub async fn large_page(&mut self, filter: &Filter) -> Result<Option<Page>, Fault> {
+        let limit = self.config.page_events_max.max(self.config.second_page_events_max);
+        if self.memory.gives_little.swap(true, Ordering::Relaxed) {
+            return Ok(self.ask(filter, self.config.page_events_max).await?.ok());
+        }
+        let asked = self.ask(filter, limit).await?;
+        self.memory.gives_little.store(asked.is_err(), Ordering::Relaxed);
+        match asked {
+            Ok(page) => Ok(Some(page)),
+            Err(_) => Ok(self.ask(filter, self.config.page_events_max).await?.ok()),
+        }
+    }
+
+    /// How many events a page has that may not be all: as many as the other relay gives, as far as that is known.
+    pub fn page_events_max(&self) -> usize {
+        self.config.page_events_max.min(self.memory.largest_page.load(Ordering::Relaxed))
+    }
+
+    /// Whether the other relay gives more events than this at a time. Asked of whatever it has, which is not taken.
+    pub async fn gives_more_than(&mut self, count: usize) -> Result<bool, Fault> {
+        if self.memory.largest_page.load(Ordering::Relaxed) > count {
+            return Ok(true);
+        }
+        let takes = std::mem::replace(&mut self.takes, false);
+        let asked = self.ask(&Filter::default(), count + 1).await;
+        self.takes = takes;
+        Ok(asked?.is_ok_and(|page| page.events.len() > count))
+    }
+
+    async fn ask(&mut self, filter: &Filter, limit: usize) -> Result<Result<Page, String>, Fault> {
         let filter = Filter { limit: Some(limit as u64), ..filter.clone() };
         let json = filter.json();
         let now = self.link.now();
         let name = self.link.client.page(filter, &json, limit, now);
         loop {
             match self.heard().await? {
-                Heard::End(of, page) if of == name => return Ok(page),
+                Heard::End(of, page) if of == name => {
+                    self.memory.largest_page.fetch_max(page.events.len(), Ordering::Relaxed);
+                    return Ok(Ok(page));
+                }
+                Heard::Closed(of, why) if of == name => return Ok(Err(why)),
                 Heard::Closed(_, why) => return Err(Fault::Refused(why)),
                 _ => {}
             }
@@ -339,16 +432,17 @@ impl<'a> Session<'a> {
 
     /// Whether negentropy is worth a try.
     pub fn may_compare(&self) -> bool {
-        !self.memory.is_plain.load(Ordering::Relaxed)
+        !self.memory.is_plain()
     }
 
     /// The end. What has come is still handed on; what it came to is not awaited.
     pub async fn end(mut self, fault: &Fault) {
         if matches!(fault, Fault::Gone) && self.link.client.is_opening() {
             // It closed the connection at our NEG-OPEN: the next one will do without.
-            self.memory.is_plain.store(true, Ordering::Relaxed);
+            self.memory.set_plain();
         }
         let _ = self.flush().await;
+        let _ = self.check();
         self.link.close().await;
     }
 }

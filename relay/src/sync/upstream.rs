@@ -17,6 +17,7 @@ use super::done::Range;
 use super::fault::Fault;
 use super::link::Link;
 use super::local::{Local, Memory, Tally};
+use super::pace::Pace;
 use super::session::{Feed, May, Session, Turn};
 use super::walk::{Job, walk};
 use crate::app::App;
@@ -146,9 +147,11 @@ impl Upstream {
         self.count_end("connected");
         self.show(true);
         tracing::debug!(upstream = %self.name, "connected to an upstream relay");
+        self.memory.forgive(Duration::from_secs(self.config.full_seconds));
         let local = self.local.clone();
         let mut session = Session::new(link, &local, Arc::clone(&self.memory), &self.config);
         session.may = Some(Arc::clone(&self.may));
+        session.pace = Some(Pace::new(self.name.clone(), &self.config, Instant::now()));
         let fault = match Box::pin(self.work(&mut session)).await {
             Ok(()) => Fault::Gone,
             Err(fault) => fault,
@@ -194,11 +197,17 @@ impl Upstream {
         let until = if self.future_max == 0 { CREATED_AT_MAX } else { (now + self.future_max).min(CREATED_AT_MAX) };
         let since = if is_due { 0 } else { self.in_step.map_or(0, |at| at.saturating_sub(LATE_SECONDS)) };
         let job = Job { filter: self.filter.clone(), down: self.direction.is_down(), up: self.direction.is_up() };
+        let crowded = self.memory.tally.lock().crowded;
         let mut show = |_| {
             self.show(true);
             Ok(())
         };
         walk(session, &job, vec![Range { since, until }], &mut show).await?;
+        let crowded = self.memory.tally.lock().crowded - crowded;
+        if crowded > 0 {
+            let upstream = &self.name;
+            tracing::warn!(%upstream, seconds = crowded, "in some seconds an upstream relay has more events than it gives at a time: chains of which none came may be missed");
+        }
         self.in_step = Some(now);
         if is_due {
             self.compared = Some(Instant::now());
