@@ -1,16 +1,17 @@
 //! Pico rooms and nostr events: blocks as events, events as blocks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
 use pico_bridge::{Context, Frame, Mode, kind, no_copies, wrap};
-use picofeed::{Block, Feed, Format, Id};
+use picofeed::{Block, Feed, Format, Id, Secret};
 use serde_json::{Value, json};
 
 use crate::harness::pico::Node;
-use crate::harness::{Client, Event, Key, PATIENCE, Relay, now};
+use crate::harness::{Client, Event, Key, PATIENCE, Relay, Scripted, now};
 use crate::js;
 
 const SHORT: Duration = Duration::from_millis(300);
@@ -578,20 +579,112 @@ async fn the_script_of_the_specification_rebuilds_a_feed() {
 
 /// What the script in `docs/nostr-pico.md` writes for a chain.
 pub(crate) fn run_script_of_the_specification(relay: &str, chain: Id) -> Vec<u8> {
+    let output = script_of_the_specification(relay, chain);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+fn script_of_the_specification(relay: &str, chain: Id) -> std::process::Output {
     let spec = include_str!("../../docs/nostr-pico.md");
     let script = spec.split("```js\n").nth(1).unwrap().split("```").next().unwrap();
+    assert!(script.lines().count() <= 20);
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("feed.mjs"), script).unwrap();
+    let modules = folder.path().join("node_modules");
+    std::fs::create_dir(&modules).unwrap();
+    for (installed, name) in [("js", "nostr-tools"), ("js/pico", "picofeed")] {
+        let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join(installed);
+        js::install(&installed);
+        std::os::unix::fs::symlink(installed.join("node_modules").join(name), modules.join(name)).unwrap();
+    }
     // Node 20 has a WebSocket, too, if asked.
-    let output = Command::new("node")
-        .args(["--experimental-websocket", "feed.mjs", relay, &chain.to_string()])
+    Command::new("node")
+        .args(["--experimental-websocket", "feed.mjs", relay, &chain.to_string(), "5"])
         .current_dir(folder.path())
         .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
         .output()
-        .unwrap();
-    assert!(output.status.success());
-    output.stdout
+        .unwrap()
+}
+
+/// What a relay answers to each REQ of the script: these events and an EOSE, if it is one that answers.
+async fn scripted(messages: Vec<Value>, ends: bool) -> Scripted {
+    Scripted::start(move |mut it| {
+        let messages = messages.clone();
+        async move {
+            while let Some((name, _)) = it.req().await {
+                for message in &messages {
+                    let said = match message {
+                        Value::Object(_) | Value::Null => json!(["EVENT", name, message]),
+                        Value::String(why) if why.starts_with("blocked:") => json!(["CLOSED", name, why]),
+                        other => json!(["NOTICE", other]),
+                    };
+                    let _ = it.say(said).await;
+                }
+                if ends {
+                    let _ = it.say(json!(["EOSE", name])).await;
+                }
+            }
+        }
+    })
+    .await
+}
+
+/// The script believes no relay, and says what is wrong.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_script_of_the_specification_is_not_deceived() {
+    if !js::has_node() {
+        return;
+    }
+    let key = Key::new();
+    let feed = |seed: u8| {
+        let mut feed = Feed::new(Format::V8);
+        (0..5).for_each(|n| drop(feed.append(format!("{n}").as_bytes(), &Secret::ed25519([seed; 32])).unwrap()));
+        feed
+    };
+    let (feed, other) = (feed(1), feed(2));
+    let chain = feed[0].id();
+    let truth: Vec<Event> = feed.iter().map(|block| wrapped(&key, "r", block, chain)).collect();
+    let changed = |n: usize, change: &dyn Fn(&mut Value)| {
+        let mut event = truth[n].0.clone();
+        change(&mut event);
+        event
+    };
+    let signed = |event: Value| {
+        let (kind, tags, content) = (&event["kind"], &event["tags"], &event["content"]);
+        key.event(json!({"kind": kind, "tags": tags, "content": content})).0
+    };
+    let mut forged = feed[1].bytes().to_vec();
+    *forged.last_mut().unwrap() ^= 1;
+    let lies = vec![
+        changed(0, &|event| event["sig"] = "ab".repeat(64).into()),
+        changed(1, &|event| event["created_at"] = 1.into()),
+        signed(changed(1, &|event| event["content"] = BASE64.encode(&forged).into())),
+        signed(changed(0, &|event| event["content"] = BASE64.encode(other[0].bytes()).into())),
+        signed(changed(1, &|event| event["content"] = BASE64.encode(other[1].bytes()).into())),
+        signed(changed(1, &|event| event["content"] = "AAAA".into())),
+        signed(changed(1, &|event| event["content"] = 5.to_string().into())),
+        Value::Null,
+        json!("a notice"),
+    ];
+    let mut mixed = lies.clone();
+    mixed.extend(truth.iter().rev().map(|event| event.0.clone()));
+    let refused = vec![json!("blocked: members only")];
+    for (messages, ends, code, said) in [
+        (mixed, true, 0, "left out: "),
+        (lies, true, 3, "nothing true of this chain"),
+        (refused, false, 2, "blocked: members only"),
+        (vec![json!("a notice")], false, 1, "not done in time"),
+    ] {
+        let relay = scripted(messages, ends).await;
+        let url = relay.url.clone();
+        let output = tokio::task::spawn_blocking(move || script_of_the_specification(&url, chain)).await.unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(code) && errors.contains(said), "{code} {said}: {output:?}");
+        assert_eq!(output.stdout, if code == 0 { feed.encode() } else { Vec::new() }, "{said}");
+    }
+    let nobody = tokio::task::spawn_blocking(move || script_of_the_specification("ws://127.0.0.1:1", chain));
+    let nobody = nobody.await.unwrap();
+    assert!(nobody.status.code() == Some(1) && String::from_utf8_lossy(&nobody.stderr).contains("no connection"));
 }
 
 /// Ids of the events in a relay's own feed, in order.
