@@ -12,8 +12,9 @@ use pico_bridge::{Head, kind};
 use picofeed::{Format, Id as BlockId, Key};
 use tokio::time::Instant;
 
-use super::outbound::{Outbound, Published};
+use super::outbound::Outbound;
 use super::publish::publish;
+use super::published::Published;
 use super::{Failure, lookup, parts};
 use crate::clock;
 use crate::config::{self, Bridge};

@@ -17,6 +17,7 @@ pub mod lookup;
 pub mod notes;
 pub mod outbound;
 mod publish;
+mod published;
 mod wanted;
 
 use std::time::Duration;

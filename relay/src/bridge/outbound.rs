@@ -8,8 +8,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use hashbrown::{HashMap, HashSet};
-use pico_bridge::{Context, Copied, CopyOf, Draft, Head, Mode, Parts, kind, wrap};
+use pico_bridge::{Context, Copied, Draft, Head, Mode, kind, wrap};
 use picofeed::Id as BlockId;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,11 +17,12 @@ use super::heads::Heads;
 use super::inbound::children;
 use super::keys::Signers;
 use super::publish::publish;
-use super::{Failure, PAUSE, Place, Wanted, carried_by, lookup, parts, room_of};
+use super::published::Published;
+use super::{Failure, PAUSE, Wanted, lookup, parts, room_of};
 use crate::app::App;
 use crate::clock;
 use crate::config::{self, Bridge};
-use crate::event::{Class, Event, Id, PublicKey};
+use crate::event::{Class, Event, PublicKey};
 use crate::filter::Filter;
 use crate::ingest::Ingest;
 use crate::pico::carry::Carry;
@@ -31,9 +31,6 @@ use crate::pico::rooms::Rooms;
 use crate::store::Readers;
 use crate::store::carry::{Located, Origin, Outgoing};
 use crate::verify::Verified;
-
-/// Kinds of readable copies, and of wrapped blocks.
-const PUBLISHED: [u16; 5] = [0, 1, 5, 30023, kind::BLOCK];
 
 /// The work, and what it needs.
 pub struct Outbound {
@@ -46,17 +43,6 @@ pub struct Outbound {
     pub(super) signers: Arc<Signers>,
     options: config::BridgeSection,
     stop: CancellationToken,
-}
-
-/// What is known to be published, of the batch at hand.
-#[derive(Default)]
-pub(super) struct Published {
-    wrapped: HashSet<Place>,
-    /// By others: events that say nothing false, and are to stay.
-    carried: HashSet<Place>,
-    copies: HashMap<Place, CopyOf>,
-    /// Times of the newest replaceable events: author, kind, `d`.
-    newest: HashMap<(PublicKey, u16, String), u64>,
 }
 
 impl Outbound {
@@ -295,46 +281,6 @@ impl Outbound {
         Ok(found.is_some_and(|(chain, before)| chain.genesis == standing.chain.genesis && before >= standing.before))
     }
 
-    /// What of a batch was published before.
-    async fn published(&self, batch: &[Outgoing]) -> Result<Published, Failure> {
-        let mut published = Published::default();
-        let standing = || batch.iter().filter_map(|one| one.found.as_ref());
-        let values = standing().map(|standing| format!("pico:block:{}", standing.block.id())).collect();
-        // By tag alone: along the authors the store would walk through everything that this relay has published.
-        let chains: HashMap<BlockId, BlockId> =
-            standing().map(|standing| (standing.block.id(), standing.chain.genesis)).collect();
-        for event in self.ask(lookup::tagged(&PUBLISHED, None, b'i', values)).await? {
-            if event.kind == kind::BLOCK {
-                let Some((place, chain)) = carried_by(&event) else { continue };
-                if event.pubkey == self.signers.relay() {
-                    published.wrapped.insert(place);
-                } else if event.expires_at().is_none() && chains.get(&place.1) == Some(&chain) {
-                    published.carried.insert(place);
-                }
-            } else {
-                self.note_copy(&event, &mut published);
-            }
-        }
-        Ok(published)
-    }
-
-    /// Remembers a copy, if it is one of ours.
-    fn note_copy(&self, event: &Verified, published: &mut Published) -> bool {
-        let content = event.content();
-        self.note_copy_of(event, &parts(event, &content), published)
-    }
-
-    fn note_copy_of(&self, event: &Event, parts: &Parts<'_>, published: &mut Published) -> bool {
-        let Some(Copied { block, author, room }) = Copied::parse(parts) else { return false };
-        if self.signers.author(&author) != Some(event.pubkey) {
-            return false;
-        }
-        let Ok(room) = room.as_str().parse() else { return false };
-        let copy = CopyOf { event: event.id.0, pubkey: event.pubkey.0, author, kind: event.kind, root: root_of(parts) };
-        published.copies.insert((room, block), copy);
-        true
-    }
-
     fn pubkey(&self, draft: &Draft) -> Option<PublicKey> {
         match &draft.signer {
             pico_bridge::Signer::Relay => Some(self.signers.relay()),
@@ -352,13 +298,4 @@ const ANSWERS_MAX: u64 = 5_000;
 
 fn is_same_chain(one: &Draft, other: &Draft) -> bool {
     one.tags.first() == other.tags.first()
-}
-
-/// The beginning of the thread that a copy belongs to, if it is not its own (NIP-10).
-fn root_of(parts: &Parts<'_>) -> Option<[u8; 32]> {
-    let root = parts.tags.iter().find_map(|tag| match tag.as_slice() {
-        ["e", id, _, "root", ..] => Id::from_hex(id),
-        _ => None,
-    });
-    root.map(|id| id.0)
 }
