@@ -20,10 +20,11 @@ use crate::keys;
 use crate::sync::done::Range;
 use crate::sync::fault::Fault;
 use crate::sync::link::Link;
-use crate::sync::local::{Local, Memory, Tally};
+use crate::sync::local::{Local, Memory};
 use crate::sync::record::Record;
 use crate::sync::session::Session;
 use crate::sync::signer;
+use crate::sync::tally::Tally;
 use crate::sync::walk::{Job, walk};
 
 /// How often a bar is drawn.
