@@ -287,6 +287,26 @@ async fn events_that_go_are_replaced() {
     until_events(&mut relay.client().await, own, 3).await;
 }
 
+/// A copy that was deleted stays so when the event that its block came in goes, too.
+#[tokio::test]
+async fn deleted_copies_stay_deleted() {
+    let relay = Relay::with(READABLE);
+    let mut author = Node::silent(&room(&relay, "notes"), Format::V8, [1; 32]).await;
+    let note = author.append("oops");
+    let deletion = author.append_bytes(&record("delete", json!({"target": note.id().to_string()})));
+    let stranger = Key::new();
+    let events = [&note, &deletion].map(|block| wrapped(&stranger, "notes", block, note.id()));
+    let mut client = relay.client().await;
+    client.publish(&[&events[0]]).await;
+    until_events(&mut client, json!({"kinds": [1]}), 1).await;
+    client.publish(&[&events[1]]).await;
+    until_events(&mut client, json!({"kinds": [5]}), 1).await;
+    client.publish(&[&stranger.event(json!({"kind": 5, "tags": [["e", events[0].id()]]}))]).await;
+    until_events(&mut client, json!({"kinds": [kind::BLOCK], "authors": [relay_key(&relay)]}), 1).await;
+    tokio::time::sleep(SHORT).await;
+    assert_eq!(client.query(json!({"kinds": [1]})).await, []);
+}
+
 /// Chains that came in events get a head from the relay if nobody else publishes a true one.
 #[tokio::test]
 async fn chains_that_came_in_events_have_a_head() {

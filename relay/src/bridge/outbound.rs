@@ -133,8 +133,8 @@ impl Outbound {
             for draft in self.drafts(one, standing, &mut published).await? {
                 let place = (one.room.clone(), one.id);
                 match draft.kind {
-                    kind::HEAD if one.origin == Origin::Event => {}
-                    kind::BLOCK if one.origin == Origin::Event && published.carried.contains(&place) => {}
+                    kind::HEAD if one.origin != Origin::Peer => {}
+                    kind::BLOCK if one.origin != Origin::Peer && published.carried.contains(&place) => {}
                     kind::BLOCK => {
                         if published.wrapped.insert(place) {
                             events.extend(self.signers.sign(&draft));
@@ -144,6 +144,8 @@ impl Outbound {
                         heads.retain(|(other, _, head)| other.room != one.room || !is_same_chain(head, &draft));
                         heads.push((one, standing, draft));
                     }
+                    // A copy that is gone was deleted.
+                    _ if one.origin == Origin::Lost => {}
                     _ if published.copies.contains_key(&place) => {}
                     _ => events.extend(self.copy(one, standing, draft, &mut published).await?),
                 }

@@ -18,6 +18,8 @@ pub enum Origin {
     Peer,
     /// A nostr event.
     Event,
+    /// It is here, and an event that it was in was removed. Nothing else is to be done again than that event.
+    Lost,
 }
 
 /// A block that was stored and is still to be carried to nostr.
@@ -57,7 +59,7 @@ pub trait Interest: fmt::Debug + Send + Sync {
     fn wants(&self, event: &Event) -> bool;
 
     /// An event is removed as its author asks for it (NIP-09, NIP-62). The block in it, if there is one, is remembered as
-    /// [`Outgoing`] again, as if it had come from an event now: it may have lost the only one that it had.
+    /// [`Outgoing`] again, as [`Origin::Lost`]: it may have lost the only event that it had.
     fn lost(&self, event: &Event) -> Option<(RoomName, Id)>;
 }
 

@@ -102,7 +102,7 @@ fn what_lost_its_event_is_carried(open: &dyn Fn() -> Arc<dyn Backend>, blocks: &
     writer.commit(&[vanish], &[], 61).unwrap();
     let outgoing = reader.outgoing(9, usize::MAX).unwrap();
     let seen: Vec<_> = outgoing.iter().map(|one| (one.id, one.accepted, one.origin)).collect();
-    assert_eq!(seen, [(blocks[0].id(), 60, Origin::Event), (blocks[1].id(), 61, Origin::Event)]);
+    assert_eq!(seen, [(blocks[0].id(), 60, Origin::Lost), (blocks[1].id(), 61, Origin::Lost)]);
 }
 
 fn events(reader: &mut dyn Reader, max: usize) -> Vec<Option<crate::event::Id>> {

@@ -37,7 +37,7 @@ impl Carrying {
 
     pub(super) fn lost(&mut self, event: &Verified, now: Timestamp) {
         if let Some((room, block)) = self.interest.as_ref().and_then(|interest| interest.lost(event)) {
-            self.wait(&room, block, Origin::Event, now);
+            self.wait(&room, block, Origin::Lost, now);
         }
     }
 

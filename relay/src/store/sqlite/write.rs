@@ -290,7 +290,7 @@ impl Change<'_> {
         erase::erase(&mut self.tables, held)?;
         self.removed.push(held.event.id);
         if let Some((room, block)) = self.options.interest.as_ref().and_then(|interest| interest.lost(&held.event)) {
-            pico::remember(self.db, &room, &block, Origin::Event, self.now)?;
+            pico::remember(self.db, &room, &block, Origin::Lost, self.now)?;
         }
         Ok(())
     }

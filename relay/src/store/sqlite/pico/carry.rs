@@ -15,12 +15,20 @@ use crate::verify::Verified;
 
 /// How an origin is stored.
 pub(super) fn code(origin: Origin) -> i64 {
-    i64::from(origin == Origin::Event)
+    match origin {
+        Origin::Peer => 0,
+        Origin::Event => 1,
+        Origin::Lost => 2,
+    }
 }
 
 /// A stored origin.
 pub(super) fn origin(code: i64) -> Origin {
-    if code == 0 { Origin::Peer } else { Origin::Event }
+    match code {
+        0 => Origin::Peer,
+        1 => Origin::Event,
+        _ => Origin::Lost,
+    }
 }
 
 /// Remembers a block that was stored.
