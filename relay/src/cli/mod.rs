@@ -28,7 +28,8 @@ use crate::config::{Config, Direction};
 use crate::filter::Filter;
 use crate::pico::repo::RoomName;
 
-/// What a command comes to. The error is printed with its causes, and the exit code is 1, or that of [`NotAll`].
+/// What a command comes to. The error is printed with its causes, and the exit code is 1, or 3 if it was done, but not for
+/// everything.
 pub type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
 
 /// Done, but not for everything. The exit code is 3.
