@@ -1,16 +1,17 @@
 //! Pico rooms and nostr events: blocks as events, events as blocks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
 use pico_bridge::{Context, Frame, Mode, kind, no_copies, wrap};
-use picofeed::{Block, Feed, Format, Id};
+use picofeed::{Block, Feed, Format, Id, Secret};
 use serde_json::{Value, json};
 
 use crate::harness::pico::Node;
-use crate::harness::{Client, Event, Key, PATIENCE, Relay, now};
+use crate::harness::{Client, Event, Key, PATIENCE, Relay, Scripted, now};
 use crate::js;
 
 const SHORT: Duration = Duration::from_millis(300);
@@ -149,7 +150,7 @@ async fn events_fill_the_room_of_another_relay() {
     two.restart();
     let mut to = two.client().await;
     tokio::time::sleep(SHORT).await;
-    assert_eq!(to.query(json!({"authors": [relay_key(&two)]})).await, []);
+    assert_eq!(to.query(json!({"authors": [relay_key(&two)], "kinds": [kind::BLOCK]})).await, []);
     for event in &events {
         assert!(to.offer(event).await.1.starts_with("duplicate:"));
     }
@@ -219,6 +220,167 @@ async fn false_events_are_refused() {
     client.publish(&[&wrapped(&key, "r", &fork, blocks[0].id())]).await;
     relay.until_metric("picorelay_pico_blocks_total", "outcome=\"fork\"", 1.0).await;
     assert_eq!(Node::connect(&room(&relay, "r"), Format::V8, 2).await.ids().len(), 3);
+}
+
+/// A false chain cannot be seen while the parent is unknown. When it comes, the block gets an event that says the truth.
+#[tokio::test]
+async fn a_false_chain_is_put_right() {
+    let mut relay = Relay::start();
+    let own = relay_key(&relay);
+    let mut author = Node::silent(&room(&relay, "r"), Format::V8, [1; 32]).await;
+    let blocks: Vec<Block> = (0..3).map(|n| author.append(&format!("{n}"))).collect();
+    let elsewhere = Node::silent(&room(&relay, "r"), Format::V8, [2; 32]).await.append("elsewhere").id();
+    let liar = Key::new();
+    let mut client = relay.client().await;
+    // One waits in memory, and one is found again in its event.
+    client.publish(&[&wrapped(&liar, "r", &blocks[1], elsewhere)]).await;
+    relay.until_metric("picorelay_pico_blocks_total", "outcome=\"orphan\"", 1.0).await;
+    let genesis = BTreeMap::from([(author.secret.key(), Feed::from_blocks(blocks[..1].to_vec()).unwrap())]);
+    Node::with_feeds(&room(&relay, "r"), Format::V8, 3, genesis).await;
+    relay.until_blocks(2).await;
+    let told = until_events(&mut client, json!({"kinds": [kind::BLOCK], "authors": [own]}), 2).await;
+    let chains: BTreeSet<_> = told.iter().map(|event| named(event, "chain").unwrap()).collect();
+    assert_eq!(chains, BTreeSet::from([blocks[0].id().to_string()]));
+    client.refused(&wrapped(&liar, "r", &blocks[2], elsewhere), "invalid:").await;
+    relay.restart();
+    tokio::time::sleep(SHORT).await;
+    until_events(&mut relay.client().await, json!({"kinds": [kind::BLOCK], "authors": [own]}), 2).await;
+}
+
+/// The relay publishes a block itself when the event that it came in goes, or is not to stay.
+#[tokio::test]
+async fn events_that_go_are_replaced() {
+    let mut relay = Relay::start();
+    let own = json!({"kinds": [kind::BLOCK], "authors": [relay_key(&relay)]});
+    let mut author = Node::silent(&room(&relay, "r"), Format::V8, [1; 32]).await;
+    let blocks: Vec<Block> = (0..3).map(|n| author.append(&format!("{n}"))).collect();
+    let stranger = Key::new();
+    let events: Vec<Event> = blocks.iter().map(|block| wrapped(&stranger, "r", block, blocks[0].id())).collect();
+    let mut client = relay.client().await;
+    client.publish(&events.iter().collect::<Vec<_>>()).await;
+    relay.until_blocks(3).await;
+    tokio::time::sleep(SHORT).await;
+    assert_eq!(client.query(own.clone()).await, [], "theirs are enough");
+
+    client.publish(&[&stranger.event(json!({"kind": 5, "tags": [["e", events[1].id()]]}))]).await;
+    let made = until_events(&mut client, own.clone(), 1).await;
+    assert_eq!(named(&made[0], "block"), Some(blocks[1].id().to_string()));
+    assert_eq!(named(&made[0], "chain"), Some(blocks[0].id().to_string()));
+    // Another's event is enough for that one, and what is left is nobody's.
+    client.publish(&[&wrapped(&Key::new(), "r", &blocks[2], blocks[0].id())]).await;
+    client.publish(&[&stranger.event(json!({"kind": 62, "tags": [["relay", "ALL_RELAYS"]]}))]).await;
+    let made = until_events(&mut client, own.clone(), 2).await;
+    let of = |n: usize| made.iter().any(|event| named(event, "block") == Some(blocks[n].id().to_string()));
+    assert!(of(0) && of(1) && !of(2));
+
+    let brief = |block: &Block| {
+        let draft = wrapped(&Key::new(), "r", block, block.id()).0;
+        let mut tags = draft["tags"].clone();
+        tags.as_array_mut().unwrap().push(json!(["expiration", (now() + 1_000).to_string()]));
+        Key::new().event(json!({"kind": draft["kind"], "tags": tags, "content": draft["content"]}))
+    };
+    let other = Node::silent(&room(&relay, "r"), Format::V8, [2; 32]).await.append("brief");
+    client.publish(&[&brief(&other)]).await;
+    until_events(&mut client, own.clone(), 3).await;
+    relay.restart();
+    tokio::time::sleep(SHORT).await;
+    until_events(&mut relay.client().await, own, 3).await;
+}
+
+/// A copy that was deleted stays so when the event that its block came in goes, too.
+#[tokio::test]
+async fn deleted_copies_stay_deleted() {
+    let relay = Relay::with(READABLE);
+    let mut author = Node::silent(&room(&relay, "notes"), Format::V8, [1; 32]).await;
+    let note = author.append("oops");
+    let deletion = author.append_bytes(&record("delete", json!({"target": note.id().to_string()})));
+    let stranger = Key::new();
+    let events = [&note, &deletion].map(|block| wrapped(&stranger, "notes", block, note.id()));
+    let mut client = relay.client().await;
+    client.publish(&[&events[0]]).await;
+    until_events(&mut client, json!({"kinds": [1]}), 1).await;
+    client.publish(&[&events[1]]).await;
+    until_events(&mut client, json!({"kinds": [5]}), 1).await;
+    client.publish(&[&stranger.event(json!({"kind": 5, "tags": [["e", events[0].id()]]}))]).await;
+    until_events(&mut client, json!({"kinds": [kind::BLOCK], "authors": [relay_key(&relay)]}), 1).await;
+    tokio::time::sleep(SHORT).await;
+    assert_eq!(client.query(json!({"kinds": [1]})).await, []);
+}
+
+/// Chains that came in events get a head from the relay if nobody else publishes a true one.
+#[tokio::test]
+async fn chains_that_came_in_events_have_a_head() {
+    let mut relay = Relay::with("[bridge]\nhead_seconds = 1");
+    let own = relay_key(&relay);
+    let mut client = relay.client().await;
+    let head = |key: &Key, block: &Block, height: u64| {
+        let room = "r".parse().unwrap();
+        let chain = block.parent().unwrap_or(block.id());
+        let (accepted, mode) = (now(), Mode::Wrap);
+        let context = Context { room: &room, chain, height, accepted, mode, silo: None, copy_of: &no_copies };
+        let draft = wrap(block, &context).into_iter().find(|draft| draft.kind == kind::HEAD).unwrap();
+        key.event(json!({"kind": draft.kind, "tags": draft.tags, "content": ""}))
+    };
+    let stranger = Key::new();
+    let mut chains = Vec::new();
+    for seed in 1..=3 {
+        let mut author = Node::silent(&room(&relay, "r"), Format::V8, [seed; 32]).await;
+        let blocks = [author.append("0"), author.append("1")];
+        let events = blocks.each_ref().map(|block| wrapped(&stranger, "r", block, blocks[0].id()));
+        client.publish(&events.iter().collect::<Vec<_>>()).await;
+        chains.push(blocks);
+    }
+    // Of the first there is none, of the second one that is behind, and of the third a true one.
+    let heads = [head(&stranger, &chains[1][0], 1), head(&stranger, &chains[2][1], 2)];
+    client.publish(&heads.iter().collect::<Vec<_>>()).await;
+    let made = until_events(&mut client, json!({"kinds": [kind::HEAD], "authors": [own]}), 2).await;
+    for (chain, blocks) in chains[..2].iter().enumerate() {
+        let found = made.iter().find(|event| named(event, "block") == Some(blocks[1].id().to_string()));
+        let tags = found.unwrap_or_else(|| panic!("{chain}: {made:?}"))["tags"].as_array().unwrap();
+        assert!(tags.contains(&json!(["height", "2"])) && tags.contains(&json!(["d", blocks[0].id().to_string()])));
+    }
+    // One that goes is missed at the next look at all chains, which is when the relay starts.
+    client.publish(&[&stranger.event(json!({"kind": 5, "tags": [["e", heads[1].id()]]}))]).await;
+    relay.restart();
+    let mut client = relay.client().await;
+    until_events(&mut client, json!({"kinds": [kind::HEAD], "authors": [own]}), 3).await;
+    // And it follows.
+    let mut author = Node::silent(&room(&relay, "r"), Format::V8, [1; 32]).await;
+    (0..2).for_each(|n| drop(author.append(&n.to_string())));
+    let third = author.append("2");
+    client.publish(&[&wrapped(&stranger, "r", &third, chains[0][0].id())]).await;
+    let began = Instant::now();
+    let filter = json!({"kinds": [kind::HEAD], "authors": [own], "#i": [format!("pico:block:{}", third.id())]});
+    while client.query(filter.clone()).await.is_empty() {
+        assert!(began.elapsed() < PATIENCE);
+        tokio::time::sleep(SHORT).await;
+    }
+}
+
+/// One head for all rooms, which does not go to and fro between them.
+#[tokio::test]
+async fn a_chain_in_two_rooms_has_one_head() {
+    let mut relay = Relay::with("[bridge]\nheads_seconds = 1");
+    let filter = json!({"kinds": [kind::HEAD]});
+    let mut author = Node::silent(&room(&relay, "a"), Format::V8, [1; 32]).await;
+    (0..2).for_each(|n| drop(author.append(&n.to_string())));
+    for name in ["a", "b"] {
+        Node::with_feeds(&room(&relay, name), Format::V8, 1, author.feeds.clone()).await;
+    }
+    let mut client = relay.client().await;
+    until_events(&mut client, json!({"kinds": [kind::BLOCK]}), 4).await;
+    let began = Instant::now();
+    let mut head = Vec::new();
+    while head.first().and_then(|head| named(head, "room")).as_deref() != Some("b") {
+        head = client.query(filter.clone()).await;
+        assert!(began.elapsed() < PATIENCE, "{head:?}");
+    }
+    // All chains are looked at a few times.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(client.query(filter.clone()).await, head);
+    relay.restart();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(relay.client().await.query(filter).await, head);
 }
 
 /// Who floods a room with blocks whose parents never come displaces their own, and the relay stays small.
@@ -437,20 +599,112 @@ async fn the_script_of_the_specification_rebuilds_a_feed() {
 
 /// What the script in `docs/nostr-pico.md` writes for a chain.
 pub(crate) fn run_script_of_the_specification(relay: &str, chain: Id) -> Vec<u8> {
+    let output = script_of_the_specification(relay, chain);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+fn script_of_the_specification(relay: &str, chain: Id) -> std::process::Output {
     let spec = include_str!("../../docs/nostr-pico.md");
     let script = spec.split("```js\n").nth(1).unwrap().split("```").next().unwrap();
+    assert!(script.lines().count() <= 20);
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("feed.mjs"), script).unwrap();
+    let modules = folder.path().join("node_modules");
+    std::fs::create_dir(&modules).unwrap();
+    for (installed, name) in [("js", "nostr-tools"), ("js/pico", "picofeed")] {
+        let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join(installed);
+        js::install(&installed);
+        std::os::unix::fs::symlink(installed.join("node_modules").join(name), modules.join(name)).unwrap();
+    }
     // Node 20 has a WebSocket, too, if asked.
-    let output = Command::new("node")
-        .args(["--experimental-websocket", "feed.mjs", relay, &chain.to_string()])
+    Command::new("node")
+        .args(["--experimental-websocket", "feed.mjs", relay, &chain.to_string(), "5"])
         .current_dir(folder.path())
         .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
         .output()
-        .unwrap();
-    assert!(output.status.success());
-    output.stdout
+        .unwrap()
+}
+
+/// What a relay answers to each REQ of the script: these events and an EOSE, if it is one that answers.
+async fn scripted(messages: Vec<Value>, ends: bool) -> Scripted {
+    Scripted::start(move |mut it| {
+        let messages = messages.clone();
+        async move {
+            while let Some((name, _)) = it.req().await {
+                for message in &messages {
+                    let said = match message {
+                        Value::Object(_) | Value::Null => json!(["EVENT", name, message]),
+                        Value::String(why) if why.starts_with("blocked:") => json!(["CLOSED", name, why]),
+                        other => json!(["NOTICE", other]),
+                    };
+                    let _ = it.say(said).await;
+                }
+                if ends {
+                    let _ = it.say(json!(["EOSE", name])).await;
+                }
+            }
+        }
+    })
+    .await
+}
+
+/// The script believes no relay, and says what is wrong.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_script_of_the_specification_is_not_deceived() {
+    if !js::has_node() {
+        return;
+    }
+    let key = Key::new();
+    let feed = |seed: u8| {
+        let mut feed = Feed::new(Format::V8);
+        (0..5).for_each(|n| drop(feed.append(format!("{n}").as_bytes(), &Secret::ed25519([seed; 32])).unwrap()));
+        feed
+    };
+    let (feed, other) = (feed(1), feed(2));
+    let chain = feed[0].id();
+    let truth: Vec<Event> = feed.iter().map(|block| wrapped(&key, "r", block, chain)).collect();
+    let changed = |n: usize, change: &dyn Fn(&mut Value)| {
+        let mut event = truth[n].0.clone();
+        change(&mut event);
+        event
+    };
+    let signed = |event: Value| {
+        let (kind, tags, content) = (&event["kind"], &event["tags"], &event["content"]);
+        key.event(json!({"kind": kind, "tags": tags, "content": content})).0
+    };
+    let mut forged = feed[1].bytes().to_vec();
+    *forged.last_mut().unwrap() ^= 1;
+    let lies = vec![
+        changed(0, &|event| event["sig"] = "ab".repeat(64).into()),
+        changed(1, &|event| event["created_at"] = 1.into()),
+        signed(changed(1, &|event| event["content"] = BASE64.encode(&forged).into())),
+        signed(changed(0, &|event| event["content"] = BASE64.encode(other[0].bytes()).into())),
+        signed(changed(1, &|event| event["content"] = BASE64.encode(other[1].bytes()).into())),
+        signed(changed(1, &|event| event["content"] = "AAAA".into())),
+        signed(changed(1, &|event| event["content"] = 5.to_string().into())),
+        Value::Null,
+        json!("a notice"),
+    ];
+    let mut mixed = lies.clone();
+    mixed.extend(truth.iter().rev().map(|event| event.0.clone()));
+    let refused = vec![json!("blocked: members only")];
+    for (messages, ends, code, said) in [
+        (mixed, true, 0, "left out: "),
+        (lies, true, 3, "nothing true of this chain"),
+        (refused, false, 2, "blocked: members only"),
+        (vec![json!("a notice")], false, 1, "not done in time"),
+    ] {
+        let relay = scripted(messages, ends).await;
+        let url = relay.url.clone();
+        let output = tokio::task::spawn_blocking(move || script_of_the_specification(&url, chain)).await.unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(code) && errors.contains(said), "{code} {said}: {output:?}");
+        assert_eq!(output.stdout, if code == 0 { feed.encode() } else { Vec::new() }, "{said}");
+    }
+    let nobody = tokio::task::spawn_blocking(move || script_of_the_specification("ws://127.0.0.1:1", chain));
+    let nobody = nobody.await.unwrap();
+    assert!(nobody.status.code() == Some(1) && String::from_utf8_lossy(&nobody.stderr).contains("no connection"));
 }
 
 /// Ids of the events in a relay's own feed, in order.

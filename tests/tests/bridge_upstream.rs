@@ -9,9 +9,9 @@ use pico_bridge::kind;
 use picofeed::Format;
 use serde_json::json;
 
-use crate::bridge::{named, relay_key, room, run_script_of_the_specification, until_events};
+use crate::bridge::{named, relay_key, room, run_script_of_the_specification, until_events, wrapped};
 use crate::harness::pico::Node;
-use crate::harness::{Event, PATIENCE, Relay, Tap};
+use crate::harness::{Event, Key, PATIENCE, Relay, Tap};
 use crate::js;
 
 /// A relay by other people, that takes as many events as come.
@@ -192,6 +192,28 @@ async fn settled(relays: &[Relay]) -> BTreeSet<String> {
     before
 }
 
+/// A node brings a long feed, so that all its events have one or two seconds. The plain relay gives few at a time, and a relay
+/// that comes later finds all of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_feed_that_came_at_once() {
+    let plain = plain(|builder| builder.max_filter_limit(60)).await;
+    let url = plain.url().await.to_string();
+    let one = Relay::with(&upstream(&url, "direction = 'up'"));
+    let secret = picofeed::Secret::ed25519([7; 32]);
+    let mut feed = picofeed::Feed::new(Format::V8);
+    (0..400).for_each(|n| drop(feed.append(format!("{n}").as_bytes(), &secret).unwrap()));
+    let feeds = BTreeMap::from([(secret.key(), feed.clone())]);
+    Node::with_feeds(&room(&one, "r"), Format::V8, 1, feeds).await;
+    one.until_metric("picorelay_upstream_events_total", "outcome=\"sent\"", 401.0).await;
+    let tap = Tap::before(&url, false).await;
+    let config = upstream(&tap.url, "rooms = ['r']").replace("[sync]", "[sync]\npage_events_max = 50");
+    let two = Relay::with(&config);
+    two.until_blocks(400).await;
+    let got = Node::connect(&room(&two, "r"), Format::V8, 2).await;
+    assert_eq!(got.bytes(), [feed.encode()]);
+    assert!(two.log().contains("more events than it gives at a time"), "{}", two.log());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_way_only() {
     let plain = plain(|builder| builder).await;
@@ -249,6 +271,35 @@ async fn authenticates_when_asked() {
     let block = here.write("to whom it may concern").await;
     Node::connect(&room(&two, "r"), Format::V8, 2).await.until_has(&block).await;
     assert!(tap.count("AUTH") >= 2);
+}
+
+/// An event that goes at one relay is replaced there; relays that have it, or hear of the other, do nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_at_one_relay_is_replaced_once() {
+    let plain = plain(|builder| builder).await;
+    let config = through(plain.url().await.as_str());
+    let relays = [Relay::with(&config), Relay::with(&config), Relay::with(&config)];
+    let block = Node::silent(&room(&relays[0], "r"), Format::V8, [1; 32]).await.append("hello");
+    let stranger = Key::new();
+    let event = wrapped(&stranger, "r", &block, block.id());
+    let mut client = relays[0].client().await;
+    client.publish(&[&event]).await;
+    for relay in &relays {
+        relay.until_blocks(1).await;
+    }
+    assert_eq!(settled(&relays).await, BTreeSet::from([event.id().to_owned()]));
+    client.publish(&[&stranger.event(json!({"kind": 5, "tags": [["e", event.id()]]}))]).await;
+    let made = until_events(&mut client, json!({"kinds": [kind::BLOCK]}), 1).await.remove(0);
+    assert_eq!(made["pubkey"], relay_key(&relays[0]));
+    for relay in &relays[1..] {
+        until_events(&mut relay.client().await, json!({"kinds": [kind::BLOCK]}), 2).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for relay in &relays {
+        let signers: BTreeSet<_> =
+            blocks_in(relay).await.iter().map(|event| event["pubkey"].as_str().unwrap().to_owned()).collect();
+        assert!(signers.is_subset(&BTreeSet::from([stranger.public(), relay_key(&relays[0])])), "{signers:?}");
+    }
 }
 
 /// The plain relay is gone for a while, and so are we.

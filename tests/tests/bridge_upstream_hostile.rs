@@ -1,13 +1,16 @@
 //! Upstreams that are killed, slow, silent, or lie: nothing hangs, nothing false gets in, and the relay stays small.
 
-use std::sync::OnceLock;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use futures_util::SinkExt;
+use futures_util::{SinkExt, StreamExt};
 use pico_bridge::kind;
 use picofeed::{Block, Format};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
@@ -378,6 +381,191 @@ async fn an_upstream_that_is_killed_is_asked_again() {
     let node = Node::connect(&room(&relay, "r"), Format::V8, 1).await;
     assert_eq!(node.ids().len(), 40);
     assert_eq!(upstream.connections(), 4);
+}
+
+/// An upstream that never says what is new, and never compares: it is asked for everything now and then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_upstream_does_not_tell_is_found_later() {
+    let events = chain(7);
+    let upstream = Scripted::start(move |mut it| {
+        let events = events.clone();
+        async move {
+            let Some((live, _)) = it.req().await else { return };
+            let _ = it.say(json!(["EOSE", live])).await;
+            // Each time that it is asked it has two more.
+            for round in 1.. {
+                let Some((name, filter)) = it.req().await else { return };
+                assert!(filter["since"].is_null(), "everything, not what is new: {filter}");
+                for event in events.iter().take(round * 2) {
+                    let _ = it.say(json!(["EVENT", name, event.0])).await;
+                }
+                let _ = it.say(json!(["EOSE", name, ["finish"]])).await;
+            }
+        }
+    })
+    .await;
+    let relay = Relay::with(&through(&upstream.url).replace("[sync]", "[sync]\nfull_seconds = 1"));
+    relay.until_blocks(7).await;
+    assert_eq!(upstream.connections(), 1);
+    assert_eq!(relay.metric("picorelay_upstream_connected", ""), 1.0);
+}
+
+/// One that had no negentropy is asked again after a while: relays are updated.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_upstream_cannot_do_is_forgotten() {
+    let opened = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&opened);
+    let upstream = Scripted::start(move |mut it| {
+        let seen = Arc::clone(&seen);
+        async move {
+            let mut asked = 0;
+            while let Some(message) = it.hear().await {
+                let name = message[1].clone();
+                let said = match message[0].as_str() {
+                    Some("NEG-OPEN") => {
+                        seen.lock().unwrap().push(it.number);
+                        it.say(json!(["NEG-ERR", name, "unsupported: not yet"])).await
+                    }
+                    Some("REQ") => {
+                        asked += 1;
+                        it.say(json!(["EOSE", name, ["finish"]])).await
+                    }
+                    _ => Some(()),
+                };
+                // Each connection ends when it was asked for everything.
+                if said.is_none() || asked == 2 {
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    let config = through(&upstream.url).replace("[sync]", "[sync]\nfull_seconds = 3");
+    let _relay = Relay::with(&config);
+    let began = Instant::now();
+    while opened.lock().unwrap().len() < 2 {
+        assert!(began.elapsed() < PATIENCE, "it is never asked again");
+        sleep(Duration::from_millis(20)).await;
+    }
+    let opened = opened.lock().unwrap().clone();
+    assert!(opened[0] == 1 && opened[1] > 2, "not with every connection: {opened:?}");
+}
+
+/// More is written here than an upstream takes at a time: what is dropped on the way is found by comparing, and nothing
+/// is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_overruns_an_upstream_comes_later() {
+    let (told, taken) = (Arc::new(Notify::new()), Arc::new(Mutex::new(Vec::<Value>::new())));
+    let (going, given) = (Arc::clone(&told), Arc::clone(&taken));
+    let upstream = Scripted::start(move |mut it| {
+        let (going, given) = (Arc::clone(&going), Arc::clone(&given));
+        async move {
+            let mut is_slow = true;
+            while let Some(message) = it.hear().await {
+                let name = message[1].clone();
+                match message[0].as_str() {
+                    Some("NEG-OPEN") => drop(it.say(json!(["NEG-ERR", name, "unsupported: no"])).await),
+                    Some("REQ") => {
+                        let there = given.lock().unwrap().clone();
+                        if message[2]["limit"] != 1 {
+                            for event in there {
+                                let _ = it.say(json!(["EVENT", name, event])).await;
+                            }
+                        }
+                        let _ = it.say(json!(["EOSE", name, ["finish"]])).await;
+                    }
+                    Some("EVENT") => {
+                        if std::mem::take(&mut is_slow) {
+                            going.notified().await;
+                        }
+                        given.lock().unwrap().push(message[1].clone());
+                        let _ = it.say(json!(["OK", message[1]["id"], true, ""])).await;
+                    }
+                    _ => {}
+                }
+            }
+        }
+    })
+    .await;
+    let config = through(&upstream.url)
+        .replace("[sync]", "[sync]\noutbox_bytes_max = 20_000\nevents_in_flight_max = 2\nanswer_seconds = 60");
+    let relay = Relay::with(&config);
+    relay.until_metric("picorelay_upstream_connected", "", 1.0).await;
+    let mut node = Node::connect(&room(&relay, "r"), Format::V8, 1).await;
+    for n in 0..100 {
+        node.write(&format!("{n} {}", "x".repeat(500))).await;
+    }
+    relay.until_blocks(100).await;
+    let mut client = relay.client().await;
+    crate::bridge::until_events(&mut client, json!({"kinds": [kind::BLOCK]}), 100).await;
+    told.notify_one();
+    let began = Instant::now();
+    let blocks = || {
+        let taken = taken.lock().unwrap();
+        let ids: BTreeSet<String> =
+            taken.iter().filter(|event| event["kind"] == kind::BLOCK).map(|event| event["id"].to_string()).collect();
+        ids.len()
+    };
+    while blocks() < 100 {
+        assert!(began.elapsed() < PATIENCE, "{} of 100", blocks());
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert!(relay.log().contains("events come faster than an upstream relay takes them"), "{}", relay.log());
+    assert_eq!(upstream.connections(), 1);
+}
+
+/// Valid events without end are read as fast as the configuration says, and no faster.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_that_pours_is_read_slower() {
+    let taken = Arc::new(AtomicBool::new(false));
+    let noted = Arc::clone(&taken);
+    let upstream = Scripted::start(move |mut it| {
+        let noted = Arc::clone(&noted);
+        async move {
+            let key = Key::numbered(1);
+            let Some((live, _)) = it.req().await else { return };
+            let _ = it.say(json!(["EOSE", live])).await;
+            let Some((page, _)) = it.req().await else { return };
+            let _ = it.say(json!(["EOSE", page, ["finish"]])).await;
+            let (mut sink, mut stream) = it.socket.split();
+            let pouring = async {
+                for n in 0.. {
+                    let text = json!(["EVENT", live, head(&key, n).0]).to_string();
+                    if sink.send(Message::text(text)).await.is_err() {
+                        return;
+                    }
+                }
+            };
+            let listening = async {
+                while let Some(Ok(message)) = stream.next().await {
+                    if message.to_text().is_ok_and(|text| text.starts_with("[\"EVENT\"")) {
+                        noted.store(true, Ordering::Release);
+                    }
+                }
+            };
+            tokio::join!(pouring, listening);
+        }
+    })
+    .await;
+    let config = through(&upstream.url).replace("[sync]", "[sync]\nevents_per_minute = 1_200");
+    let relay = Relay::with(&config);
+    let received = || relay.metric("picorelay_upstream_events_total", "outcome=\"received\"");
+    // Twenty a second, of which those of ten seconds may come at once.
+    relay.until_metric("picorelay_upstream_events_total", "outcome=\"received\"", 200.0).await;
+    let (began, before) = (Instant::now(), received());
+    sleep(Duration::from_secs(3)).await;
+    let rate = (received() - before) / began.elapsed().as_secs_f64();
+    assert!(rate > 5.0 && rate < 45.0, "{rate} in a second");
+    assert!(relay.log().contains("it is read slower"), "{}", relay.log());
+    assert_eq!(upstream.connections(), 1);
+    // What is written here goes out all the same.
+    let mut node = Node::connect(&room(&relay, "r"), Format::V8, 1).await;
+    node.write("hello").await;
+    let began = Instant::now();
+    while !taken.load(Ordering::Acquire) {
+        assert!(began.elapsed() < PATIENCE);
+        sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Ids that it says it has and does not give are not waited for.

@@ -203,7 +203,8 @@ async fn what_is_not_sent_and_what_is_refused() {
     let protected = key.event(json!({"tags": [["-"]]}));
     let folder = folder_with(&[note.clone(), long, private, protected]);
     let output = sync(folder.path(), &relay.url, &[]).await;
-    assert!(output.success, "{output:?}");
+    assert_eq!(output.code, Some(3), "{output:?}");
+    assert!(output.stderr.ends_with("not all is on both sides: 1 refused there\n"), "{output:?}");
     says(&output, 1, " sent");
     says(&output, 1, " refused there");
     assert!(output.stdout.contains("1 invalid: ") || output.stdout.contains("1 blocked: "), "{output:?}");
@@ -272,7 +273,8 @@ async fn says_what_is_wrong() {
     let check = async |url: &str, said: &str| {
         let began = Instant::now();
         let output = sync(folder.path(), url, &[]).await;
-        assert!(!output.success && output.stderr.contains(said), "{said}: {output:?}");
+        let code = if url.starts_with("ws") { 1 } else { 2 };
+        assert!(output.code == Some(code) && output.stderr.contains(said), "{said}: {output:?}");
         assert!(began.elapsed() < PATIENCE, "{said}");
     };
     check("ws://127.0.0.1:1", "cannot connect").await;
@@ -301,6 +303,17 @@ async fn says_what_is_wrong() {
     })
     .await;
     check(&lies.url, "sends what is false or was not asked for").await;
+    std::fs::write(folder.path().join("picorelay.toml"), format!("{SMALL}\nretries_max = 1")).unwrap();
+    let hurried = Scripted::start(|mut it| async move {
+        while let Some((name, _)) = it.req().await {
+            let _ = it.say(json!(["CLOSED", name, "rate-limited: slow down"])).await;
+        }
+    })
+    .await;
+    check(&hurried.url, "says rate-limited, however long the pause").await;
+    assert_eq!(hurried.connections(), 1);
+    let output = sync(folder.path(), &hurried.url, &[]).await;
+    says(&output, 1, " pauses, as the other relay said rate-limited");
     // A server on the same folder.
     let mut relay = Relay::start();
     let (data, url) = (relay.data(), relay.url.clone());
@@ -347,19 +360,39 @@ async fn nothing_false_gets_in() {
             let expired = key.event(json!({"content": "old", "tags": [["expiration", "1"]]})).0;
             let future = key.event(json!({"content": "late", "created_at": now() + 100_000})).0;
             let good = key.event(json!({"content": "good", "created_at": 1_700_000_000})).0;
+            let mut misnamed = key.event(json!({"content": "wrong id"})).0;
+            misnamed["id"] = "ab".repeat(32).into();
             let is_first = filter["until"].as_u64().is_none_or(|until| until > now());
-            for event in [forged, unsigned, expired, future, good].iter().filter(|_| is_first) {
+            for event in [forged, unsigned, misnamed, expired, future, good].iter().filter(|_| is_first) {
                 let _ = it.say(json!(["EVENT", name, event])).await;
+                // Of a request that there never was.
+                let _ = it.say(json!(["EVENT", "r99", event])).await;
             }
             let _ = it.say(json!(["EOSE", name])).await;
         }
     })
     .await;
     let output = sync(folder.path(), &hostile.url, &[]).await;
-    assert!(output.success, "{output:?}");
+    assert_eq!(output.code, Some(3), "{output:?}");
+    let said = "done, but not all is on both sides: 3 refused here, 7 false or not asked for\n";
+    assert!(output.stderr.ends_with(said), "{output:?}");
     says(&output, 1, " fetched");
-    says(&output, 3, " refused here");
+    says(&output, 4, " refused here");
     assert_eq!(export(folder.path()).len(), 1);
+}
+
+/// What is gone for good, as its author wants it, is no reason to complain.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_gone_is_not_missed() {
+    let relay = other_people().await;
+    let key = Key::new();
+    let deleted = key.event(json!({"content": "oops"}));
+    let deletion = key.event(json!({"kind": 5, "tags": [["e", deleted.id()]]}));
+    publish(relay.url().await.as_str(), &[deleted]).await;
+    let folder = folder_with(&[deletion]);
+    let output = sync(folder.path(), relay.url().await.as_str(), &["--dir", "down"]).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    says(&output, 1, " deleted by its author");
 }
 
 /// Relays give fewer events than they are asked for. What cannot be read for that is told.
@@ -375,13 +408,71 @@ async fn with_a_relay_that_gives_little() {
     let output = sync(folder.path(), &tap.url, &["--dir", "down"]).await;
     assert!(output.success, "{output:?}");
     assert_eq!(export(folder.path()), ids(&all));
+    // Pages overlap, and each event counts once.
+    says(&output, all.len(), " fetched");
+    says(&output, 0, " were here already");
 
     let key = Key::new();
     let at_once: Vec<Event> =
         (0..20).map(|n| key.event(json!({"content": format!("{n}"), "created_at": now() - 5_000}))).collect();
     publish(&tap.url, &at_once).await;
     let output = sync(folder.path(), &tap.url, &["--dir", "down"]).await;
-    assert!(!output.success && output.stderr.contains("more events than it gives at a time"), "{output:?}");
+    assert_eq!(output.code, Some(3), "{output:?}");
+    assert!(output.stderr.ends_with(": 1 seconds of which some may be missed\n"), "{output:?}");
     says(&output, 1, " seconds with more events than the other relay gives at a time");
     assert_eq!(export(folder.path()).len(), all.len() + 7);
+}
+
+/// A feed that came to a room all at once: its events, by one relay, are all of one second. And what others published then.
+fn burst(at: u64) -> Vec<Event> {
+    let (relay, secret) = (Key::new(), picofeed::Secret::ed25519(rand::random()));
+    let mut feed = picofeed::Feed::new(picofeed::Format::V8);
+    let blocks: Vec<picofeed::Block> =
+        (0..300).map(|n| feed.append(format!("{n}").as_bytes(), &secret).unwrap().clone()).collect();
+    let mut events: Vec<Event> = blocks
+        .iter()
+        .map(|block| {
+            let draft = crate::bridge::wrapped(&relay, "r", block, blocks[0].id()).0;
+            relay.event(json!({
+                "kind": draft["kind"], "tags": draft["tags"], "content": draft["content"], "created_at": at,
+            }))
+        })
+        .collect();
+    let notes = |n: usize| Key::new().event(json!({"content": n.to_string(), "created_at": at}));
+    events.extend((0..60).map(notes));
+    events
+}
+
+/// A second with more events than a page has is read whole if the relay gives more than a page has, and in pieces if not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_is_read_to_its_end() {
+    for limit in [None, Some(90)] {
+        let rate_limit = RateLimit { max_reqs: 500, notes_per_minute: 1_000_000 };
+        let builder = RelayBuilder::default().rate_limit(rate_limit);
+        let relay = LocalRelay::new(match limit {
+            Some(limit) => builder.max_filter_limit(limit),
+            None => builder,
+        });
+        relay.run().await.unwrap();
+        let tap = Tap::before(relay.url().await.as_str(), false).await;
+        let mut all = burst(now() - 5_000);
+        all.extend(events(30));
+        publish(relay.url().await.as_str(), &all).await;
+        let folder = folder_with(&[]);
+        let output = sync(folder.path(), &tap.url, &[]).await;
+        let got = export(folder.path());
+        let chain = |event: &&Event| event["kind"] == 7420;
+        assert!(ids(all.iter().filter(chain)).is_subset(&got), "{limit:?}: {} of {}", got.len(), all.len());
+        says(&output, got.len(), " fetched");
+        says(&output, 0, " sent");
+        match limit {
+            None => assert!(output.code == Some(0) && got == ids(&all), "{output:?}"),
+            // Notes of people who were in no page cannot be asked for.
+            Some(_) => {
+                assert_eq!(output.code, Some(3), "{output:?}");
+                says(&output, 1, " seconds with more events than the other relay gives at a time");
+            }
+        }
+        assert!(tap.count("REQ") < 100, "{limit:?}: {} requests", tap.count("REQ"));
+    }
 }

@@ -8,54 +8,41 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use hashbrown::{HashMap, HashSet};
-use pico_bridge::{Context, Copied, CopyOf, Draft, Head, Mode, Parts, kind, wrap};
+use pico_bridge::{Context, Copied, Draft, Head, Mode, kind, wrap};
 use picofeed::Id as BlockId;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::heads::Heads;
 use super::inbound::children;
 use super::keys::Signers;
 use super::publish::publish;
+use super::published::Published;
 use super::{Failure, PAUSE, Wanted, lookup, parts, room_of};
 use crate::app::App;
 use crate::clock;
 use crate::config::{self, Bridge};
-use crate::event::{Class, Event, Id, PublicKey};
+use crate::event::{Class, Event, PublicKey};
 use crate::filter::Filter;
 use crate::ingest::Ingest;
 use crate::pico::carry::Carry;
-use crate::pico::repo::{Repo, RoomName};
+use crate::pico::repo::Repo;
 use crate::pico::rooms::Rooms;
 use crate::store::Readers;
 use crate::store::carry::{Located, Origin, Outgoing};
 use crate::verify::Verified;
 
-/// Kinds of readable copies, and of wrapped blocks.
-const PUBLISHED: [u16; 5] = [0, 1, 5, 30023, kind::BLOCK];
-
 /// The work, and what it needs.
 pub struct Outbound {
-    repo: Repo,
+    pub(super) repo: Repo,
     readers: Readers,
-    ingest: Ingest,
+    pub(super) ingest: Ingest,
     rooms: Arc<Rooms>,
-    carry: Carry,
-    wanted: Option<Arc<Wanted>>,
-    signers: Arc<Signers>,
+    pub(super) carry: Carry,
+    pub(super) wanted: Option<Arc<Wanted>>,
+    pub(super) signers: Arc<Signers>,
     options: config::BridgeSection,
     stop: CancellationToken,
-}
-
-/// A block in a room.
-type Place = (RoomName, BlockId);
-
-/// What is known to be published, of the batch at hand.
-#[derive(Default)]
-struct Published {
-    wrapped: HashSet<Place>,
-    copies: HashMap<Place, CopyOf>,
-    /// Times of the newest replaceable events: author, kind, `d`.
-    newest: HashMap<(PublicKey, u16, String), u64>,
 }
 
 impl Outbound {
@@ -76,15 +63,16 @@ impl Outbound {
 
     /// Works until the relay stops.
     pub async fn run(self) {
+        let mut heads = Heads::new(&self.options);
         loop {
             let worked = tokio::select! {
-                worked = Box::pin(self.work()) => worked,
+                worked = Box::pin(self.work(&mut heads)) => worked,
                 () = self.stop.cancelled() => return,
             };
             let pausing = async {
                 match &worked {
                     Ok(true) => {}
-                    Ok(false) => self.carry.stored.notified().await,
+                    Ok(false) => self.has_work(heads.due()).await,
                     Err(error) => {
                         tracing::error!(%error, "blocks could not be carried to nostr; trying again");
                         tokio::time::sleep(PAUSE).await;
@@ -98,10 +86,36 @@ impl Outbound {
         }
     }
 
-    /// One batch. False if there is none.
-    async fn work(&self) -> Result<bool, Failure> {
+    /// Waits until there is something to do, or until then.
+    async fn has_work(&self, until: Instant) {
+        let lost_some = async {
+            match &self.wanted {
+                Some(wanted) => wanted.lost_some().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.carry.stored.notified() => {}
+            () = lost_some => {}
+            () = tokio::time::sleep_until(until) => {}
+        }
+    }
+
+    /// One batch, or if there is none, some heads. False if there was neither.
+    async fn work(&self, heads: &mut Heads) -> Result<bool, Failure> {
         let batch = self.repo.outgoing(self.options.batch_max, self.options.batch_bytes_max).await?;
-        let Some(last) = batch.last().map(|one| one.number) else { return Ok(false) };
+        let Some(last) = batch.last().map(|one| one.number) else {
+            let is_due = heads.due() <= Instant::now();
+            if is_due {
+                self.look_at_heads(heads).await?;
+            }
+            return Ok(is_due);
+        };
+        for one in batch.iter().filter(|one| one.origin == Origin::Event) {
+            if let Some(standing) = &one.found {
+                heads.note(&one.room, standing.chain.genesis, Instant::now(), rand::random_range(0.0..1.0));
+            }
+        }
         let events = self.events(&batch).await?;
         publish(&self.ingest, self.wanted.as_deref(), events).await?;
         children(&self.rooms, &self.repo, &self.readers, &batch).await?;
@@ -119,7 +133,8 @@ impl Outbound {
             for draft in self.drafts(one, standing, &mut published).await? {
                 let place = (one.room.clone(), one.id);
                 match draft.kind {
-                    kind::BLOCK | kind::HEAD if one.origin == Origin::Event => {}
+                    kind::HEAD if one.origin != Origin::Peer => {}
+                    kind::BLOCK if one.origin != Origin::Peer && published.carried.contains(&place) => {}
                     kind::BLOCK => {
                         if published.wrapped.insert(place) {
                             events.extend(self.signers.sign(&draft));
@@ -129,6 +144,8 @@ impl Outbound {
                         heads.retain(|(other, _, head)| other.room != one.room || !is_same_chain(head, &draft));
                         heads.push((one, standing, draft));
                     }
+                    // A copy that is gone was deleted.
+                    _ if one.origin == Origin::Lost => {}
                     _ if published.copies.contains_key(&place) => {}
                     _ => events.extend(self.copy(one, standing, draft, &mut published).await?),
                 }
@@ -163,7 +180,7 @@ impl Outbound {
     }
 
     /// The drafts, and the blocks whose copies were asked for.
-    fn wrap(&self, one: &Outgoing, standing: &Located, published: &Published) -> (Vec<Draft>, Vec<BlockId>) {
+    pub(super) fn wrap(&self, one: &Outgoing, standing: &Located, published: &Published) -> (Vec<Draft>, Vec<BlockId>) {
         let mode = match self.carry.modes.of(one.room.as_str()) {
             Bridge::Off => return Default::default(),
             Bridge::Wrap => Mode::Wrap,
@@ -211,7 +228,7 @@ impl Outbound {
 
     /// A replaceable draft, dated so that it replaces the event before it; none if that one is of this block or a later
     /// one.
-    async fn renewed(
+    pub(super) async fn renewed(
         &self,
         one: &Outgoing,
         standing: &Located,
@@ -266,39 +283,6 @@ impl Outbound {
         Ok(found.is_some_and(|(chain, before)| chain.genesis == standing.chain.genesis && before >= standing.before))
     }
 
-    /// What of a batch was published before.
-    async fn published(&self, batch: &[Outgoing]) -> Result<Published, Failure> {
-        let mut published = Published::default();
-        let standing = || batch.iter().filter_map(|one| one.found.as_ref());
-        let values = standing().map(|standing| format!("pico:block:{}", standing.block.id())).collect();
-        // By tag alone: along the authors the store would walk through everything that this relay has published.
-        for event in self.ask(lookup::tagged(&PUBLISHED, None, b'i', values)).await? {
-            if event.kind == kind::BLOCK && event.pubkey == self.signers.relay() {
-                published.wrapped.extend(wrapped_in(&event));
-            } else {
-                self.note_copy(&event, &mut published);
-            }
-        }
-        Ok(published)
-    }
-
-    /// Remembers a copy, if it is one of ours.
-    fn note_copy(&self, event: &Verified, published: &mut Published) -> bool {
-        let content = event.content();
-        self.note_copy_of(event, &parts(event, &content), published)
-    }
-
-    fn note_copy_of(&self, event: &Event, parts: &Parts<'_>, published: &mut Published) -> bool {
-        let Some(Copied { block, author, room }) = Copied::parse(parts) else { return false };
-        if self.signers.author(&author) != Some(event.pubkey) {
-            return false;
-        }
-        let Ok(room) = room.as_str().parse() else { return false };
-        let copy = CopyOf { event: event.id.0, pubkey: event.pubkey.0, author, kind: event.kind, root: root_of(parts) };
-        published.copies.insert((room, block), copy);
-        true
-    }
-
     fn pubkey(&self, draft: &Draft) -> Option<PublicKey> {
         match &draft.signer {
             pico_bridge::Signer::Relay => Some(self.signers.relay()),
@@ -306,7 +290,7 @@ impl Outbound {
         }
     }
 
-    async fn ask(&self, filter: Filter) -> Result<Vec<Verified>, Failure> {
+    pub(super) async fn ask(&self, filter: Filter) -> Result<Vec<Verified>, Failure> {
         Ok(lookup::events(&self.readers, filter, ANSWERS_MAX, clock::now()).await??)
     }
 }
@@ -316,19 +300,4 @@ const ANSWERS_MAX: u64 = 5_000;
 
 fn is_same_chain(one: &Draft, other: &Draft) -> bool {
     one.tags.first() == other.tags.first()
-}
-
-/// Which block, and for which room, an event of ours carries.
-fn wrapped_in(event: &Event) -> Option<Place> {
-    let named = |what: &str| event.tags.values("i").find_map(|value| value.strip_prefix("pico:")?.strip_prefix(what));
-    Some((named("room:")?.parse().ok()?, named("block:")?.parse().ok()?))
-}
-
-/// The beginning of the thread that a copy belongs to, if it is not its own (NIP-10).
-fn root_of(parts: &Parts<'_>) -> Option<[u8; 32]> {
-    let root = parts.tags.iter().find_map(|tag| match tag.as_slice() {
-        ["e", id, _, "root", ..] => Id::from_hex(id),
-        _ => None,
-    });
-    root.map(|id| id.0)
 }

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use hashbrown::HashSet;
 use parking_lot::Mutex;
 use pico_bridge::{is_copy, kind};
+use picofeed::Id as BlockId;
 use tokio::sync::Notify;
 
-use super::{filters, parts};
+use super::{carried_by, filters, parts};
 use crate::config::Config;
 use crate::event::{Class, Event, Id};
 use crate::filter::Filter;
@@ -28,6 +29,8 @@ pub struct Wanted {
     own: Mutex<HashSet<Id>>,
     has_new: AtomicBool,
     arrived: Notify,
+    has_lost: AtomicBool,
+    lost: Notify,
 }
 
 impl Wanted {
@@ -44,6 +47,8 @@ impl Wanted {
             own: Mutex::default(),
             has_new: AtomicBool::new(false),
             arrived: Notify::new(),
+            has_lost: AtomicBool::new(false),
+            lost: Notify::new(),
         })
     }
 
@@ -86,11 +91,19 @@ impl Wanted {
         }
     }
 
-    /// Events that were wanted are on disk.
+    /// Events that were wanted are on disk, or such as are about blocks were removed.
     pub fn committed(&self) {
         if self.has_new.swap(false, Ordering::AcqRel) {
             self.arrived.notify_one();
         }
+        if self.has_lost.swap(false, Ordering::AcqRel) {
+            self.lost.notify_one();
+        }
+    }
+
+    /// Waits until blocks have lost an event.
+    pub async fn lost_some(&self) {
+        self.lost.notified().await;
     }
 
     /// Waits until there are some.
@@ -110,5 +123,11 @@ impl Interest for Wanted {
             self.has_new.store(true, Ordering::Release);
         }
         wants
+    }
+
+    fn lost(&self, event: &Event) -> Option<(RoomName, BlockId)> {
+        let (place, _) = carried_by(event).filter(|_| event.kind == kind::BLOCK)?;
+        self.has_lost.store(true, Ordering::Release);
+        Some(place)
     }
 }

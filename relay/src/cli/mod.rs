@@ -1,6 +1,7 @@
 //! The command line: one file for each command.
 //!
-//! Exit codes: 0 done, 1 failed (said on stderr), 2 used wrongly (clap says how).
+//! Exit codes: 0 done, 1 failed (said on stderr), 2 used wrongly (clap says how), 3 done, but not for everything (`sync`
+//! only; said on stderr).
 
 mod check;
 mod export;
@@ -27,8 +28,17 @@ use crate::config::{Config, Direction};
 use crate::filter::Filter;
 use crate::pico::repo::RoomName;
 
-/// What a command comes to. The error is printed with its causes, and the exit code is 1.
+/// What a command comes to. The error is printed with its causes, and the exit code is 1, or 3 if it was done, but not for
+/// everything.
 pub type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
+
+/// Done, but not for everything. The exit code is 3.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct NotAll(String);
+
+/// The exit code that goes with it.
+const NOT_ALL: u8 = 3;
 
 /// A self-hosted nostr relay.
 ///
@@ -116,7 +126,8 @@ Examples:
   picorelay sync wss://relay.example --dir down  Only fetch
   picorelay sync wss://relay.example --dir up --filter '{\"authors\":[\"<hex key>\"]}'
 
-Exit codes: 0 all that both sides wanted is on both sides, 1 not all (the reason is said), 2 used wrongly.")]
+Exit codes: 0 both sides have the same, 1 it could not be finished (no connection, cut off, lies without end), 2 used
+wrongly, 3 finished, but some was refused, false, promised and not given, or may be missed. Why is said on the last line.")]
     Sync(SyncArgs),
 
     /// Check the configuration and say what is wrong, with file, line and option
@@ -289,7 +300,7 @@ pub async fn main() -> ExitCode {
         Err(error) if is_broken_pipe(error.as_ref()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr().lock(), "{}", with_causes(error.as_ref()));
-            ExitCode::FAILURE
+            if error.is::<NotAll>() { ExitCode::from(NOT_ALL) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
-use super::{Outcome, SyncArgs, say};
+use super::{NotAll, Outcome, SyncArgs, say};
 use crate::app::{Core, relay_urls};
 use crate::bridge::keys::Signers;
 use crate::clock::{self, Timestamp};
@@ -20,10 +20,11 @@ use crate::keys;
 use crate::sync::done::Range;
 use crate::sync::fault::Fault;
 use crate::sync::link::Link;
-use crate::sync::local::{Local, Memory, Tally};
+use crate::sync::local::{Local, Memory};
 use crate::sync::record::Record;
 use crate::sync::session::Session;
 use crate::sync::signer;
+use crate::sync::tally::Tally;
 use crate::sync::walk::{Job, walk};
 
 /// How often a bar is drawn.
@@ -113,7 +114,13 @@ impl Task {
             attempts = if is_further { 1 } else { attempts + 1 };
             let is_over = matches!(
                 fault,
-                Fault::Stopped | Fault::Store | Fault::Io(_) | Fault::Lies | Fault::Refused(_) | Fault::TooLong
+                Fault::Stopped
+                    | Fault::Store
+                    | Fault::Io(_)
+                    | Fault::Lies
+                    | Fault::RateLimited
+                    | Fault::Refused(_)
+                    | Fault::TooLong
             );
             if is_over || attempts >= self.config.sync.attempts_max {
                 return Err(self.failure(&fault, &record));
@@ -126,12 +133,9 @@ impl Task {
             }
         }
         record.finish()?;
-        match self.memory.tally.lock().crowded {
-            0 => Ok(()),
-            _ => {
-                Err("not all was synced: in some seconds the other relay has more events than it gives at a time"
-                    .into())
-            }
+        match self.memory.tally.lock().shortfalls().as_slice() {
+            [] => Ok(()),
+            shortfalls => Err(NotAll(format!("done, but not all is on both sides: {}", shortfalls.join(", "))).into()),
         }
     }
 
@@ -225,6 +229,9 @@ impl Shown {
         if reached > 0 {
             text += &format!(", back to {}", date(reached));
         }
+        if tally.pauses > 0 {
+            text += &format!(", {} pauses because of rate-limited", tally.pauses);
+        }
         text
     }
 }
@@ -258,6 +265,12 @@ fn lines(tally: &Tally, took: Duration) -> Vec<String> {
     lines.extend(reasons(&tally.sent_refused));
     if tally.missing > 0 {
         lines.push(format!("{:>9} promised and not given", tally.missing));
+    }
+    if tally.unasked > 0 {
+        lines.push(format!("{:>9} messages that were false or not asked for", tally.unasked));
+    }
+    if tally.pauses > 0 {
+        lines.push(format!("{:>9} pauses, as the other relay said rate-limited", tally.pauses));
     }
     if tally.crowded > 0 {
         lines.push(format!("{:>9} seconds with more events than the other relay gives at a time", tally.crowded));

@@ -14,6 +14,12 @@ pub struct BridgeSection {
     pub batch_max: usize,
     /// Bytes of blocks that become events at a time.
     pub batch_bytes_max: usize,
+    /// Seconds that others have to publish the head of a chain whose blocks came in events, before this relay does.
+    pub head_seconds: u64,
+    /// Chains that wait for that. More are found when all are looked at.
+    pub head_chains_max: usize,
+    /// Seconds between two looks at the heads of all chains.
+    pub heads_seconds: u64,
     /// Bytes of a live frame (kind 27420), before base64.
     pub frame_bytes_max: usize,
     /// Bytes of a nostr event that goes into a room as a block.
@@ -75,6 +81,9 @@ impl Default for BridgeSection {
             undeclared: Bridge::Wrap,
             batch_max: 100,
             batch_bytes_max: 4 << 20,
+            head_seconds: 60,
+            head_chains_max: 10_000,
+            heads_seconds: 3_600,
             frame_bytes_max: 64 << 10,
             note_bytes_max: 16 << 10,
             notes_per_minute: 60,

@@ -44,6 +44,8 @@ const MAY_BE_ZERO: &[&str] = &[
     "pico.frames_per_minute",
     "pico.queries_per_minute",
     "pico.verify_threads",
+    "sync.events_per_minute",
+    "sync.bytes_per_second",
     "script.reload_seconds",
 ];
 

@@ -12,6 +12,10 @@ pub struct Sync {
     pub page_events_max: usize,
     /// Such REQs that may be open at once.
     pub requests_max: usize,
+    /// Events asked for in one REQ if a page has one second only, which may go on behind its end.
+    pub second_page_events_max: usize,
+    /// Events of one such second that are fetched, also in pieces.
+    pub second_events_max: usize,
     /// Events of ours that are compared at a time, and events the other has more of, before the range of time is halved.
     pub range_events_max: usize,
     /// Bytes of one negentropy message, before hex.
@@ -22,6 +26,11 @@ pub struct Sync {
     pub intake_events_max: usize,
     /// Bytes of such events.
     pub intake_bytes_max: usize,
+    /// Events that are taken from one upstream in a minute. One that sends more is read slower. 0: as fast as they come,
+    /// as `picorelay sync` does.
+    pub events_per_minute: u32,
+    /// The same for bytes of events in a second.
+    pub bytes_per_second: usize,
     /// Sent events that wait for their OK.
     pub events_in_flight_max: usize,
     /// Bytes of events to be sent.
@@ -55,11 +64,15 @@ impl Default for Sync {
             message_bytes_max: 1 << 20,
             page_events_max: 500,
             requests_max: 4,
+            second_page_events_max: 5_000,
+            second_events_max: 50_000,
             range_events_max: 50_000,
             frame_bytes_max: 64 * 1024,
             rounds_max: 500,
             intake_events_max: 1_000,
             intake_bytes_max: 16 << 20,
+            events_per_minute: 30_000,
+            bytes_per_second: 4 << 20,
             events_in_flight_max: 200,
             outbox_bytes_max: 4 << 20,
             known_ids_max: 100_000,

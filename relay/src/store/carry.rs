@@ -18,6 +18,8 @@ pub enum Origin {
     Peer,
     /// A nostr event.
     Event,
+    /// It is here, and an event that it was in was removed. Nothing else is to be done again than that event.
+    Lost,
 }
 
 /// A block that was stored and is still to be carried to nostr.
@@ -51,10 +53,14 @@ pub struct Located {
 /// An event that was stored and is still to be carried into a room. None if it was removed since.
 pub type Incoming = (Seq, Option<Verified>);
 
-/// Which events are to be carried into rooms. Asked on the writer's thread for each event that is new.
+/// Which events are to be carried into rooms, and which blocks out of them again. Asked on the writer's thread.
 pub trait Interest: fmt::Debug + Send + Sync {
     /// Whether this event is to be remembered as [`Incoming`].
     fn wants(&self, event: &Event) -> bool;
+
+    /// An event is removed as its author asks for it (NIP-09, NIP-62). The block in it, if there is one, is remembered as
+    /// [`Outgoing`] again, as [`Origin::Lost`]: it may have lost the only event that it had.
+    fn lost(&self, event: &Event) -> Option<(RoomName, Id)>;
 }
 
 /// The bridge's half of a [`super::Reader`].

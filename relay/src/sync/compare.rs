@@ -1,7 +1,6 @@
 //! Finding the difference in a range of time by negentropy (NIP-77).
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use hashbrown::HashSet;
 use negentropy::{Id as ItemId, Negentropy, NegentropyStorageVector};
@@ -111,7 +110,7 @@ fn refused(session: &Session<'_>, why: &str) -> Result<Compared, Fault> {
     match prefix {
         "unsupported" => {
             tracing::info!(why, "another relay has no negentropy: asking for its events page by page");
-            session.memory.is_plain.store(true, Ordering::Relaxed);
+            session.memory.set_plain();
             Ok(Compared::Impossible)
         }
         "auth-required" | "restricted" => Err(Fault::Refused(why.to_owned())),

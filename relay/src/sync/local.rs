@@ -1,24 +1,23 @@
 //! Our side: what we have, and the way in for what comes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::done::Range;
 use super::fault::Fault;
 use super::known::Known;
+use super::tally::Tally;
 use crate::clock::{self, Timestamp};
 use crate::event::{Event, Id};
 use crate::filter::Filter;
 use crate::guard::Viewer;
 use crate::http::metrics;
 use crate::ingest::{Answers, Ingest, Outcome, Source};
-use crate::store::{Body, Query, Readers, Row, Saved, Scan, Seq, Step};
-
-/// Different reasons that are told apart; the others are counted together.
-const REASONS_MAX: usize = 30;
+use crate::store::{Body, Query, Readers, Row, Scan, Seq, Step};
 
 /// What we have, in a range of time.
 #[derive(Debug)]
@@ -117,81 +116,6 @@ impl Local {
     }
 }
 
-/// What became of events, of both directions.
-#[derive(Clone, Default, Debug, PartialEq, Eq)]
-pub struct Tally {
-    /// Came and were new.
-    pub received: u64,
-    /// Came and were there already, in this or a newer version.
-    pub known: u64,
-    /// Came and were refused here, by reason.
-    pub refused: BTreeMap<String, u64>,
-    /// Id or signature were wrong.
-    pub invalid: u64,
-    /// Could not be saved.
-    pub failed: u64,
-    /// Sent and taken by the other relay.
-    pub sent: u64,
-    /// Sent and refused by the other relay, by reason.
-    pub sent_refused: BTreeMap<String, u64>,
-    /// Offered by the other relay and not given when asked for.
-    pub missing: u64,
-    /// Seconds in which the other relay may have more events than it gives at a time.
-    pub crowded: u64,
-}
-
-impl Tally {
-    fn came(&mut self, outcome: &Outcome) {
-        match outcome {
-            Outcome::Saved(Saved::New(_)) | Outcome::Passed => self.received += 1,
-            Outcome::Saved(Saved::Duplicate | Saved::Superseded) => self.known += 1,
-            Outcome::Saved(Saved::Deleted) => count(&mut self.refused, "deleted by its author"),
-            Outcome::Saved(Saved::Vanished) => count(&mut self.refused, "its author asked to vanish"),
-            Outcome::Saved(Saved::Expired) => count(&mut self.refused, "expired"),
-            Outcome::Shadowed => count(&mut self.refused, "rejected by a rule of the operator"),
-            Outcome::Refused(why) if why.starts_with("error:") => self.failed += 1,
-            Outcome::Refused(why) => {
-                self.invalid += u64::from(outcome.is_forged());
-                count(&mut self.refused, why);
-            }
-        }
-    }
-
-    /// What became of an event that was sent.
-    pub fn went(&mut self, answer: &Result<(), String>) {
-        match answer {
-            Ok(()) => self.sent += 1,
-            Err(why) => count(&mut self.sent_refused, why),
-        }
-    }
-
-    /// What was done since `before`, by the word that metrics have for it.
-    pub fn words(&self, before: &Self) -> [(&'static str, u64); 7] {
-        let sum = |tally: &Self| tally.refused.values().sum::<u64>();
-        let sum_sent = |tally: &Self| tally.sent_refused.values().sum::<u64>();
-        [
-            ("received", self.received - before.received),
-            ("known", self.known - before.known),
-            ("refused", sum(self) - sum(before)),
-            ("failed", self.failed - before.failed),
-            ("missing", self.missing - before.missing),
-            ("sent", self.sent - before.sent),
-            ("sent_refused", sum_sent(self) - sum_sent(before)),
-        ]
-    }
-
-    /// Everything that was done so far, of any kind: it grows as long as there is progress.
-    pub fn total(&self) -> u64 {
-        let refused = |reasons: &BTreeMap<String, u64>| reasons.values().sum::<u64>();
-        self.received + self.known + self.sent + refused(&self.refused) + refused(&self.sent_refused)
-    }
-}
-
-fn count(reasons: &mut BTreeMap<String, u64>, why: &str) {
-    let why = if reasons.len() < REASONS_MAX || reasons.contains_key(why) { why } else { "other reasons" };
-    *reasons.entry(why.to_owned()).or_default() += 1;
-}
-
 /// What is remembered of another relay for as long as we run, whatever becomes of the connection.
 #[derive(Debug)]
 pub struct Memory {
@@ -201,8 +125,12 @@ pub struct Memory {
     pub refused: Known,
     /// Ids we refused: not fetched again.
     pub unwanted: Known,
-    /// It does not speak negentropy.
-    pub is_plain: std::sync::atomic::AtomicBool,
+    /// Since when it is known not to speak negentropy.
+    plain: Mutex<Option<Instant>>,
+    /// It did not answer when it was asked for many events at a time, or is just asked that.
+    pub gives_little: std::sync::atomic::AtomicBool,
+    /// The most events it gave at a time.
+    pub largest_page: std::sync::atomic::AtomicUsize,
     /// What became of events so far.
     pub tally: Mutex<Tally>,
     /// Events that are to be fetched or sent, as far as is known.
@@ -216,7 +144,9 @@ impl Memory {
             there: Known::new(ids_max),
             refused: Known::new(ids_max),
             unwanted: Known::new(ids_max),
-            is_plain: false.into(),
+            plain: Mutex::default(),
+            gives_little: false.into(),
+            largest_page: 0.into(),
             tally: Mutex::default(),
             planned: 0.into(),
         }
@@ -224,6 +154,25 @@ impl Memory {
 }
 
 impl Memory {
+    /// It does not speak negentropy.
+    pub fn set_plain(&self) {
+        self.plain.lock().get_or_insert_with(Instant::now);
+    }
+
+    /// True when that is known.
+    pub fn is_plain(&self) -> bool {
+        self.plain.lock().is_some()
+    }
+
+    /// Forgets after so much time what it cannot do: relays are updated.
+    pub fn forgive(&self, after: Duration) {
+        let mut plain = self.plain.lock();
+        if plain.is_some_and(|since| since.elapsed() >= after) {
+            *plain = None;
+            self.gives_little.store(false, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
     /// Events that are to be fetched or sent, as far as is known, those that were included.
     pub fn planned(&self) -> u64 {
         self.planned.load(std::sync::atomic::Ordering::Relaxed)

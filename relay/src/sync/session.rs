@@ -1,22 +1,25 @@
 //! A connection at work: what comes goes in through `ingest`, what goes out waits for its turn, and the rest is told to
 //! the caller.
 
+mod ask;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
-use hashbrown::HashSet;
 use tokio::time::Instant;
 
-use super::client::{Heard, Name, Page};
+use super::client::Heard;
+use super::crowd::Crowd;
 use super::fault::Fault;
+use super::known::Known;
 use super::link::Link;
-use super::local::{Intake, Local, Memory, Tally, Window};
+use super::local::{Intake, Local, Memory, Window};
+use super::pace::Pace;
+use super::tally::Tally;
 use crate::config;
 use crate::connection::Outbox;
 use crate::event::{Event, Id};
-use crate::filter::Filter;
 use crate::policy::is_protected;
 use crate::store::Body;
 
@@ -71,6 +74,14 @@ pub struct Session<'a> {
     pub takes: bool,
     /// What may be sent.
     pub may: Option<Arc<May>>,
+    /// The crowded second that is just read.
+    pub crowd: Option<Crowd>,
+    /// How fast it is read, if not as fast as it comes.
+    pub pace: Option<Pace>,
+    /// Events that came and were handed on.
+    pub came: usize,
+    /// Their ids: pages overlap.
+    taken: Known,
     intake: Arc<Intake>,
     pending: Vec<Event>,
     pending_bytes: usize,
@@ -80,6 +91,8 @@ pub struct Session<'a> {
     here: Option<Arc<Window>>,
     /// Heard while something else was awaited.
     backlog: VecDeque<Heard>,
+    /// What of what the client says was false or not asked for is counted.
+    unasked: u64,
     /// What the other had to answer for when the connection began.
     before: (u64, u64),
 }
@@ -96,6 +109,10 @@ impl<'a> Session<'a> {
             config: config.clone(),
             takes: true,
             may: None,
+            crowd: None,
+            pace: None,
+            came: 0,
+            taken: Known::new(config.known_ids_max),
             intake,
             pending: Vec::new(),
             pending_bytes: 0,
@@ -103,6 +120,7 @@ impl<'a> Session<'a> {
             outgoing_bytes: 0,
             here: None,
             backlog: VecDeque::new(),
+            unasked: 0,
             before,
         }
     }
@@ -132,6 +150,18 @@ impl<'a> Session<'a> {
     pub async fn turn(&mut self, feed: Option<&Feed>) -> Result<Turn, Fault> {
         self.send();
         self.check()?;
+        if let Some(feed) = feed {
+            // Who pours without a pause keeps neither time nor ours waiting.
+            if Instant::now() >= feed.look {
+                self.flush().await?;
+                return Ok(Turn::Tick);
+            }
+            if self.has_room()
+                && let Some(ours) = next_of(&feed.outbox).now_or_never()
+            {
+                return Ok(ours.map_or(Turn::Overrun, |(id, body)| Turn::Ours(id, body)));
+            }
+        }
         // What is there already is handled before we wait: events go in together.
         let heard = match self.link.next().now_or_never() {
             Some(heard) => heard?,
@@ -155,6 +185,10 @@ impl<'a> Session<'a> {
             Heard::Event(event) => self.take(*event).await?,
             Heard::Sent(id, answer) => self.sent(id, &answer),
             Heard::Notice(text) => tracing::debug!(text, "a notice of another relay"),
+            Heard::Paused(pause) => {
+                tracing::debug!(seconds = pause.as_secs(), "another relay says rate-limited: pausing");
+                self.memory.tally.lock().pauses += 1;
+            }
             Heard::Resumed => {}
             heard => return Ok(Turn::Heard(heard)),
         }
@@ -163,13 +197,18 @@ impl<'a> Session<'a> {
 
     async fn take(&mut self, event: Event) -> Result<(), Fault> {
         self.memory.there.insert(event.id);
-        let is_here = self.here.as_ref().is_some_and(|here| here.contains(event.created_at, &event.id));
-        if is_here || !self.takes {
+        if self.crowd.as_mut().is_some_and(|crowd| !crowd.note(&event)) {
             return Ok(());
         }
+        let is_here = self.here.as_ref().is_some_and(|here| here.contains(event.created_at, &event.id));
+        if is_here || !self.takes || !self.taken.insert(event.id) {
+            return Ok(());
+        }
+        self.came += 1;
         self.pending_bytes += event.heap_bytes();
         self.pending.push(event);
-        if self.pending.len() >= BATCH || self.pending_bytes >= BATCH_BYTES { self.flush().await } else { Ok(()) }
+        let events_max = self.pace.as_ref().map_or(BATCH, |pace| pace.events_max().min(BATCH));
+        if self.pending.len() >= events_max || self.pending_bytes >= BATCH_BYTES { self.flush().await } else { Ok(()) }
     }
 
     /// Hands what came to `ingest`, and waits while too much of it is under way.
@@ -178,8 +217,18 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         let events = std::mem::take(&mut self.pending);
-        self.pending_bytes = 0;
-        self.link.stall(self.intake.take(self.local, events)).await
+        let (count, bytes) = (events.len(), std::mem::take(&mut self.pending_bytes));
+        self.link.stall(self.intake.take(self.local, events)).await?;
+        let Some(pace) = &mut self.pace else { return Ok(()) };
+        let pause = pace.after(count, bytes, Instant::now());
+        if pause.is_zero() {
+            return Ok(());
+        }
+        if !std::mem::replace(&mut pace.is_told, true) {
+            let upstream = &pace.name;
+            tracing::info!(%upstream, "an upstream relay sends more than sync.events_per_minute or sync.bytes_per_second: it is read slower");
+        }
+        self.link.stall(tokio::time::sleep(pause)).await
     }
 
     fn sent(&mut self, id: Id, answer: &Result<(), String>) {
@@ -202,8 +251,13 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn check(&self) -> Result<(), Fault> {
-        let (failed, forged) = faults(&self.memory.tally.lock());
+    fn check(&mut self) -> Result<(), Fault> {
+        let (failed, forged) = {
+            let mut tally = self.memory.tally.lock();
+            let unasked = self.link.client.unasked();
+            tally.unasked += unasked - std::mem::replace(&mut self.unasked, unasked);
+            faults(&tally)
+        };
         if failed > self.before.0 {
             return Err(Fault::Store);
         }
@@ -265,90 +319,19 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// One page of what the other relay has.
-    pub async fn page(&mut self, filter: &Filter, limit: usize) -> Result<Page, Fault> {
-        let filter = Filter { limit: Some(limit as u64), ..filter.clone() };
-        let json = filter.json();
-        let now = self.link.now();
-        let name = self.link.client.page(filter, &json, limit, now);
-        loop {
-            match self.heard().await? {
-                Heard::End(of, page) if of == name => return Ok(page),
-                Heard::Closed(_, why) => return Err(Fault::Refused(why)),
-                _ => {}
-            }
-        }
-    }
-
-    /// Fetches these events, several requests at a time.
-    pub async fn fetch(&mut self, filter: &Filter, ids: Vec<Id>) -> Result<(), Fault> {
-        let wanted = ids.into_iter().filter(|id| !self.memory.unwanted.contains(id));
-        let wanted: Vec<Id> = wanted.collect::<HashSet<_>>().into_iter().collect();
-        let mut chunks: Vec<Vec<Id>> = wanted.chunks(self.config.page_events_max).map(<[Id]>::to_vec).collect();
-        let mut open: Vec<(Name, Vec<Id>)> = Vec::new();
-        loop {
-            while open.len() < self.config.requests_max
-                && let Some(chunk) = chunks.pop()
-            {
-                let name = self.fetch_chunk(filter, &chunk);
-                open.push((name, chunk));
-            }
-            if open.is_empty() {
-                return Ok(());
-            }
-            let (name, page) = match self.heard().await? {
-                Heard::End(name, page) => (name, Ok(page)),
-                Heard::Closed(name, why) => (name, Err(why)),
-                _ => continue,
-            };
-            let Some(at) = open.iter().position(|(open, _)| *open == name) else {
-                match page {
-                    Ok(_) => continue,
-                    Err(why) => return Err(Fault::Refused(why)),
-                }
-            };
-            let (_, chunk) = open.swap_remove(at);
-            match page {
-                Ok(page) if page.events.is_empty() => self.memory.tally.lock().missing += chunk.len() as u64,
-                // Some relays give fewer than they are asked for.
-                Ok(page) => {
-                    let came: HashSet<Id> = page.events.into_iter().map(|(_, id)| id).collect();
-                    let rest: Vec<Id> = chunk.into_iter().filter(|id| !came.contains(id)).collect();
-                    chunks.extend((!rest.is_empty()).then_some(rest));
-                }
-                // Some relays take fewer values in a filter.
-                Err(_) if chunk.len() > 1 => {
-                    let (one, other) = chunk.split_at(chunk.len() / 2);
-                    chunks.push(other.to_vec());
-                    chunks.push(one.to_vec());
-                }
-                Err(why) => return Err(Fault::Refused(why)),
-            }
-        }
-    }
-
-    fn fetch_chunk(&mut self, filter: &Filter, ids: &[Id]) -> Name {
-        let mut sorted = ids.to_vec();
-        sorted.sort_unstable();
-        let filter = Filter { ids: Some(sorted.into()), ..filter.clone() };
-        // The ids are enough to find them; that they match the rest is for us to see.
-        let asked = Filter { ids: filter.ids.clone(), limit: Some(ids.len() as u64), ..Filter::default() };
-        let now = self.link.now();
-        self.link.client.page(filter, &asked.json(), ids.len(), now)
-    }
-
     /// Whether negentropy is worth a try.
     pub fn may_compare(&self) -> bool {
-        !self.memory.is_plain.load(Ordering::Relaxed)
+        !self.memory.is_plain()
     }
 
     /// The end. What has come is still handed on; what it came to is not awaited.
     pub async fn end(mut self, fault: &Fault) {
         if matches!(fault, Fault::Gone) && self.link.client.is_opening() {
             // It closed the connection at our NEG-OPEN: the next one will do without.
-            self.memory.is_plain.store(true, Ordering::Relaxed);
+            self.memory.set_plain();
         }
         let _ = self.flush().await;
+        let _ = self.check();
         self.link.close().await;
     }
 }

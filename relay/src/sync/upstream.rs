@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use pico_bridge::kind;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -16,27 +15,22 @@ use super::client::Heard;
 use super::done::Range;
 use super::fault::Fault;
 use super::link::Link;
-use super::local::{Local, Memory, Tally};
+use super::local::{Local, Memory};
+use super::pace::Pace;
 use super::session::{Feed, May, Session, Turn};
+use super::shared::{filter, is_shared};
+use super::tally::Tally;
 use super::walk::{Job, walk};
 use crate::app::App;
 use crate::bridge::keys::Signers;
-use crate::bridge::lookup::tagged;
 use crate::clock::{self, Timestamp};
-use crate::config::{self, Bridge, Direction};
+use crate::config::{self, Direction};
 use crate::connection::Outbox;
 use crate::dial::Backoff;
 use crate::event::{CREATED_AT_MAX, Event};
 use crate::filter::Filter;
 use crate::http::metrics::{UPSTREAM_CONNECTED, UPSTREAM_CONNECTIONS, UPSTREAM_EVENTS};
-use crate::pico::carry::Modes;
 use crate::subscription::{Key, Subscriptions};
-
-/// What goes to upstreams and comes from them.
-const KINDS: [u16; 2] = [kind::BLOCK, kind::HEAD];
-
-/// What names the room in an `i` tag.
-const ROOM: &str = "pico:room:";
 
 /// How often the numbers are brought up to date.
 const LOOK: Duration = Duration::from_secs(1);
@@ -146,9 +140,11 @@ impl Upstream {
         self.count_end("connected");
         self.show(true);
         tracing::debug!(upstream = %self.name, "connected to an upstream relay");
+        self.memory.forgive(Duration::from_secs(self.config.full_seconds));
         let local = self.local.clone();
         let mut session = Session::new(link, &local, Arc::clone(&self.memory), &self.config);
         session.may = Some(Arc::clone(&self.may));
+        session.pace = Some(Pace::new(self.name.clone(), &self.config, Instant::now()));
         let fault = match Box::pin(self.work(&mut session)).await {
             Ok(()) => Fault::Gone,
             Err(fault) => fault,
@@ -194,11 +190,17 @@ impl Upstream {
         let until = if self.future_max == 0 { CREATED_AT_MAX } else { (now + self.future_max).min(CREATED_AT_MAX) };
         let since = if is_due { 0 } else { self.in_step.map_or(0, |at| at.saturating_sub(LATE_SECONDS)) };
         let job = Job { filter: self.filter.clone(), down: self.direction.is_down(), up: self.direction.is_up() };
+        let crowded = self.memory.tally.lock().crowded;
         let mut show = |_| {
             self.show(true);
             Ok(())
         };
         walk(session, &job, vec![Range { since, until }], &mut show).await?;
+        let crowded = self.memory.tally.lock().crowded - crowded;
+        if crowded > 0 {
+            let upstream = &self.name;
+            tracing::warn!(%upstream, seconds = crowded, "in some seconds an upstream relay has more events than it gives at a time: chains of which none came may be missed");
+        }
         self.in_step = Some(now);
         if is_due {
             self.compared = Some(Instant::now());
@@ -285,32 +287,6 @@ impl Drop for Listening {
     }
 }
 
-/// Events of these rooms; of all, if any room may come into being, and of those declared, if not.
-fn filter(config: &config::Config, rooms: &[String]) -> Filter {
-    let (pico, bridge) = (&config.pico, &config.bridge);
-    let rooms: Vec<&str> = if !rooms.is_empty() {
-        rooms.iter().map(String::as_str).collect()
-    } else if pico.open_rooms && bridge.undeclared != Bridge::Off {
-        return Filter { kinds: Some(KINDS.into()), ..Filter::default() };
-    } else {
-        let declared = pico.room.iter().filter(|room| room.bridge != Bridge::Off).map(|room| room.name.as_str());
-        let has_main = pico.room.iter().any(|room| room.name == MAIN) || bridge.undeclared == Bridge::Off;
-        declared.chain((!has_main).then_some(MAIN)).collect()
-    };
-    tagged(&KINDS, None, b'i', rooms.iter().map(|room| format!("{ROOM}{room}")).collect())
-}
-
-/// The room that always exists.
-const MAIN: &str = "main";
-
-/// Whether an event of ours is one that this upstream may have.
-fn is_shared(modes: &Modes, rooms: &[String], event: &Event) -> bool {
-    let room = event.tags.values("i").find_map(|value| value.strip_prefix(ROOM));
-    room.is_some_and(|room| {
-        modes.of(room) != Bridge::Off && (rooms.is_empty() || rooms.iter().any(|shared| shared == room))
-    })
-}
-
 /// Host and port of a URL.
 pub fn host_of(url: &str) -> String {
     let parsed = nostr::types::url::Url::parse(url).ok();
@@ -325,54 +301,6 @@ pub fn host_of(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
-
-    fn config(toml: &str) -> Config {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("picorelay.toml");
-        std::fs::write(&file, toml).unwrap();
-        Config::load(Some(&file), std::iter::empty()).unwrap()
-    }
-
-    #[test]
-    fn the_rooms_that_are_asked_for() {
-        let declared = "[[pico.room]]\nname = 'a'\n[[pico.room]]\nname = 'b'\nbridge = 'off'\n";
-        for (pico, bridge, rooms, asked) in [
-            ("", "", &[][..], None),
-            ("", "", &["a", "z"], Some(&["a", "z"][..])),
-            ("[pico]\nopen_rooms = false\n", "", &[], Some(&["a", "main"])),
-            ("", "[bridge]\nundeclared = 'off'\n", &[], Some(&["a"])),
-        ] {
-            let rooms: Vec<String> = rooms.iter().map(ToString::to_string).collect();
-            let filter = filter(&config(&format!("{pico}{declared}{bridge}")), &rooms);
-            let named = filter.tags.first().map(|tag| tag.values.to_vec());
-            let asked = asked.map(|rooms| rooms.iter().map(|room| format!("{ROOM}{room}")).collect());
-            assert_eq!((filter.kinds.as_deref(), named), (Some(&KINDS[..]), asked), "{pico}{bridge}{rooms:?}");
-        }
-    }
-
-    #[test]
-    fn only_what_is_shared_goes_out() {
-        let modes = Modes::new(&config("[[pico.room]]\nname = 'off'\nbridge = 'off'\n"));
-        let event = |tags: &str| {
-            let (id, sig) = ("0".repeat(64), "0".repeat(128));
-            let json = format!(
-                r#"{{"id":"{id}","pubkey":"{id}","created_at":1,"kind":7420,"tags":{tags},"content":"","sig":"{sig}"}}"#
-            );
-            Event::parse(&json).unwrap()
-        };
-        for (rooms, tags, shared) in [
-            (&[][..], r#"[["i","pico:block:aa"],["i","pico:room:a"]]"#, true),
-            (&[], r#"[["i","pico:room:off"]]"#, false),
-            (&["off"], r#"[["i","pico:room:off"]]"#, false),
-            (&["a"], r#"[["i","pico:room:a"]]"#, true),
-            (&["a"], r#"[["i","pico:room:b"]]"#, false),
-            (&[], "[]", false),
-        ] {
-            let rooms: Vec<String> = rooms.iter().map(ToString::to_string).collect();
-            assert_eq!(is_shared(&modes, &rooms, &event(tags)), shared, "{tags} {rooms:?}");
-        }
-    }
 
     #[test]
     fn names_hold_no_secrets() {

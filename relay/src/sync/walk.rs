@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use hashbrown::HashSet;
 
+use super::client::Page;
 use super::compare::{Compared, compare};
+use super::crowd::{self, Read};
 use super::done::Range;
 use super::fault::Fault;
 use super::local::Window;
@@ -104,22 +106,23 @@ async fn page_through(
 ) -> Result<(), Fault> {
     let mut theirs: HashSet<Id> = HashSet::new();
     let mut rest = Some(window.range);
-    let mut was_one_second = false;
     while let Some(range) = rest {
         let filter = range.of(&job.filter);
-        let page = session.page(&filter, session.config.page_events_max).await?;
-        let shared: Vec<Id> =
-            page.events.iter().filter(|(at, id)| window.contains(*at, id)).map(|(_, id)| *id).collect();
-        if job.down {
-            session.memory.plan(page.events.len() - shared.len());
+        let came = session.came;
+        let mut page = session.page(&filter).await?;
+        if is_cut_off(session, range, &page) {
+            page = session.large_page(&filter).await?.unwrap_or(page);
         }
-        theirs.extend(shared);
+        theirs.extend(page.events.iter().filter(|(at, id)| window.contains(*at, id)).map(|(_, id)| *id));
+        if is_cut_off(session, range, &page) {
+            let Read { events, is_more } = crowd::read(session, &job.filter, range.until).await?;
+            theirs.extend(events.into_iter().filter(|id| window.contains(range.until, id)));
+            if is_more || !session.gives_more_than(page.events.len()).await? {
+                session.memory.tally.lock().crowded += 1;
+            }
+        }
+        session.memory.plan(session.came - came);
         let oldest = page.events.iter().map(|(at, _)| *at).min();
-        // The page before had one second only, and there are older events: it was cut off in that second.
-        if was_one_second && oldest.is_some() {
-            session.memory.tally.lock().crowded += 1;
-        }
-        was_one_second = oldest == Some(range.until);
         let (done, next) = turn_page(range, oldest.filter(|_| !page.finish));
         if job.up {
             let in_page = window.items.iter().filter(|(at, _)| (done.since..=done.until).contains(at));
@@ -134,9 +137,21 @@ async fn page_through(
     Ok(())
 }
 
+/// No relay gives fewer events than this at a time, if it has more.
+const LIMIT_MIN: usize = 5;
+
+/// Whether a page ends in the second with which it began, and that may go on: it has as many events as this relay gives.
+fn is_cut_off(session: &Session<'_>, range: Range, page: &Page) -> bool {
+    let count = page.events.len();
+    !page.finish
+        && count >= LIMIT_MIN
+        && count >= session.page_events_max()
+        && page.events.iter().all(|(at, _)| *at == range.until)
+}
+
 /// What of `range` is done after a page whose oldest event is of that time, and what is left. Relays may give less than is
 /// asked for, so only a page with nothing new is the last. Events of the oldest second are asked for again, since it may
-/// go on beyond the page; a second with more events than the other relay gives in one page cannot be read to its end.
+/// go on beyond the page; a page with that second only is all that can be had of it by time.
 fn turn_page(range: Range, oldest: Option<Timestamp>) -> (Range, Option<Range>) {
     let Some(oldest) = oldest else { return (range, None) };
     if oldest < range.until {

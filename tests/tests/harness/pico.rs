@@ -167,7 +167,7 @@ impl Node {
         self.append_bytes(body.as_bytes())
     }
 
-    fn append_bytes(&mut self, body: &[u8]) -> Block {
+    pub(crate) fn append_bytes(&mut self, body: &[u8]) -> Block {
         let feed = self.feeds.entry(self.secret.key()).or_insert_with(|| Feed::new(self.format));
         let block = feed.append(body, &self.secret).unwrap();
         self.known.insert(block.id());

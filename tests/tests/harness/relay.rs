@@ -212,6 +212,8 @@ fn wait(process: &mut Child, patience: Duration) -> ExitStatus {
 #[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) success: bool,
+    /// The exit code; none if it was killed.
+    pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
@@ -253,9 +255,14 @@ fn output(command: &mut Command, input: &str) -> Output {
         out.read_to_string(&mut text).unwrap();
         text
     });
-    let success = wait(&mut process, WORK).success();
+    let status = wait(&mut process, WORK);
     feeder.join().unwrap();
-    Output { success, stdout: output.join().unwrap(), stderr: errors.join().unwrap() }
+    Output {
+        success: status.success(),
+        code: status.code(),
+        stdout: output.join().unwrap(),
+        stderr: errors.join().unwrap(),
+    }
 }
 
 /// The program, in a folder without a config file and an environment without options.

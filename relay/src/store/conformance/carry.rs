@@ -19,6 +19,12 @@ impl Interest for Sevens {
     fn wants(&self, event: &Event) -> bool {
         event.kind == 7
     }
+
+    /// Events of kind 8 are about the block that they name.
+    fn lost(&self, event: &Event) -> Option<(RoomName, Id)> {
+        let block = event.tags.values("i").next().filter(|_| event.kind == 8)?;
+        Some((RoomName::main(), block.parse().ok()?))
+    }
 }
 
 /// What the backends are to be made with.
@@ -73,6 +79,30 @@ pub(super) fn run(open: &dyn Fn() -> Arc<dyn Backend>) {
     let mut reader = open().reader().unwrap();
     assert_eq!(events(&mut *reader, 9), [Some(second.id)]);
     assert_eq!(ids(&mut *reader), [blocks[1].id()]);
+    what_lost_its_event_is_carried(open, &blocks);
+}
+
+/// By a deletion and by a request to vanish, each in the same transaction; by its author only.
+fn what_lost_its_event_is_carried(open: &dyn Fn() -> Arc<dyn Backend>, blocks: &[Block]) {
+    let about = |author, block: &Block| {
+        let tags = vec![vec!["i".to_owned(), block.id().to_string()]];
+        Draft { author, kind: 8, created_at: 30, tags, ..Draft::default() }.sign()
+    };
+    let (one, two, other) = (about(1, &blocks[0]), about(2, &blocks[1]), about(3, &blocks[2]));
+    let delete = |author, event: &Verified| {
+        Draft { author, kind: 5, created_at: 40, tags: vec![e(event)], ..Draft::default() }.sign()
+    };
+    let everywhere = vec![vec!["relay".to_owned(), "ALL_RELAYS".to_owned()]];
+    let vanish = Draft { author: 2, kind: 62, created_at: 50, tags: everywhere, ..Draft::default() }.sign();
+    let backend = open();
+    let (mut writer, mut reader) = (backend.writer().unwrap(), backend.reader().unwrap());
+    let waiting = reader.outgoing(9, usize::MAX).unwrap().last().unwrap().number;
+    writer.commit(&[one.clone(), two, other.clone()], &[Change::CarriedOut(waiting)], 0).unwrap();
+    writer.commit(&[delete(1, &one), delete(1, &other)], &[], 60).unwrap();
+    writer.commit(&[vanish], &[], 61).unwrap();
+    let outgoing = reader.outgoing(9, usize::MAX).unwrap();
+    let seen: Vec<_> = outgoing.iter().map(|one| (one.id, one.accepted, one.origin)).collect();
+    assert_eq!(seen, [(blocks[0].id(), 60, Origin::Lost), (blocks[1].id(), 61, Origin::Lost)]);
 }
 
 fn events(reader: &mut dyn Reader, max: usize) -> Vec<Option<crate::event::Id>> {

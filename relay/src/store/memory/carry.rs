@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use picofeed::{Block, Id};
+use picofeed::Id;
 
 use crate::clock::Timestamp;
 use crate::store::Seq;
@@ -35,19 +35,25 @@ impl Carrying {
         }
     }
 
+    pub(super) fn lost(&mut self, event: &Verified, now: Timestamp) {
+        if let Some((room, block)) = self.interest.as_ref().and_then(|interest| interest.lost(event)) {
+            self.wait(&room, block, Origin::Lost, now);
+        }
+    }
+
     pub(super) fn changed(&mut self, change: &Change, changed: &Changed, now: Timestamp) {
         match (change, changed) {
             (Change::Merge { room, blocks, origins, .. }, Changed::Merged(merging)) => {
                 for ((block, merged), origin) in blocks.iter().zip(&merging.merged).zip(origins) {
                     if *merged == Merged::New {
-                        self.wait(room, block, *origin, now);
+                        self.wait(room, block.id(), *origin, now);
                     }
                 }
             }
             (Change::Dispatch(dispatch), Changed::Dispatched(dispatched)) if !dispatch.scope.shadow => {
                 for step in dispatch.steps.iter().take(dispatched.done) {
                     if let (Some(block), Some(origin)) = (&step.block, step.origin) {
-                        self.wait(&dispatch.scope.room, block, origin, now);
+                        self.wait(&dispatch.scope.room, block.id(), origin, now);
                     }
                 }
             }
@@ -57,8 +63,8 @@ impl Carrying {
         }
     }
 
-    fn wait(&mut self, room: &RoomName, block: &Block, origin: Origin, accepted: Timestamp) {
+    fn wait(&mut self, room: &RoomName, id: Id, origin: Origin, accepted: Timestamp) {
         let number = self.blocks.last().map_or(0, |last| last.number) + 1;
-        self.blocks.push(Waiting { number, room: room.clone(), id: block.id(), accepted, origin });
+        self.blocks.push(Waiting { number, room: room.clone(), id, accepted, origin });
     }
 }

@@ -69,10 +69,13 @@ impl Writer for Memory {
         let mut carrying = self.carrying.write();
         let mut saved = Vec::with_capacity(events.len());
         for event in events {
-            let outcome = state.save(event, now, &mut removed);
+            let mut gone = Vec::new();
+            let outcome = state.save(event, now, &mut gone);
             if let Saved::New(seq) = outcome {
                 carrying.saved(event, seq);
             }
+            gone.iter().for_each(|event| carrying.lost(event, now));
+            removed.extend(gone.iter().map(|event| event.id));
             saved.push(outcome);
         }
         let mut changed = Vec::with_capacity(changes.len());

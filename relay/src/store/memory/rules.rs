@@ -59,7 +59,7 @@ impl State {
         self.events.iter().any(|stored| stored.event.id == *id)
     }
 
-    pub(super) fn save(&mut self, event: &Verified, now: Timestamp, removed: &mut Vec<Id>) -> Saved {
+    pub(super) fn save(&mut self, event: &Verified, now: Timestamp, removed: &mut Vec<Verified>) -> Saved {
         if self.contains(&event.id) {
             return Saved::Duplicate;
         }
@@ -106,10 +106,10 @@ impl State {
         ids
     }
 
-    fn remove(&mut self, removed: &mut Vec<Id>, goes: impl Fn(&Self, &Event) -> bool) {
-        let leaving: Vec<Id> =
-            self.events.iter().map(|stored| &stored.event).filter(|event| goes(self, event)).map(|e| e.id).collect();
-        self.events.retain(|stored| !leaving.contains(&stored.event.id));
+    fn remove(&mut self, removed: &mut Vec<Verified>, goes: impl Fn(&Self, &Event) -> bool) {
+        let leaving: Vec<Verified> =
+            self.events.iter().map(|stored| &stored.event).filter(|event| goes(self, event)).cloned().collect();
+        self.events.retain(|stored| !leaving.iter().any(|event| event.id == stored.event.id));
         removed.extend(leaving);
     }
 

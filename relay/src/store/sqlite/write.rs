@@ -13,6 +13,7 @@ use super::{Options, pico, search};
 use crate::clock::Timestamp;
 use crate::event::{Address, Class, Event, Id, PublicKey};
 use crate::guard::GIFT_WRAP;
+use crate::store::carry::Origin;
 use crate::store::{Batch, Saved, Seq, StoreError, Writer, repo};
 use crate::vanish::VANISH;
 use crate::verify::Verified;
@@ -85,6 +86,7 @@ impl Writer for SqliteWriter {
             packer: &mut self.packer,
             last_seq: self.last_seq,
             removed: Vec::new(),
+            now,
         };
         let mut saved = Vec::with_capacity(batch.len());
         for event in batch {
@@ -166,6 +168,7 @@ struct Change<'a> {
     packer: &'a mut Packer,
     last_seq: i64,
     removed: Vec<Id>,
+    now: Timestamp,
 }
 
 impl Change<'_> {
@@ -286,6 +289,9 @@ impl Change<'_> {
     fn erase(&mut self, held: &Held) -> Result<(), StoreError> {
         erase::erase(&mut self.tables, held)?;
         self.removed.push(held.event.id);
+        if let Some((room, block)) = self.options.interest.as_ref().and_then(|interest| interest.lost(&held.event)) {
+            pico::remember(self.db, &room, &block, Origin::Lost, self.now)?;
+        }
         Ok(())
     }
 

@@ -69,6 +69,7 @@ impl Talk {
                 Heard::Neg(message) => format!("neg {message:?}"),
                 Heard::NegErr(why) => format!("neg-err {why}"),
                 Heard::Notice(text) => format!("notice {text}"),
+                Heard::Paused(pause) => format!("paused {}", pause.as_secs()),
                 Heard::Resumed => "resumed".into(),
             })
             .collect()
@@ -204,18 +205,30 @@ fn auth_that_leads_nowhere_ends() {
 }
 
 #[test]
+fn a_notice_is_no_lie() {
+    let mut talk = talk();
+    (0..3).for_each(|_| talk.check(&[(r#"["NOTICE","hello"]"#, &["notice hello"])]));
+    assert_eq!(talk.client.unasked(), 0);
+    // But there may not be too many of them, either.
+    assert!(matches!(talk.hears(r#"["NOTICE","hello"]"#), Err(Fault::Lies)));
+    let mut talk = super::tests::talk();
+    talk.check(&[(r#"["EVENT","x",{}]"#, &[]), (r#"["WHAT"]"#, &[])]);
+    assert_eq!(talk.client.unasked(), 2);
+}
+
+#[test]
 fn slows_down_when_told() {
     let mut talk = talk();
     talk.send(1);
     talk.said();
     assert!(talk.client.may_send());
-    talk.check(&[(&ok(1, false, "rate-limited: slow down"), &[])]);
+    talk.check(&[(&ok(1, false, "rate-limited: slow down"), &["paused 1"])]);
     assert!(!talk.client.may_send());
     talk.after(1).unwrap();
     assert_eq!(talk.told(), ["resumed"]);
     assert_eq!(talk.said().len(), 1);
     // The second pause is longer, and the third time is one too many.
-    talk.check(&[(&ok(1, false, "rate-limited: slower"), &[])]);
+    talk.check(&[(&ok(1, false, "rate-limited: slower"), &["paused 2"])]);
     talk.after(1).unwrap();
     assert_eq!(talk.told(), [""; 0]);
     talk.after(1).unwrap();
@@ -228,7 +241,8 @@ fn goes_on_slowly_after_a_pause() {
     let mut talk = talk();
     (1..=10).for_each(|n| talk.send(n));
     assert_eq!(talk.said().len(), 10);
-    (3..=10).for_each(|n| talk.check(&[(&ok(n, false, "rate-limited: slow down"), &[])]));
+    talk.check(&[(&ok(3, false, "rate-limited: slow down"), &["paused 1"])]);
+    (4..=10).for_each(|n| talk.check(&[(&ok(n, false, "rate-limited: slow down"), &[])]));
     talk.check(&[(&ok(1, true, ""), &["sent 1 Ok(())"]), (&ok(2, true, ""), &["sent 2 Ok(())"])]);
     assert_eq!(talk.said(), [""; 0]);
     talk.after(1).unwrap();
@@ -249,7 +263,7 @@ fn a_success_between_forgives_the_pauses() {
     let mut talk = talk();
     for n in 1..20 {
         talk.send(n);
-        talk.check(&[(&ok(n, false, "rate-limited: slow down"), &[])]);
+        talk.check(&[(&ok(n, false, "rate-limited: slow down"), &["paused 1"])]);
         talk.after(60).unwrap();
         talk.check(&[(&ok(n, true, ""), &["resumed", &format!("sent {n} Ok(())")])]);
     }

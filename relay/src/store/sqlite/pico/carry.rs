@@ -1,6 +1,6 @@
 //! What is still to be carried between rooms and events.
 
-use picofeed::{Block, Id, Key};
+use picofeed::{Id, Key};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{ChainRow, block, chain_of, find, height_of, room};
@@ -15,24 +15,32 @@ use crate::verify::Verified;
 
 /// How an origin is stored.
 pub(super) fn code(origin: Origin) -> i64 {
-    i64::from(origin == Origin::Event)
+    match origin {
+        Origin::Peer => 0,
+        Origin::Event => 1,
+        Origin::Lost => 2,
+    }
 }
 
 /// A stored origin.
 pub(super) fn origin(code: i64) -> Origin {
-    if code == 0 { Origin::Peer } else { Origin::Event }
+    match code {
+        0 => Origin::Peer,
+        1 => Origin::Event,
+        _ => Origin::Lost,
+    }
 }
 
 /// Remembers a block that was stored.
-pub(super) fn remember(
+pub(in crate::store::sqlite) fn remember(
     db: &Connection,
     room: &RoomName,
-    block: &Block,
+    block: &Id,
     origin: Origin,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     db.prepare_cached("INSERT INTO bridge_out (room, block, accepted, origin) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![room.as_str(), block.id().as_bytes(), now.cast_signed(), code(origin)])?;
+        .execute(params![room.as_str(), block.as_bytes(), now.cast_signed(), code(origin)])?;
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use picofeed::{Block, Format, Id, Key, Limits};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-pub(super) use self::carry::remember_event;
+pub(super) use self::carry::{remember, remember_event};
 use crate::clock::Timestamp;
 use crate::store::StoreError;
 use crate::store::repo::{Chain, Change, Changed, Merged, RoomName, Usage};
@@ -46,7 +46,7 @@ pub(super) fn change(
             let merging = merge::merge(db, totals, room, bounds, blocks)?;
             for ((block, merged), origin) in blocks.iter().zip(&merging.merged).zip(origins) {
                 if *merged == Merged::New {
-                    carry::remember(db, room, block, *origin, now)?;
+                    carry::remember(db, room, &block.id(), *origin, now)?;
                 }
             }
             Ok(Changed::Merged(merging))

@@ -47,7 +47,7 @@ pub(super) fn dispatch(
         standing.step = step.cast_unsigned();
         for step in steps.iter().take(done) {
             if let (Some(block), Some(origin)) = (&step.block, step.origin) {
-                carry::remember(db, &scope.room, block, origin, accepted)?;
+                carry::remember(db, &scope.room, &block.id(), origin, accepted)?;
             }
         }
     }
