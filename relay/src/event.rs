@@ -196,6 +196,11 @@ impl Event {
         }
     }
 
+    /// The tags as JSON.
+    pub fn tags_json(&self) -> &str {
+        self.json.get(self.tags_json.clone()).unwrap_or("[]")
+    }
+
     /// How its kind is kept.
     pub fn class(&self) -> Class {
         Class::of(self.kind)
@@ -221,7 +226,7 @@ impl Event {
     /// NIP-01 escapes seven characters and leaves the other control characters verbatim, while the JSON writers of
     /// most languages write them as `\u00XX`. Signers hash either form, so an id that matches either is right.
     pub fn id_is_right(&self) -> bool {
-        let tags = self.json.get(self.tags_json.clone()).unwrap_or_default();
+        let tags = self.tags_json();
         let content = self.json.get(self.content_json.clone()).unwrap_or_default();
         if self.hash(tags.as_bytes(), content.as_bytes()) == self.id.0 {
             return true;

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use parking_lot::{Mutex, RwLock};
+use rquickjs::function::Args;
 use rquickjs::{Array, Ctx, Function, Object, Value};
 
 use super::cbor;
@@ -220,13 +221,8 @@ impl Running {
             return self.file.is_required.then(|| format!("error: the slice {name} is out of order").into());
         }
         let verdict = self.call(now, limits, |ctx, host| {
-            let judged = ctx.json_parse(event.json())?;
-            let known = Array::new(ctx.clone())?;
-            for (index, key) in auth.iter().enumerate() {
-                known.set(index, key.to_hex())?;
-            }
             let judge: Function<'_> = host.get("judge")?;
-            let verdict = settle(ctx, judge.call((judged, now as f64, known))?, || Ok(false))?;
+            let verdict = settle(ctx, judge.call_arg(arguments(ctx, event, auth, now)?)?, || Ok(false))?;
             Ok(if verdict.is_undefined() {
                 None
             } else {
@@ -315,6 +311,28 @@ impl Running {
             }
         }
     }
+}
+
+/// What `judge` takes.
+fn arguments<'js>(
+    ctx: &Ctx<'js>,
+    event: &Verified,
+    auth: &[PublicKey],
+    now: Timestamp,
+) -> rquickjs::Result<Args<'js>> {
+    let known = Array::new(ctx.clone())?;
+    for (index, key) in auth.iter().enumerate() {
+        known.set(index, key.to_hex())?;
+    }
+    let mut args = Args::new(ctx.clone(), 9);
+    args.push_arg(now as f64)?;
+    args.push_arg(known)?;
+    args.push_args([event.id.to_hex(), event.pubkey.to_hex()])?;
+    args.push_arg(event.created_at as f64)?;
+    args.push_arg(event.kind)?;
+    args.push_args([event.tags_json(), &*event.content()])?;
+    args.push_arg(data_encoding::HEXLOWER.encode(&event.sig))?;
+    Ok(args)
 }
 
 fn refusal(why: &str) -> Refusal {

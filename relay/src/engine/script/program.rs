@@ -281,6 +281,14 @@ fn natives<'js>(ctx: &Ctx<'js>, around: &Rc<Around>) -> rquickjs::Result<Object<
     natives.set("utf8", Function::new(ctx.clone(), utf8)?)?;
     let text = |bytes: Hex| String::from_utf8_lossy(&bytes.0).into_owned();
     natives.set("text", Function::new(ctx.clone(), text)?)?;
+    // ASCII only: what else is a letter is for the interpreter to say.
+    let lower = |text: rquickjs::String<'js>| {
+        text.to_string().ok().filter(|text| text.is_ascii()).map(|mut text| {
+            text.make_ascii_lowercase();
+            text
+        })
+    };
+    natives.set("lower", Function::new(ctx.clone(), lower)?)?;
     let keep = |ctx: Ctx<'js>, kept: Vec<Value<'js>>| match <[Value<'js>; 3]>::try_from(kept) {
         Ok(kept) => Helpers::keep(&ctx, kept),
         Err(_) => Err(rquickjs::Error::Unknown),

@@ -1,14 +1,16 @@
 // Slices for nostr events: registers them, and asks them.
 
-const { Promise } = globalThis
+const { Promise, JSON: { parse } } = globalThis
 const slices = []
+let hasReducers = false
 
 export function start (main) {
   if (typeof main.default !== 'function') throw new TypeError('The file has no default export that is a function')
   main.default({ register })
   if (!slices.length) throw new TypeError('The file registers no slice')
   const names = slices.map(slice => slice.name)
-  return [names, slices.some(slice => slice.reducer), slices.some(slice => slice.required)]
+  hasReducers = slices.some(slice => slice.reducer)
+  return [names, hasReducers, slices.some(slice => slice.required)]
 }
 
 function register (slice, more) {
@@ -24,13 +26,40 @@ function register (slice, more) {
 // What is being judged, for those who take it in afterwards.
 let current
 
+// An event as the filters of one call see it. Its tags are read when somebody asks for them; most only look at the kind.
+const seen = (id, pubkey, created_at, kind, json, content, sig) => {
+  let tags
+  return {
+    id,
+    pubkey,
+    created_at,
+    kind,
+    get tags () {
+      if (json !== undefined) {
+        tags = parse(json)
+        json = undefined
+      }
+      return tags
+    },
+    set tags (value) {
+      tags = value
+      json = undefined
+    },
+    content,
+    sig
+  }
+}
+
 // undefined: nobody minds. Otherwise the reason.
-export function judge (event, now, auth) {
-  current = { event, AUTHOR: event.pubkey, now, auth }
+export function judge (now, auth, id, pubkey, created_at, kind, tags, content, sig) {
+  const event = seen(id, pubkey, created_at, kind, tags, content, sig)
+  if (hasReducers) current = { event, AUTHOR: pubkey, now, auth }
   for (let i = 0; i < slices.length; i++) {
     const slice = slices[i]
-    const verdict = slice.filter({ event, AUTHOR: event.pubkey, state: slice.state, now, auth })
-    if (verdict instanceof Promise) return judgeSlowly(current, i, verdict)
+    const verdict = slice.filter({ event, AUTHOR: pubkey, state: slice.state, now, auth })
+    if (typeof verdict === 'object' && verdict instanceof Promise) {
+      return judgeSlowly({ event, AUTHOR: pubkey, now, auth }, i, verdict)
+    }
     slice.accepts = !verdict
     if (verdict && verdict !== true) return reason(verdict)
   }
