@@ -70,10 +70,7 @@ fn one_event(criterion: &mut Criterion) {
     });
     let mut keys = Keys::new(1_000);
     let all: Vec<Option<Verified>> = events().into_iter().map(|event| Some(check(event, &mut keys))).collect();
-    for (name, text) in [
-        ("a filter that accepts everything", YES),
-        ("a filter that looks", LOOKS),
-    ] {
+    for (name, text) in [("a filter that accepts everything", YES), ("a filter that looks", LOOKS)] {
         let folder = tempfile::tempdir().unwrap();
         write_nostr(folder.path(), text);
         let (lookout, _) = Lookout::start(Duration::from_secs(5)).unwrap();

@@ -7,7 +7,7 @@ use toml::Value;
 use super::load::{leaves, table};
 use super::{Bridge, BridgeSection, Config, Info, Pico, Room, Server, Sync, Upstream};
 use crate::bridge::filters;
-use crate::engine::host::is_native;
+use crate::engine::rules::is_native;
 use crate::engine::slice::NATIVE;
 use crate::guard::GIFT_WRAP;
 use crate::pico::repo::RoomName;

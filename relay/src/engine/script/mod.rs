@@ -18,6 +18,7 @@ mod modules;
 pub mod msgpack;
 mod program;
 pub mod pulse;
+mod reader;
 pub mod room;
 mod value;
 

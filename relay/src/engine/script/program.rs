@@ -17,6 +17,7 @@ use super::health::Health;
 use super::limits::Limits;
 use super::modules::{MAIN, Modules, Sources};
 use super::pulse::Pulse;
+use super::reader::DecodeError;
 use super::value::{Helpers, Hex, Unusable};
 use super::{cbor, msgpack};
 use crate::engine::slice::{FaultKind, Millis};
@@ -302,8 +303,8 @@ fn natives<'js>(ctx: &Ctx<'js>, around: &Rc<Around>) -> rquickjs::Result<Object<
     natives.set("cborEncode", Function::new(ctx.clone(), write)?)?;
     let read = |ctx: Ctx<'js>, bytes: Hex| match cbor::decode(&ctx, &bytes.0) {
         Ok(value) => Ok(value),
-        Err(cbor::DecodeError::Script(error)) => Err(error),
-        Err(cbor::DecodeError::Malformed(error)) => Err(throw(&ctx, error)),
+        Err(DecodeError::Script(error)) => Err(error),
+        Err(DecodeError::Malformed(error)) => Err(throw(&ctx, error)),
     };
     natives.set("cborDecode", Function::new(ctx.clone(), read)?)?;
     let write = move |ctx: Ctx<'js>, value: Value<'js>| {
@@ -313,8 +314,8 @@ fn natives<'js>(ctx: &Ctx<'js>, around: &Rc<Around>) -> rquickjs::Result<Object<
     natives.set("msgpackEncode", Function::new(ctx.clone(), write)?)?;
     let read = |ctx: Ctx<'js>, bytes: Hex| match msgpack::decode(&ctx, &bytes.0) {
         Ok(value) => Ok(value),
-        Err(msgpack::DecodeError::Script(error)) => Err(error),
-        Err(msgpack::DecodeError::Malformed(error)) => Err(throw(&ctx, error)),
+        Err(DecodeError::Script(error)) => Err(error),
+        Err(DecodeError::Malformed(error)) => Err(throw(&ctx, error)),
     };
     natives.set("msgpackDecode", Function::new(ctx.clone(), read)?)?;
     Ok(natives)

@@ -6,6 +6,9 @@ use serde_json::{Value as Json, json};
 use super::*;
 use crate::config;
 use crate::engine::offline::Offline;
+use crate::engine::script::cbor;
+use crate::engine::script::value::from_hex;
+use crate::engine::slice::FaultKind;
 use crate::engine::{Decision, Mode};
 
 fn load(text: &str) -> Result<Vec<Box<dyn Slice>>, LoadError> {
