@@ -196,6 +196,14 @@ impl Event {
         }
     }
 
+    /// Id, author and signature in hex, as they stand in the JSON.
+    pub fn hexes(&self) -> [&str; 3] {
+        let (id, end) = (r#"{"id":""#.len(), self.json.len().saturating_sub(r#""}"#.len()));
+        let pubkey = id + 64 + r#"","pubkey":""#.len();
+        [id..id + 64, pubkey..pubkey + 64, end.saturating_sub(128)..end]
+            .map(|range| self.json.get(range).unwrap_or_default())
+    }
+
     /// The tags as JSON.
     pub fn tags_json(&self) -> &str {
         self.json.get(self.tags_json.clone()).unwrap_or("[]")
@@ -544,6 +552,9 @@ mod tests {
             "ab".repeat(64)
         )));
         assert_eq!(event.content(), "a/b\n\u{1}\u{7f}");
+        let sig = data_encoding::HEXLOWER.encode(&event.sig);
+        assert_eq!(event.hexes(), [&*event.id.to_hex(), &*event.pubkey.to_hex(), &*sig]);
+        assert_eq!(event.tags_json(), r#"[["d","x","y"],["e"]]"#);
         assert_eq!(event.d(), "x");
         assert_eq!(event.tags.indexed().collect::<Vec<_>>(), [(b'd', "x")]);
         assert_eq!(event.tags.len(), 2);

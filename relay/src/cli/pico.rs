@@ -57,7 +57,7 @@ pub(super) async fn reload(args: ReloadArgs, config: Config) -> Outcome {
 
 /// `picorelay pico test`.
 pub(super) fn test(args: &TestArgs, config: &Config) -> Outcome {
-    let slices = loader(config).load(&args.files, &Arc::default(), &mut Vec::new())?;
+    let slices = loader(config).load("", &args.files, &Arc::default(), &mut Vec::new())?;
     let shown: Vec<(String, Show, Option<Bytes>)> =
         slices.iter().map(|slice| (slice.name().to_owned(), slice.show(), slice.initial())).collect();
     let mut room = Offline::new(slices, config.engine.limits())?;

@@ -14,7 +14,7 @@ use crate::store::repo::RoomName;
 pub struct Rules {
     /// Slices that come with the relay, and files, in the order in which they are asked.
     pub listed: Vec<PathBuf>,
-    /// The folder of the room's own scripts, which come after those.
+    /// The folder of the room's own scripts, which come after those. Its name is that of the room.
     pub folder: PathBuf,
 }
 
@@ -65,7 +65,8 @@ impl Rules {
         let mut slices: Vec<Box<dyn Slice>> = native.collect();
         let files = self.files();
         if !files.is_empty() {
-            slices.extend(loader.load(&files, pulse, read)?);
+            let room = self.folder.file_name().unwrap_or_default().to_string_lossy();
+            slices.extend(loader.load(&room, &files, pulse, read)?);
         }
         let mut names = BTreeSet::new();
         for slice in &slices {

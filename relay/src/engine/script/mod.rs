@@ -12,10 +12,13 @@
 pub mod cbor;
 pub mod error;
 pub mod event;
+mod fuel;
 mod health;
 pub mod limits;
+mod lower;
 mod modules;
 pub mod msgpack;
+mod natives;
 mod program;
 pub mod pulse;
 mod reader;

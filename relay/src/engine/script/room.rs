@@ -15,6 +15,7 @@ use std::sync::Arc;
 use self::script::Script;
 use self::slice::{Root, ScriptSlice};
 use super::error::ScriptError;
+use super::health::Health;
 use super::limits::Limits;
 use super::modules::Sources;
 use super::pulse::Pulse;
@@ -32,17 +33,18 @@ impl Scripts {
         Self { limits }
     }
 
-    /// Slices of one script.
+    /// Slices of some scripts, of a room without a name.
     ///
     /// # Errors
     ///
     /// It does not run, or registers nothing usable.
     pub fn load_sources(&self, sources: Vec<Sources>, pulse: &Arc<Pulse>) -> Result<Vec<Box<dyn Slice>>, LoadError> {
-        self.load_all(sources, pulse, &mut Vec::new())
+        self.load_all("", sources, pulse, &mut Vec::new())
     }
 
     fn load_all(
         &self,
+        room: &str,
         sources: Vec<Sources>,
         pulse: &Arc<Pulse>,
         read: &mut Vec<PathBuf>,
@@ -51,7 +53,7 @@ impl Scripts {
         for mut sources in sources {
             let file = sources.main().to_owned();
             let refused = |error: ScriptError| LoadError { file: error.place.clone(), message: error.message };
-            let loaded = Script::load(&mut sources, &self.limits, pulse);
+            let loaded = Script::load(room, &mut sources, &self.limits, pulse);
             read.extend(sources.paths());
             let (script, found) = loaded.map_err(refused)?;
             for (index, is) in found.into_iter().enumerate() {
@@ -59,7 +61,8 @@ impl Scripts {
                     let message = format!("another file of the room registers `{}`", is.name);
                     return Err(LoadError { file, message });
                 }
-                slices.push(ScriptSlice::new(&script, index, is, &file));
+                let health = Health::new(room, &is.name, &self.limits);
+                slices.push(ScriptSlice::new(&script, index, is, health));
             }
         }
         let roots: Rc<[Root]> = slices.iter().filter_map(ScriptSlice::root).collect();
@@ -73,12 +76,13 @@ impl Scripts {
 impl Loader for Scripts {
     fn load(
         &self,
+        room: &str,
         files: &[PathBuf],
         pulse: &Arc<Pulse>,
         read: &mut Vec<PathBuf>,
     ) -> Result<Vec<Box<dyn Slice>>, LoadError> {
         let sources = files.iter().map(|file| Sources::file(file, self.limits.source_bytes));
-        self.load_all(sources.collect(), pulse, read)
+        self.load_all(room, sources.collect(), pulse, read)
     }
 }
 

@@ -24,7 +24,7 @@ pub fn native(name: &str, rate: Pace) -> Option<Box<dyn Slice>> {
 /// Makes slices of files. Called on the thread that is going to run them, at the start and whenever they changed; they
 /// tell its pulse of each call.
 pub trait Loader: Send + Sync {
-    /// All slices of a room that are files, in the order of the files, and in each file in the order of registration. Files
+    /// All slices of the room `room` that are files, in the order of the files, and in each file in the order of registration. Files
     /// that were read are added to `read`, also those that others import.
     ///
     /// # Errors
@@ -32,6 +32,7 @@ pub trait Loader: Send + Sync {
     /// A file cannot be read or run, or registers nothing usable. Those that ran before go on.
     fn load(
         &self,
+        room: &str,
         files: &[PathBuf],
         pulse: &Arc<Pulse>,
         read: &mut Vec<PathBuf>,

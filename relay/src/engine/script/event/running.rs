@@ -12,8 +12,9 @@ use crate::engine::script::error::ScriptError;
 use crate::engine::script::health::Health;
 use crate::engine::script::limits::Limits;
 use crate::engine::script::modules::Sources;
-use crate::engine::script::program::{Failure, Host, Program, Watched, settle};
+use crate::engine::script::program::{Failure, Host, Program, settle};
 use crate::engine::script::pulse::Pulse;
+use crate::engine::script::value::text;
 use crate::engine::slice::Millis;
 use crate::event::PublicKey;
 use crate::verify::Verified;
@@ -29,6 +30,14 @@ const REASON_CHARS_MAX: usize = 200;
 #[derive(Clone)]
 pub(super) struct File {
     pub(super) sources: Sources,
+    /// Out of order once a call does not come to an end.
+    pub(super) whole: Arc<Health>,
+    /// What it registers, in order.
+    pub(super) slices: Arc<[Rule]>,
+}
+
+/// One slice of a file.
+pub(super) struct Rule {
     pub(super) health: Arc<Health>,
     /// Events are refused while it is out of order.
     pub(super) is_required: bool,
@@ -39,14 +48,40 @@ pub(super) struct Running {
     file: File,
     pulse: Arc<Pulse>,
     program: Option<Program>,
-    /// CBOR of its states, as they were saved last.
+    /// Who was not asked about the event that was judged last.
+    skipped: Option<Vec<bool>>,
+    /// The slice that failed in the last call that did, if that is known.
+    blamed: Option<usize>,
+    /// CBOR of its states, as they were copied last.
     pub(super) saved: Option<Vec<u8>>,
+    /// What the states took in since then.
+    since: Vec<Taken>,
+    since_bytes: usize,
+    /// The states are not those that were written.
     pub(super) is_dirty: bool,
+}
+
+/// An event that changed a state.
+struct Taken {
+    event: Verified,
+    auth: Box<[PublicKey]>,
+    now: Timestamp,
+    skipped: Option<Vec<bool>>,
 }
 
 impl Running {
     pub(super) fn new(file: File, pulse: &Arc<Pulse>) -> Self {
-        Self { file, pulse: Arc::clone(pulse), program: None, saved: None, is_dirty: false }
+        Self {
+            file,
+            pulse: Arc::clone(pulse),
+            program: None,
+            skipped: None,
+            blamed: None,
+            saved: None,
+            since: Vec::new(),
+            since_bytes: 0,
+            is_dirty: false,
+        }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -61,39 +96,107 @@ impl Running {
         now: Timestamp,
         limits: &Limits,
     ) -> Option<Refusal> {
-        if !self.file.health.runs() {
-            let name = self.name();
-            return self.file.is_required.then(|| format!("error: the slice {name} is out of order").into());
+        let skipped = match self.paused() {
+            Ok(skipped) => skipped,
+            Err(refusal) => return Some(refusal),
+        };
+        self.skipped.clone_from(&skipped);
+        if self.skips_all() {
+            return None;
         }
-        let verdict = self.call(now, limits, |ctx, host| {
-            let judge: Function<'_> = host.get("judge")?;
-            let verdict = settle(ctx, judge.call_arg(arguments(ctx, event, auth, now)?)?, || Ok(false))?;
-            Ok(if verdict.is_undefined() {
+        let skipped = skipped.as_deref();
+        match self.call(now, limits, |ctx, host| judge(ctx, host, skipped, event, auth, now)) {
+            Ok(None) => {
+                self.worked(self.file.slices.len(), skipped);
                 None
-            } else {
-                Some(crate::engine::script::value::text(&verdict).map_err(|_| rquickjs::Error::Unknown)?)
-            })
-        });
-        match verdict {
-            Ok(None) => None,
-            Ok(Some(why)) => Some(refusal(&why)),
-            Err(_) => Some(format!("error: the slice {} failed", self.name()).into()),
+            }
+            Ok(Some(why)) => {
+                self.worked(self.at().map_or(0, |at| at + 1), skipped);
+                Some(refusal(&why))
+            }
+            Err(_) => {
+                self.worked(self.blamed.unwrap_or(0), skipped);
+                Some(self.failed())
+            }
         }
     }
 
-    /// Takes the event that was judged last into the state.
-    pub(super) fn reduce(&mut self, now: Timestamp, limits: &Limits) -> Option<Refusal> {
-        let changed = self.call(now, limits, |ctx, host| {
-            let reduce: Function<'_> = host.get("reduce")?;
-            Ok(settle(ctx, reduce.call(())?, || Ok(false))?.as_bool().unwrap_or_default())
-        });
-        match changed {
-            Ok(changed) => {
-                self.is_dirty |= changed;
+    /// Takes the event that was judged last into the states.
+    pub(super) fn reduce(
+        &mut self,
+        event: &Verified,
+        auth: &[PublicKey],
+        now: Timestamp,
+        limits: &Limits,
+    ) -> Option<Refusal> {
+        if self.skips_all() {
+            return None;
+        }
+        match self.call(now, limits, reduce) {
+            Ok(false) => None,
+            Ok(true) => {
+                self.is_dirty = true;
+                self.since_bytes += event.heap_bytes();
+                let skipped = self.skipped.clone();
+                self.since.push(Taken { event: event.clone(), auth: auth.into(), now, skipped });
+                if self.since.len() >= limits.state_events || self.since_bytes > limits.value_bytes {
+                    self.copy(limits);
+                }
                 None
             }
-            Err(_) => Some(format!("error: the slice {} failed", self.name()).into()),
+            Err(_) => Some(self.failed()),
         }
+    }
+
+    /// The states as CBOR, if they changed since the last time.
+    pub(super) fn save(&mut self, limits: &Limits) -> Option<Vec<u8>> {
+        if !std::mem::take(&mut self.is_dirty) {
+            return None;
+        }
+        if !self.since.is_empty() {
+            self.copy(limits);
+        }
+        self.saved.clone()
+    }
+
+    /// For each slice whether it is not to be asked; none if all are. Or why the event is refused.
+    fn paused(&self) -> Result<Option<Vec<bool>>, Refusal> {
+        let File { whole, slices, .. } = &self.file;
+        if whole.runs() && slices.iter().all(|slice| slice.health.runs()) {
+            return Ok(None);
+        }
+        let is_skipped = |slice: &Rule| match (whole.runs() && slice.health.runs(), slice.is_required) {
+            (false, true) => Err(format!("error: the slice {} is out of order", slice.health.slice()).into()),
+            (runs, _) => Ok(!runs),
+        };
+        slices.iter().map(is_skipped).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// Nobody was asked about the event that was judged last.
+    fn skips_all(&self) -> bool {
+        self.skipped.as_ref().is_some_and(|skipped| skipped.iter().all(|skip| *skip))
+    }
+
+    /// The slice that was asked last.
+    fn at(&self) -> Option<usize> {
+        if self.file.slices.len() == 1 {
+            return Some(0);
+        }
+        self.program.as_ref().and_then(|program| program.number("at")).filter(|at| *at < self.file.slices.len())
+    }
+
+    /// So many slices have come to their end.
+    fn worked(&self, count: usize, skipped: Option<&[bool]>) {
+        for (index, slice) in self.file.slices.iter().enumerate().take(count) {
+            if skipped.is_none_or(|skipped| skipped.get(index) != Some(&true)) {
+                slice.health.worked();
+            }
+        }
+    }
+
+    fn failed(&self) -> Refusal {
+        let slice = self.blamed.and_then(|at| self.file.slices.get(at));
+        format!("error: the slice {} failed", slice.map_or(self.name(), |slice| slice.health.slice())).into()
     }
 
     fn call<T>(
@@ -102,76 +205,140 @@ impl Running {
         limits: &Limits,
         call: impl for<'js> FnOnce(&Ctx<'js>, &Object<'js>) -> Result<T, Failure>,
     ) -> Result<T, ScriptError> {
-        let result = match self.ready(limits) {
-            Ok(program) => program.call(Millis::try_from(now).unwrap_or_default().saturating_mul(1_000), call),
-            Err(error) => Err(error),
-        };
-        if self.program.as_ref().is_some_and(Program::is_spoilt) {
-            self.program = None;
+        let whole = Arc::clone(&self.file.whole);
+        let result = self.ready(limits).and_then(|program| program.call(millis(now), &whole, call));
+        if let Err(error) = &result {
+            // Without anybody to blame, all slices are.
+            self.blamed = self.at();
+            let blamed = |index: &usize| self.blamed.is_none_or(|at| at == *index);
+            for (_, slice) in self.file.slices.iter().enumerate().filter(|(index, _)| blamed(index)) {
+                slice.health.failed(error);
+            }
         }
-        match &result {
-            Ok(_) => self.file.health.worked(),
-            Err(error) => self.file.health.failed(error),
-        }
+        self.program.take_if(|program| program.is_spoilt());
         result
     }
 
-    /// The program, loaded if need be, with the state that was saved last.
+    /// The program, loaded if need be, with the states that it had after the last event that they took in.
     fn ready(&mut self, limits: &Limits) -> Result<&mut Program, ScriptError> {
-        match &mut self.program {
-            Some(program) => Ok(program),
-            none => {
-                let watched = Watched { pulse: Arc::clone(&self.pulse), health: Arc::clone(&self.file.health) };
-                let mut program = Program::load(&mut self.file.sources, Host::Nostr, limits, &watched)?;
-                if let Some(saved) = &self.saved {
-                    program.call(0, |ctx, host| {
-                        let states = cbor::decode(ctx, saved)?;
-                        Ok(host.get::<_, Function<'_>>("restore")?.call::<_, ()>((states,))?)
-                    })?;
-                }
-                Ok(none.insert(program))
-            }
-        }
+        let program = match self.program.take() {
+            Some(program) => program,
+            None => self.load(limits)?,
+        };
+        Ok(self.program.insert(program))
     }
 
-    /// The states as CBOR, if they changed since the last time.
-    pub(super) fn save(&mut self, limits: &Limits) -> Option<Vec<u8>> {
-        if !std::mem::take(&mut self.is_dirty) || self.program.is_none() {
-            return None;
+    fn load(&mut self, limits: &Limits) -> Result<Program, ScriptError> {
+        let mut program = self.load_copy(limits)?;
+        if !self.since.is_empty() {
+            let caught_up = self.catch_up(&mut program).and_then(|()| states(&mut program, &self.file.whole, limits));
+            let events = std::mem::take(&mut self.since).len();
+            self.since_bytes = 0;
+            match caught_up {
+                Ok(states) => self.saved = Some(states),
+                Err(error) => {
+                    tracing::error!(file = self.name(), %error, events, "a state goes back to an older one");
+                    program = self.load_copy(limits)?;
+                }
+            }
         }
+        Ok(program)
+    }
+
+    /// The program with the states that were copied last.
+    fn load_copy(&mut self, limits: &Limits) -> Result<Program, ScriptError> {
+        let File { sources, whole, .. } = &mut self.file;
+        let mut program = Program::load(sources, Host::Nostr, limits, &self.pulse, whole)?;
+        if let Some(saved) = &self.saved {
+            program.call(0, whole, |ctx, host| {
+                let states = cbor::decode(ctx, saved)?;
+                Ok(host.get::<_, Function<'_>>("restore")?.call::<_, ()>((states,))?)
+            })?;
+        }
+        Ok(program)
+    }
+
+    /// The states take in again what they took in since they were copied.
+    fn catch_up(&self, program: &mut Program) -> Result<(), ScriptError> {
+        let whole = &self.file.whole;
+        for Taken { event, auth, now, skipped } in &self.since {
+            let at = millis(*now);
+            let judged =
+                program.call(at, whole, |ctx, host| judge(ctx, host, skipped.as_deref(), event, auth, *now))?;
+            if judged.is_none() {
+                program.call(at, whole, reduce)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies the states, so that nothing before is needed any more.
+    fn copy(&mut self, limits: &Limits) {
         let max = limits.value_bytes;
-        let states = self.call(0, limits, |ctx, host| {
-            let states: Value<'_> = host.get::<_, Function<'_>>("save")?.call(())?;
-            cbor::encode(ctx, &states, max).map_err(Failure::from)
-        });
-        match states {
-            Ok(states) => {
-                self.saved = Some(states.clone());
-                Some(states)
-            }
-            Err(_) => {
-                // A state that cannot be kept goes back to what was kept last.
-                self.program = None;
-                None
-            }
+        match self.call(0, limits, |ctx, host| write(ctx, host, max)) {
+            Ok(states) => self.saved = Some(states),
+            // Those that cannot be kept go back to what was kept last.
+            Err(_) => self.program = None,
         }
+        self.since.clear();
+        self.since_bytes = 0;
     }
 }
 
+fn states(program: &mut Program, whole: &Arc<Health>, limits: &Limits) -> Result<Vec<u8>, ScriptError> {
+    let max = limits.value_bytes;
+    program.call(0, whole, |ctx, host| write(ctx, host, max))
+}
+
+fn write<'js>(ctx: &Ctx<'js>, host: &Object<'js>, max: usize) -> Result<Vec<u8>, Failure> {
+    let states: Value<'js> = host.get::<_, Function<'js>>("save")?.call(())?;
+    cbor::encode(ctx, &states, max).map_err(Failure::from)
+}
+
+fn judge<'js>(
+    ctx: &Ctx<'js>,
+    host: &Object<'js>,
+    skipped: Option<&[bool]>,
+    event: &Verified,
+    auth: &[PublicKey],
+    now: Timestamp,
+) -> Result<Option<String>, Failure> {
+    let judge: Function<'js> = host.get("judge")?;
+    let args = arguments(ctx, skipped, event, auth, now)?;
+    let verdict = settle(ctx, judge.call_arg(args)?, || Ok(false))?;
+    Ok(if verdict.is_undefined() { None } else { Some(text(&verdict).map_err(|_| rquickjs::Error::Unknown)?) })
+}
+
+fn reduce<'js>(ctx: &Ctx<'js>, host: &Object<'js>) -> Result<bool, Failure> {
+    let reduce: Function<'js> = host.get("reduce")?;
+    Ok(settle(ctx, reduce.call(())?, || Ok(false))?.as_bool().unwrap_or_default())
+}
+
+fn millis(now: Timestamp) -> Millis {
+    Millis::try_from(now).unwrap_or_default().saturating_mul(1_000)
+}
+
 /// What `judge` takes.
-fn arguments<'js>(ctx: &Ctx<'js>, event: &Verified, auth: &[PublicKey], now: Timestamp) -> rquickjs::Result<Args<'js>> {
+fn arguments<'js>(
+    ctx: &Ctx<'js>,
+    skipped: Option<&[bool]>,
+    event: &Verified,
+    auth: &[PublicKey],
+    now: Timestamp,
+) -> rquickjs::Result<Args<'js>> {
     let known = Array::new(ctx.clone())?;
     for (index, key) in auth.iter().enumerate() {
         known.set(index, key.to_hex())?;
     }
-    let mut args = Args::new(ctx.clone(), 9);
+    let mut args = Args::new(ctx.clone(), 10);
+    args.push_arg(skipped.map(<[bool]>::to_vec))?;
     args.push_arg(now as f64)?;
     args.push_arg(known)?;
-    args.push_args([event.id.to_hex(), event.pubkey.to_hex()])?;
+    let [id, pubkey, sig] = event.hexes();
+    args.push_args([id, pubkey])?;
     args.push_arg(event.created_at as f64)?;
     args.push_arg(event.kind)?;
-    args.push_args([event.tags_json(), &*event.content()])?;
-    args.push_arg(data_encoding::HEXLOWER.encode(&event.sig))?;
+    args.push_args([event.tags_json(), &*event.content(), sig])?;
     Ok(args)
 }
 

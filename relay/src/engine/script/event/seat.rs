@@ -10,17 +10,20 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use parking_lot::Mutex;
 use rquickjs::Array;
 
-use super::running::{File, Running};
+use super::running::{File, Rule, Running};
 use super::{Loaded, Refusal, Shared, Work};
 use crate::clock::Timestamp;
 use crate::engine::script::error::ScriptError;
 use crate::engine::script::health::Health;
 use crate::engine::script::limits::Limits;
 use crate::engine::script::modules::Sources;
-use crate::engine::script::program::{Host, Program, Watched};
+use crate::engine::script::program::{Host, Program};
 use crate::engine::script::pulse::{Lookout, Pulse};
 use crate::event::PublicKey;
 use crate::verify::Verified;
+
+/// How slices for events are told from those of rooms, in the log and in metrics.
+const ROOM: &str = "nostr";
 
 /// The place of the thread of slices: another takes it over when that is stuck.
 pub(super) struct Seat {
@@ -163,18 +166,22 @@ impl Keeper {
         let mut failed = None;
         for path in self.files() {
             let mut sources = Sources::file(&path, limits.source_bytes);
-            let health = Arc::new(Health::new(sources.main(), &limits));
-            let watched = Watched { pulse: Arc::clone(&self.pulse), health: Arc::clone(&health) };
-            let loaded = Program::load(&mut sources, Host::Nostr, &limits, &watched).and_then(|program| {
+            let whole = Arc::new(Health::new(ROOM, sources.main(), &limits));
+            let loaded = Program::load(&mut sources, Host::Nostr, &limits, &self.pulse, &whole).and_then(|program| {
                 program.started(|_, started| {
                     let started: Array<'_> = started.get()?;
-                    Ok((started.get::<bool>(1)?, started.get::<bool>(2)?))
+                    Ok((started.get::<Vec<String>>(0)?, started.get::<bool>(1)?, started.get::<Vec<bool>>(2)?))
                 })
             });
             read.extend(sources.paths());
             match loaded {
-                Ok((has_state, is_required)) => {
-                    let file = File { sources, health, is_required };
+                Ok((names, has_state, required)) => {
+                    let rule = |(name, is_required): (&String, bool)| Rule {
+                        health: Arc::new(Health::new(ROOM, name, &limits)),
+                        is_required,
+                    };
+                    let slices = names.iter().zip(required).map(rule).collect();
+                    let file = File { sources, whole, slices };
                     if has_state {
                         stateful.push(file);
                     } else {
@@ -243,7 +250,7 @@ fn judge_one(
     limits: &Limits,
 ) -> Option<Refusal> {
     let refused = running.iter_mut().find_map(|file| file.judge(event, auth, now, limits));
-    refused.or_else(|| running.iter_mut().find_map(|file| file.reduce(now, limits)))
+    refused.or_else(|| running.iter_mut().find_map(|file| file.reduce(event, auth, now, limits)))
 }
 
 fn in_order(mut paths: Vec<PathBuf>) -> Vec<PathBuf> {

@@ -10,7 +10,7 @@ export function start (main) {
   if (!slices.length) throw new TypeError('The file registers no slice')
   const names = slices.map(slice => slice.name)
   hasReducers = slices.some(slice => slice.reducer)
-  return [names, hasReducers, slices.some(slice => slice.required)]
+  return [names, hasReducers, slices.map(slice => slice.required)]
 }
 
 function register (slice, more) {
@@ -22,6 +22,9 @@ function register (slice, more) {
   if (reducer !== undefined && typeof reducer !== 'function') throw new TypeError(`The reducer of ${name} is no function`)
   slices.push({ name, filter: filter.bind(slice), reducer: reducer?.bind(slice), initialValue, required: !!required, state: initialValue, accepts: false })
 }
+
+// The slice that is asked, or was asked last.
+export let at = 0
 
 // What is being judged, for those who take it in afterwards.
 let current
@@ -50,24 +53,36 @@ const seen = (id, pubkey, created_at, kind, json, content, sig) => {
   }
 }
 
-// undefined: nobody minds. Otherwise the reason.
-export function judge (now, auth, id, pubkey, created_at, kind, tags, content, sig) {
+const question = (event, AUTHOR, state, now, auth) => ({ event, AUTHOR, state, now, auth })
+
+// The interpreter keeps the shape of an object only while there is one that has it: these are all on the way to those above.
+const shapes = [seen(), question()].flatMap(object => {
+  const members = Object.entries(Object.getOwnPropertyDescriptors(object))
+  return members.map((_, at) => Object.defineProperties({}, Object.fromEntries(members.slice(0, at + 1))))
+})
+
+// undefined: nobody minds. Otherwise the reason. `skipped` says for each slice that it is not asked; without, all are.
+export function judge (skipped, now, auth, id, pubkey, created_at, kind, tags, content, sig) {
   const event = seen(id, pubkey, created_at, kind, tags, content, sig)
   if (hasReducers) current = { event, AUTHOR: pubkey, now, auth }
-  for (let i = 0; i < slices.length; i++) {
-    const slice = slices[i]
-    const verdict = slice.filter({ event, AUTHOR: pubkey, state: slice.state, now, auth })
+  for (at = 0; at < slices.length; at++) {
+    const slice = slices[at]
+    slice.accepts = false
+    if (skipped !== undefined && skipped[at]) continue
+    const verdict = slice.filter(question(event, pubkey, slice.state, now, auth))
     if (typeof verdict === 'object' && verdict instanceof Promise) {
-      return judgeSlowly({ event, AUTHOR: pubkey, now, auth }, i, verdict)
+      return judgeSlowly(skipped, { event, AUTHOR: pubkey, now, auth }, verdict)
     }
     slice.accepts = !verdict
     if (verdict && verdict !== true) return reason(verdict)
   }
 }
 
-async function judgeSlowly (context, from, pending) {
-  for (let i = from; i < slices.length; i++) {
-    const slice = slices[i]
+async function judgeSlowly (skipped, context, pending) {
+  for (; at < slices.length; at++) {
+    const slice = slices[at]
+    slice.accepts = false
+    if (skipped !== undefined && skipped[at]) continue
     const verdict = await (pending ?? slice.filter({ ...context, state: slice.state }))
     pending = undefined
     slice.accepts = !verdict
@@ -80,7 +95,8 @@ const reason = verdict => verdict instanceof Error ? verdict.message : String(ve
 // Every slice that accepted the event takes it into its state. All of them, or none.
 export async function reduce () {
   const next = []
-  for (const slice of slices) {
+  for (at = 0; at < slices.length; at++) {
+    const slice = slices[at]
     if (!slice.reducer || !slice.accepts) continue
     const state = await slice.reducer({ ...current, state: slice.state })
     if (state === undefined) throw new TypeError(`The reducer of ${slice.name} returned no state`)

@@ -4,7 +4,7 @@
 const native = globalThis.__native
 delete globalThis.__native
 
-const { lower } = native
+const { includes, lower } = native
 const { apply, construct, ownKeys, getPrototypeOf } = Reflect
 const hexOf = Uint8Array.prototype.toHex
 const bytesOf = Uint8Array.fromHex
@@ -40,14 +40,15 @@ define(Math, 'random', () => native.random())
 // ---- work that the interpreter cannot interrupt: searching one long text for another, or putting it together
 const WORK_MAX = 50_000_000
 const COPIES_MAX = 10_000
+// Longer texts are not handed to the relay: what it makes of them is not counted as memory of the script.
+const COPIED_MAX = 1_000_000
 const isObject = value => value !== null && (typeof value === 'object' || typeof value === 'function')
 const { RegExp, RangeError } = globalThis
 // Called with `this` as the first argument, whatever a slice does to functions later.
 const uncurried = method => apply(Function.prototype.bind, Function.prototype.call, [method])
 const original$includes = uncurried(String.prototype.includes)
 const indexOf = uncurried(String.prototype.indexOf)
-const isShort = (text, needle) => needle.length <= 64 || text.length * needle.length <= WORK_MAX
-// Texts that are short, or not what is looked for: the rest of what such a method does.
+// What such a method does with long texts, and with what is no text.
 function searchLong (name, original, symbol, self, needle, more) {
   const hasOwnWay = isObject(needle) && (symbol ? needle[symbol] !== undefined && needle[symbol] !== null : needle instanceof RegExp)
   if (self === undefined || self === null) return original(self, needle, more)
@@ -66,7 +67,7 @@ function searchLong (name, original, symbol, self, needle, more) {
 }
 const searching = (name, original, symbol) => ({
   [name] (needle, more) {
-    if (typeof this === 'string' && typeof needle === 'string' && isShort(this, needle) && (symbol !== Symbol.replace || this.length <= COPIES_MAX)) {
+    if (typeof this === 'string' && typeof needle === 'string' && (needle.length <= 64 || this.length * needle.length <= WORK_MAX) && (symbol !== Symbol.replace || this.length <= COPIES_MAX)) {
       return original(this, needle, more)
     }
     return searchLong(name, original, symbol, this, needle, more)
@@ -75,10 +76,16 @@ const searching = (name, original, symbol) => ({
 for (const [name, symbol] of Object.entries({ indexOf: null, lastIndexOf: null, replace: Symbol.replace, replaceAll: Symbol.replace, split: Symbol.split })) {
   define(String.prototype, name, searching(name, uncurried(String.prototype[name]), symbol))
 }
-// The interpreter compares at each place, and looks for the first letter much faster.
+// The interpreter compares at each place, and looks for the first letter much faster; the relay faster still, in long texts.
 define(String.prototype, 'includes', {
   includes (needle, from) {
-    if (typeof this === 'string' && typeof needle === 'string' && isShort(this, needle)) return indexOf(this, needle, from) !== -1
+    if (typeof this === 'string' && typeof needle === 'string' && needle.length <= 64) {
+      if (from === undefined && this.length > 64 && this.length <= COPIED_MAX) {
+        const is = includes(this, needle)
+        if (is !== undefined) return is
+      }
+      return indexOf(this, needle, from) !== -1
+    }
     return searchLong('includes', original$includes, null, this, needle, from)
   }
 }.includes)
@@ -86,7 +93,7 @@ define(String.prototype, 'includes', {
 const toLowerCase = uncurried(String.prototype.toLowerCase)
 define(String.prototype, 'toLowerCase', {
   toLowerCase () {
-    return typeof this === 'string' && this.length > 16 ? lower(this) ?? toLowerCase(this) : toLowerCase(this)
+    return typeof this === 'string' && this.length > 16 && this.length <= COPIED_MAX ? lower(this) ?? toLowerCase(this) : toLowerCase(this)
   }
 }.toLowerCase)
 const normalize = String.prototype.normalize

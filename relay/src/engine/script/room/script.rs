@@ -14,7 +14,7 @@ use crate::engine::script::error::ScriptError;
 use crate::engine::script::health::Health;
 use crate::engine::script::limits::Limits;
 use crate::engine::script::modules::Sources;
-use crate::engine::script::program::{Failure, Host, Program, Watched};
+use crate::engine::script::program::{Failure, Host, Program};
 use crate::engine::script::pulse::Pulse;
 use crate::engine::script::value::from_hex;
 use crate::engine::slice::{Fault, FaultKind, Millis, Unavailable, View};
@@ -25,20 +25,21 @@ pub(super) struct Script {
     /// Counts how often it was loaded.
     pub(super) epoch: Cell<u64>,
     sources: RefCell<Sources>,
-    pub(super) watched: Watched,
+    pulse: Arc<Pulse>,
     pub(super) limits: Limits,
 }
 
 impl Script {
     /// Runs a file. Gives what it registered, too.
     pub(super) fn load(
+        room: &str,
         sources: &mut Sources,
         limits: &Limits,
         pulse: &Arc<Pulse>,
     ) -> Result<(Rc<Self>, Vec<Registered>), ScriptError> {
-        let file = sources.main().to_owned();
-        let watched = Watched { pulse: Arc::clone(pulse), health: Arc::new(Health::new(&file, limits)) };
-        let program = Program::load(sources, Host::Pico, limits, &watched)?;
+        // While it is loaded nobody knows what it will register.
+        let whole = Arc::new(Health::new(room, sources.main(), limits));
+        let program = Program::load(sources, Host::Pico, limits, pulse, &whole)?;
         let found = program.started(|ctx, started| {
             let registered: Vec<Array<'_>> = started.get()?;
             registered.iter().map(|slice| Registered::read(ctx, slice, limits)).collect::<rquickjs::Result<Vec<_>>>()
@@ -47,7 +48,7 @@ impl Script {
             program: RefCell::new(Some(program)),
             epoch: Cell::new(0),
             sources: RefCell::new(sources.clone()),
-            watched,
+            pulse: Arc::clone(pulse),
             limits: *limits,
         };
         Ok((Rc::new(script), found))
@@ -56,15 +57,16 @@ impl Script {
     /// Calls into the script, which is loaded anew if it was thrown away.
     pub(super) fn run<T>(
         &self,
+        health: &Arc<Health>,
         now: Millis,
         call: impl for<'js> FnOnce(&Ctx<'js>, &Object<'js>) -> Result<T, Failure>,
     ) -> Result<T, Fault> {
-        if !self.watched.health.runs() {
+        if !health.runs() {
             return Err(Fault { kind: FaultKind::Disabled, message: "it failed too often".to_owned() });
         }
         let mut program = self.program.borrow_mut();
-        let result = match self.ready(&mut program) {
-            Ok(program) => program.call(now, |ctx, host| {
+        let result = match self.ready(&mut program, health) {
+            Ok(program) => program.call(now, health, |ctx, host| {
                 host.get::<_, Function<'_>>("forget")?.call::<_, ()>(())?;
                 call(ctx, host)
             }),
@@ -74,19 +76,25 @@ impl Script {
             *program = None;
         }
         match &result {
-            Ok(_) => self.watched.health.worked(),
+            Ok(_) => health.worked(),
             Err(error) if error.kind == FaultKind::Unavailable => {}
-            Err(error) => self.watched.health.failed(error),
+            Err(error) => health.failed(error),
         }
         result.map_err(Fault::from)
     }
 
-    fn ready<'p>(&self, program: &'p mut Option<Program>) -> Result<&'p mut Program, ScriptError> {
+    fn ready<'p>(
+        &self,
+        program: &'p mut Option<Program>,
+        health: &Arc<Health>,
+    ) -> Result<&'p mut Program, ScriptError> {
         match program {
             Some(program) => Ok(program),
             none => {
                 self.epoch.set(self.epoch.get() + 1);
-                Ok(none.insert(Program::load(&mut self.sources.borrow_mut(), Host::Pico, &self.limits, &self.watched)?))
+                let mut sources = self.sources.borrow_mut();
+                let program = Program::load(&mut sources, Host::Pico, &self.limits, &self.pulse, health)?;
+                Ok(none.insert(program))
             }
         }
     }

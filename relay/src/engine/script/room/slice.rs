@@ -1,6 +1,7 @@
 //! A slice of a file, as the engine asks it.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use picofeed::Id;
@@ -13,6 +14,7 @@ use super::values::{
     state_of, unusable,
 };
 use crate::engine::script::cbor;
+use crate::engine::script::health::Health;
 use crate::engine::script::program::{Failure, settle};
 use crate::engine::script::value::from_hex;
 use crate::engine::slice::{
@@ -30,7 +32,7 @@ pub(super) struct ScriptSlice {
     roots: Rc<[Root]>,
     /// The state that the script has at hand: the epoch, and the version.
     at_hand: Option<(u64, Option<u64>)>,
-    disabled: String,
+    health: Arc<Health>,
 }
 
 /// A slice whose state others may see.
@@ -41,15 +43,8 @@ pub(super) struct Root {
 }
 
 impl ScriptSlice {
-    pub(super) fn new(script: &Rc<Script>, index: usize, is: Registered, file: &str) -> Self {
-        Self {
-            script: Rc::clone(script),
-            index,
-            is,
-            roots: Rc::new([]),
-            at_hand: None,
-            disabled: format!("{file} failed too often"),
-        }
+    pub(super) fn new(script: &Rc<Script>, index: usize, is: Registered, health: Health) -> Self {
+        Self { script: Rc::clone(script), index, is, roots: Rc::new([]), at_hand: None, health: Arc::new(health) }
     }
 
     /// The slices of the room that it may look at.
@@ -87,7 +82,7 @@ impl ScriptSlice {
     fn compute(&self, block: &Context<'_>, view: &mut dyn View) -> Result<Verdict, Fault> {
         let Some(body) = block.body else { return Ok(Verdict::Reject("the body has no collection".to_owned())) };
         let max = self.value_bytes();
-        self.script.run(block.now, |ctx, host| {
+        self.script.run(&self.health, block.now, |ctx, host| {
             let (Ok(payload), Ok(date)) = (item(ctx, body.payload)?, item(ctx, body.date)?) else {
                 return Ok(Verdict::Reject("the body is malformed".to_owned()));
             };
@@ -126,7 +121,7 @@ impl ScriptSlice {
         let (state, version) = self.state(view)?;
         let roots = self.roots(view)?;
         let at_hand = self.at_hand;
-        let verdict = self.script.run(block.now, |ctx, host| {
+        let verdict = self.script.run(&self.health, block.now, |ctx, host| {
             let mut args = self.args(ctx, 7)?;
             push_block(ctx, &mut args, block)?;
             let changed = Array::new(ctx.clone())?;
@@ -181,7 +176,7 @@ impl Slice for ScriptSlice {
         let (state, _) = self.state(view)?;
         let roots = self.roots(view)?;
         let max = self.value_bytes();
-        self.script.run(block.now, |ctx, host| {
+        self.script.run(&self.health, block.now, |ctx, host| {
             let mut args = self.args(ctx, 7)?;
             push_block(ctx, &mut args, block)?;
             args.push_args([decode(ctx, &state)?, root_object(ctx, &roots)?])?;
@@ -201,7 +196,7 @@ impl Slice for ScriptSlice {
         }
         let max = self.value_bytes();
         if !self.is.is_first_generation {
-            return self.script.run(block.now, |ctx, host| {
+            return self.script.run(&self.health, block.now, |ctx, host| {
                 let mut args = self.args(ctx, 3)?;
                 args.push_args([decode(ctx, &signal.code)?, decode(ctx, &signal.payload)?])?;
                 let changed = call(ctx, host, "trap3", args)?;
@@ -216,7 +211,7 @@ impl Slice for ScriptSlice {
         }
         let (state, _) = self.state(view)?;
         let roots = self.roots(view)?;
-        self.script.run(block.now, |ctx, host| {
+        self.script.run(&self.health, block.now, |ctx, host| {
             let mut args = self.args(ctx, 9)?;
             push_block(ctx, &mut args, block)?;
             args.push_args([decode(ctx, &state)?, root_object(ctx, &roots)?])?;
@@ -232,7 +227,7 @@ impl Slice for ScriptSlice {
             return Ok(None);
         }
         // The clock does not move for those who ask when something expires: the answer follows from the value.
-        self.script.run(0, |ctx, host| {
+        self.script.run(&self.health, 0, |ctx, host| {
             let mut args = self.args(ctx, 2)?;
             args.push_arg(decode(ctx, value)?)?;
             let at = call(ctx, host, "expires", args)?;
@@ -248,7 +243,7 @@ impl Slice for ScriptSlice {
         let (state, _) = self.state(view)?;
         let roots = self.roots(view)?;
         let max = self.value_bytes();
-        self.script.run(due.now, |ctx, host| {
+        self.script.run(&self.health, due.now, |ctx, host| {
             let mut args = self.args(ctx, 11)?;
             args.push_args([block_value(ctx, due.block)?, block_value(ctx, due.parent)?])?;
             args.push_args([due.owner.to_string(), due.chain.to_string()])?;
@@ -276,7 +271,7 @@ impl Slice for ScriptSlice {
         if !self.is.has_weight {
             return Ok(None);
         }
-        self.script.run(0, |ctx, host| {
+        self.script.run(&self.health, 0, |ctx, host| {
             let mut args = self.args(ctx, 7)?;
             args.push_args([chain.owner.to_string(), chain.chain.to_string(), chain.head.to_string()])?;
             args.push_args([chain.blocks as f64, chain.bytes as f64, chain.foreign as f64])?;
@@ -295,6 +290,6 @@ impl Slice for ScriptSlice {
     }
 
     fn disabled(&self) -> Option<&str> {
-        if self.script.watched.health.runs() { None } else { Some(&self.disabled) }
+        if self.health.runs() { None } else { Some("it failed too often") }
     }
 }
