@@ -228,3 +228,54 @@ async fn nothing_is_lost_or_doubled_between_stored_and_live() {
         task.await.unwrap();
     }
 }
+
+/// While versions of a profile follow each other, every question finds one, and a subscription gets none twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_profile_that_is_being_replaced_is_always_found() {
+    let relay = RELAY.relay();
+    let (mut publisher, mut asker) = (relay.client().await, relay.client().await);
+    let key = Key::new();
+    let version = |n: u64| key.event(json!({"kind": 0, "created_at": 1_700_000_000 + n, "content": format!("{n}")}));
+    let (first, last) = (version(0), 1_000);
+    publisher.publish(&[&first]).await;
+    let versions: Vec<Event> = (1..=last).map(version).collect();
+    let writing = tokio::spawn(async move {
+        for version in &versions {
+            publisher.publish(&[version]).await;
+        }
+    });
+    for n in 0_u32.. {
+        let sub = format!("s{n}");
+        asker.send(json!(["REQ", sub, {"authors": [key.public()], "kinds": [0]}])).await;
+        let mut stored = 0;
+        let mut given = HashSet::new();
+        loop {
+            let message = asker.recv_where(|message| message[1] == sub.as_str()).await;
+            if message[0] == "EOSE" {
+                break;
+            }
+            stored += 1;
+            assert!(given.insert(message[2]["id"].to_string()), "twice: {message}");
+        }
+        assert_eq!(stored, 1, "question {n}");
+        if n % 10 == 0 {
+            // What comes live is not what was stored.
+            let done = format!("done {n}");
+            asker.send(json!(["REQ", done, {"ids": [first.id()]}])).await;
+            loop {
+                let message =
+                    asker.recv_where(|message| message[1] == sub.as_str() || message[1] == done.as_str()).await;
+                if message[1] == done.as_str() {
+                    break;
+                }
+                assert!(given.insert(message[2]["id"].to_string()), "twice: {message}");
+            }
+            asker.send(json!(["CLOSE", done])).await;
+        }
+        asker.send(json!(["CLOSE", sub])).await;
+        if writing.is_finished() {
+            break;
+        }
+    }
+    writing.await.unwrap();
+}

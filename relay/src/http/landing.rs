@@ -4,17 +4,17 @@ use std::net::SocketAddr;
 use std::sync::LazyLock;
 
 use data_encoding::BASE64;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 use nostr::key::PublicKey;
 use nostr::nips::nip19::ToBech32;
 use nostr::types::url::Url;
 use sha2::{Digest, Sha256};
 
 use super::nip11::{SOFTWARE, VERSION};
+use super::page::{self, STYLE};
 use crate::config::{Config, Server};
 use crate::nips;
 
-pub(super) const STYLE: &str = include_str!("landing.css");
 const SCRIPT: &str = include_str!("landing.js");
 
 /// `Content-Security-Policy` of the page: its own style and script by hash, the relay's icon, nothing else.
@@ -45,37 +45,20 @@ pub fn url(server: &Server, listening: SocketAddr, host: Option<&str>) -> String
 /// The page. `url`: where clients connect, `ws://` or `wss://`. `relay_key`: the relay's own public key, hex.
 pub fn page(config: &Config, url: &str, relay_key: Option<&str>) -> String {
     let info = &config.info;
-    let markup = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta name="description" content=(info.description);
-                title { (info.name) }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                main {
-                    header {
-                        @if !info.icon.is_empty() { img src=(info.icon) alt="" width="64" height="64"; }
-                        h1 { (info.name) }
-                        p { (info.description) }
-                    }
-                    (connect(url))
-                    (conditions(config))
-                    (people(config, relay_key))
-                    (abilities(config))
-                }
-                footer {
-                    p { a href=(SOFTWARE) rel="noreferrer" { "picorelay" } " " (VERSION) }
-                }
-                script { (PreEscaped(SCRIPT)) }
-            }
+    let main = html! {
+        header {
+            @if !info.icon.is_empty() { img src=(info.icon) alt="" width="64" height="64"; }
+            h1 { (info.name) }
+            p { (info.description) }
         }
+        (connect(url))
+        @if config.pico.enabled { (rooms(config, url)) }
+        (conditions(config))
+        (people(config, relay_key))
+        (abilities(config))
     };
-    markup.into_string()
+    let foot = html! { a href=(SOFTWARE) rel="noreferrer" { "picorelay" } " " (VERSION) };
+    page::page(&info.name, Some(&info.description), Some(SCRIPT), &main, &foot).into_string()
 }
 
 fn connect(url: &str) -> Markup {
@@ -89,6 +72,24 @@ fn connect(url: &str) -> Markup {
             }
             p .quiet {
                 "From a terminal, the newest notes: " code { "nak req -k 1 -l 10 " (url) }
+            }
+        }
+    }
+}
+
+fn rooms(config: &Config, url: &str) -> Markup {
+    let pico = &config.pico;
+    html! {
+        section {
+            h2 { "Pico nodes" }
+            @if pico.open_rooms {
+                p { "Nodes of a pico app meet in the room of that app:" }
+                p .address { code { (url) "/pico/" i { "room" } } }
+            } @else {
+                p { "Nodes of pico apps meet in rooms here." }
+            }
+            @if !pico.room.is_empty() {
+                ul { @for room in &pico.room { li { a href=(format!("/pico/{}", room.name)) { (room.name) } } } }
             }
         }
     }
@@ -238,8 +239,15 @@ mod tests {
     fn what_is_off_is_not_shown() {
         let mut config = Config::default();
         config.search.enabled = false;
-        let page = page(&config, "ws://127.0.0.1:7420", None);
-        assert!(page.contains("NIP-77") && !page.contains("NIP-50") && !page.contains("Who runs it"));
+        let here = |config: &Config| page(config, "ws://127.0.0.1:7420", None);
+        assert!(here(&config).contains("NIP-77") && !here(&config).contains("NIP-50"));
+        assert!(!here(&config).contains("Who runs it"));
+        config.pico.room.push(crate::config::Room { name: "chat".into(), ..Default::default() });
+        assert!(here(&config).contains("/pico/<i>room") && here(&config).contains("href=\"/pico/chat\""));
+        config.pico.open_rooms = false;
+        assert!(!here(&config).contains("<i>room") && here(&config).contains("href=\"/pico/chat\""));
+        config.pico.enabled = false;
+        assert!(!here(&config).contains("/pico/"));
         assert!(content_security_policy(&config).contains("img-src 'none'"));
     }
 }

@@ -7,6 +7,7 @@ pub mod landing;
 pub mod listen;
 pub mod metrics;
 pub mod nip11;
+mod page;
 pub mod room;
 pub mod router;
 pub mod state;

@@ -6,11 +6,12 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use data_encoding::BASE64;
 use hashbrown::HashMap;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 use picofeed::Key;
 use sha2::{Digest, Sha256};
 
-use super::landing::{STYLE, npub};
+use super::landing::npub;
+use super::page::{self, STYLE};
 use crate::app::App;
 use crate::bridge::lookup;
 use crate::clock;
@@ -114,38 +115,24 @@ async fn names(app: &App, authors: &[Author]) -> Result<HashMap<PublicKey, Strin
 impl Page<'_> {
     fn markup(&self) -> Markup {
         let Usage { blocks, chains, .. } = self.usage;
-        html! {
-            (DOCTYPE)
-            html lang="en" {
-                head {
-                    meta charset="utf-8";
-                    meta name="viewport" content="width=device-width, initial-scale=1";
-                    meta name="color-scheme" content="light dark";
-                    title { "Room " (self.room) }
-                    style { (PreEscaped(STYLE)) }
-                }
-                body {
-                    main {
-                        header {
-                            h1 { "Room " (self.room) }
-                            p { (self.peers) " pico nodes are here now. The room holds " (blocks) " blocks of "
-                                (chains) " chains." }
-                        }
-                        section {
-                            h2 { "Connect" }
-                            p { "Pico nodes connect by WebSocket to:" }
-                            p .address { code { (self.url) } }
-                        }
-                        @match self.bridge {
-                            Bridge::Off => {}
-                            Bridge::Wrap => (self.wrapped()),
-                            Bridge::Copies => { (self.people()) (self.wrapped()) }
-                        }
-                    }
-                    footer { p { a href="/" { "The relay" } } }
-                }
+        let main = html! {
+            header {
+                h1 { "Room " (self.room) }
+                p { (self.peers) " pico nodes are here now. The room holds " (blocks) " blocks of " (chains) " chains." }
             }
-        }
+            section {
+                h2 { "Connect" }
+                p { "Pico nodes connect by WebSocket to:" }
+                p .address { code { (self.url) } }
+            }
+            @match self.bridge {
+                Bridge::Off => {}
+                Bridge::Wrap => (self.wrapped()),
+                Bridge::Copies => { (self.people()) (self.wrapped()) }
+            }
+        };
+        let foot = html! { a href="/" { "The relay" } };
+        page::page(&format!("Room {}", self.room), None, None, &main, &foot)
     }
 
     fn wrapped(&self) -> Markup {

@@ -11,6 +11,7 @@ use crate::filter::{Filter, search_words};
 use crate::guard::Viewer;
 use crate::http::metrics;
 use crate::store::{Query, Scan, Step};
+use crate::subscription::Key;
 
 pub(crate) fn handle(session: &mut Session, id: &str, filters: &[&str]) {
     // A REQ replaces the subscription of its name, whether it is then refused or not.
@@ -30,7 +31,7 @@ pub(crate) fn handle(session: &mut Session, id: &str, filters: &[&str]) {
     let name = Arc::clone(&id);
     let scan = session.start(async move {
         let started = Instant::now();
-        match send_stored(&app, &outbox, &name, Scan::new(query)).await {
+        match send_stored(&app, &outbox, &name, key, Scan::new(query)).await {
             Ok(eose) => app.subscriptions.go_live(key, eose),
             Err(why) => {
                 app.subscriptions.close(key);
@@ -43,11 +44,14 @@ pub(crate) fn handle(session: &mut Session, id: &str, filters: &[&str]) {
 }
 
 /// Sends what is stored, a slice at a time and no faster than the client reads. The EOSE is left to the caller.
-async fn send_stored(app: &App, outbox: &Outbox, id: &Arc<str>, mut scan: Scan) -> Result<String, String> {
+async fn send_stored(app: &App, outbox: &Outbox, id: &Arc<str>, key: Key, mut scan: Scan) -> Result<String, String> {
     loop {
         let (back, rows, step) = app.readers.slice(scan).await.map_err(|stopped| format!("error: {stopped}"))?;
         scan = back;
         metrics::sent("stored", rows.len());
+        if rows.iter().any(|row| row.seq > scan.query.seq_max) {
+            app.subscriptions.given(key, rows.iter().map(|row| row.seq).filter(|seq| *seq > scan.query.seq_max));
+        }
         outbox.events(id, rows.into_iter().map(|row| row.body), None);
         match step {
             Ok(Step::Again) => outbox.room().await,

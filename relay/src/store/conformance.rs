@@ -22,6 +22,7 @@ mod busy;
 mod carry;
 mod cases;
 mod large;
+mod meeting;
 mod rooms;
 
 use std::sync::Arc;
@@ -41,6 +42,7 @@ pub(crate) fn run(make: Make<'_>) {
         Bench::new(make, name).run(script);
     }
     large::run(make);
+    meeting::run(make);
     rooms::run(make);
     busy::replaced_while_asked(make);
 }
@@ -55,6 +57,11 @@ pub(crate) fn run_search(make: Make<'_>) {
 /// Runs what is about filters with more values than a slice may look at.
 pub(crate) fn run_long_lists(make: Make<'_>) {
     large::long_lists(make);
+}
+
+/// Runs what is about filters whose conditions hardly meet.
+pub(crate) fn run_leaps(make: Make<'_>) {
+    meeting::leaps(make);
 }
 
 /// Runs what is about ids that share their first bytes.
@@ -162,4 +169,9 @@ fn sqlite_conforms_in_long_lists() {
 fn sqlite_conforms_after_reopening() {
     let folder = tempfile::tempdir().unwrap();
     run_persistent(&|urls| testing::sqlite_in(folder.path(), urls));
+}
+
+#[test]
+fn sqlite_leaps_over_what_cannot_match() {
+    run_leaps(&testing::sqlite);
 }

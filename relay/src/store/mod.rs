@@ -29,7 +29,7 @@ use self::carry::CarryReader;
 use self::repo::{Change, Changed, RepoReader};
 use self::state::StateReader;
 use crate::clock::Timestamp;
-use crate::event::Id;
+use crate::event::{Class, Id};
 use crate::filter::Filter;
 use crate::guard::Viewer;
 use crate::verify::Verified;
@@ -162,7 +162,8 @@ pub struct Query {
     pub viewer: Viewer,
     /// Expired events are left out.
     pub now: Timestamp,
-    /// Events saved later than this are left out: the live side has them.
+    /// Events saved later than this are left out, since the live side has them, unless they are of a kind that takes the
+    /// place of others: what they replaced is not there any more. [`Row::seq`] tells which those are.
     pub seq_max: Seq,
     /// The limit of a filter that names none.
     pub limit_default: u64,
@@ -173,6 +174,11 @@ pub struct Query {
 }
 
 impl Query {
+    /// True when the event saved as number `seq` is left to the live side.
+    pub fn is_too_late(&self, seq: Seq, kind: u16) -> bool {
+        seq > self.seq_max && Class::of(kind) == Class::Regular
+    }
+
     /// A question of the operator: everything, without limits.
     pub fn everything(filters: Vec<Filter>, now: Timestamp) -> Self {
         Self {

@@ -10,9 +10,13 @@ use crate::event::{Id, PublicKey};
 use crate::filter::{Filter, TagFilter};
 use crate::verify::Verified;
 
+use super::Seq;
+
 /// One answer of a scan.
 #[derive(Clone, Debug)]
 pub struct Row {
+    /// Its number in the order of saving.
+    pub seq: Seq,
     /// Event id.
     pub id: Id,
     /// Author.

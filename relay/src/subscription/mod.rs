@@ -3,7 +3,8 @@
 //! Nothing falls between stored and live, and nothing is doubled: a subscription is registered, *holding*, before its
 //! stored events are read, and learns in the same moment the number of the last event that was committed. The store is
 //! asked up to that number, and what comes later is live, held back until the stored events are sent. Commits are told
-//! before their OKs, so whoever got an OK finds the event, even if it was not broadcast yet.
+//! before their OKs, so whoever got an OK finds the event, even if it was not broadcast yet. Later versions of replaceable
+//! events are given by the store, too, since the version before them is gone; those are not given live again.
 
 mod index;
 
@@ -37,7 +38,9 @@ struct Subscription {
     /// Events up to this number are for the store to give.
     since: Seq,
     /// Live events that wait for the stored ones. `None` once those are sent.
-    held: Option<Vec<Verified>>,
+    held: Option<Vec<(Verified, Option<Seq>)>>,
+    /// Later ones that the store gave, and which are still to come live.
+    given: Vec<Seq>,
 }
 
 /// Names a registered subscription.
@@ -59,8 +62,16 @@ impl Subscriptions {
     ) -> (Key, Seq) {
         let mut index = self.index.lock();
         let since = self.committed.load(Ordering::Acquire);
-        let key = index.insert(filters, Subscription { id, outbox, viewer, since, held: Some(Vec::new()) });
+        let key = index
+            .insert(filters, Subscription { id, outbox, viewer, since, held: Some(Vec::new()), given: Vec::new() });
         (key, since)
+    }
+
+    /// The store gave these events, although they are later than it was asked for.
+    pub fn given(&self, key: Key, later: impl IntoIterator<Item = Seq>) {
+        if let Some(subscription) = self.index.lock().get_mut(key) {
+            subscription.given.extend(later);
+        }
     }
 
     /// The store has events up to this number. To be told before they are acknowledged and before they are broadcast.
@@ -73,7 +84,10 @@ impl Subscriptions {
         let mut index = self.index.lock();
         let Some(subscription) = index.get_mut(key) else { return };
         subscription.outbox.text(eose);
-        for event in subscription.held.take().unwrap_or_default() {
+        for (event, seq) in subscription.held.take().unwrap_or_default() {
+            if subscription.was_given(seq) {
+                continue;
+            }
             subscription.outbox.live(&subscription.id, Body::Event(event));
         }
     }
@@ -101,15 +115,27 @@ impl Subscriptions {
             if seq.is_some_and(|seq| seq <= subscription.since) {
                 return;
             }
+            if subscription.held.is_none() && subscription.was_given(seq) {
+                return;
+            }
             if !subscription.viewer.read().may_see(event) {
                 return;
             }
             match &mut subscription.held {
-                Some(held) if held.len() < held_max => held.push(event.clone()),
+                Some(held) if held.len() < held_max => held.push((event.clone(), seq)),
                 Some(_) => subscription.outbox.close(crate::connection::Closing::TooSlow),
                 None => subscription.outbox.live(&subscription.id, Body::Event(event.clone())),
             }
         });
+    }
+}
+
+impl Subscription {
+    /// Whether the store gave this event, which is asked once for each.
+    fn was_given(&mut self, seq: Option<Seq>) -> bool {
+        let before = self.given.len();
+        self.given.retain(|given| Some(*given) != seq);
+        self.given.len() < before
     }
 }
 

@@ -603,7 +603,7 @@ pub(super) const READING: &[(&str, &str)] = &[
         viewer alice bob
         ask {} => other wrap dm note finish
     "),
-    ("events saved later than the question are left out", "
+    ("events saved later than the question are left out, unless they took the place of others", "
         event a alice 1 @10
         event b alice 1 @5
         event c alice 1 @20
@@ -621,7 +621,8 @@ pub(super) const READING: &[(&str, &str)] = &[
         save v1 => new
         seq_max 4
         save v2 => new - v1
-        ask {\"kinds\":[0]} => finish
+        ask {\"kinds\":[0]} => v2 finish
+        ask {\"kinds\":[0],\"limit\":1} => v2 limit
     "),
 ];
 

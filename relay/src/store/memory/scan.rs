@@ -127,7 +127,9 @@ fn visible<'s>(state: &'s State, query: &Query) -> impl Iterator<Item = &'s Stor
 }
 
 fn is_visible(stored: &Stored, query: &Query) -> bool {
-    stored.seq <= query.seq_max && !stored.event.is_expired(query.now) && query.viewer.may_see(&stored.event)
+    !query.is_too_late(stored.seq, stored.event.kind)
+        && !stored.event.is_expired(query.now)
+        && query.viewer.may_see(&stored.event)
 }
 
 /// What a slice has done so far. The last row may go over it, so that every slice gets somewhere.
@@ -149,6 +151,13 @@ impl Budget {
         let body = if query.bodies { Body::Event(event.clone()) } else { Body::Json(Arc::from("")) };
         self.rows += 1;
         self.bytes += body.as_str().len();
-        rows.push(Row { id: event.id, pubkey: event.pubkey, created_at: event.created_at, kind: event.kind, body });
+        rows.push(Row {
+            seq: stored.seq,
+            id: event.id,
+            pubkey: event.pubkey,
+            created_at: event.created_at,
+            kind: event.kind,
+            body,
+        });
     }
 }

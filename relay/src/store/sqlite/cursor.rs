@@ -1,6 +1,4 @@
-//! Walking an index newest first, a chunk at a time, and merging many such walks.
-
-use std::collections::BinaryHeap;
+//! Walking an index newest first, a chunk at a time.
 
 use rusqlite::{Connection, params};
 
@@ -24,6 +22,9 @@ pub(super) struct Span {
 
 /// The most positions fetched at once.
 const CHUNK_MAX: i64 = 512;
+
+/// The fewest that are fetched after a leap.
+const CHUNK_MIN: i64 = 4;
 
 /// One walk. Fetches small chunks first, since most walks of a merge end early.
 pub(super) struct Cursor {
@@ -56,6 +57,18 @@ impl Cursor {
 
     pub(super) fn take(&mut self) {
         self.ready.pop();
+    }
+
+    /// Leaves out what is newer than `pos`, without fetching it.
+    pub(super) fn skip_to(&mut self, pos: i64) {
+        let keep = self.ready.partition_point(|ready| *ready <= pos);
+        self.ready.truncate(keep);
+        if self.ready.is_empty() && !self.dry {
+            // What was fetched ahead was of no use.
+            self.chunk = (self.chunk / 4).max(CHUNK_MIN);
+            self.span.high = self.span.high.min(pos.saturating_add(1));
+            self.dry = self.span.low >= self.span.high;
+        }
     }
 
     /// True when what is fetched is all there is.
@@ -110,58 +123,6 @@ impl Cursor {
             self.ready.push(row.get(0)?);
         }
         self.ready.reverse();
-        Ok(())
-    }
-}
-
-/// Where the positions of one filter come from, newest first, each once.
-pub(super) enum Source {
-    /// A few known ones, lowest first.
-    List(Vec<i64>),
-    /// Walks merged.
-    Walks { cursors: Vec<Cursor>, heap: BinaryHeap<(i64, usize)>, started: bool },
-}
-
-impl Source {
-    pub(super) fn walks(cursors: Vec<Cursor>) -> Self {
-        Self::Walks { heap: BinaryHeap::with_capacity(cursors.len()), cursors, started: false }
-    }
-
-    /// The newest position not yet passed.
-    pub(super) fn peek(&mut self, db: &Connection, examined: &mut usize) -> rusqlite::Result<Option<i64>> {
-        match self {
-            Self::List(list) => Ok(list.last().copied()),
-            Self::Walks { cursors, heap, started } => {
-                if !*started {
-                    *started = true;
-                    for (number, cursor) in cursors.iter_mut().enumerate() {
-                        heap.extend(cursor.peek(db, examined)?.map(|pos| (pos, number)));
-                    }
-                }
-                Ok(heap.peek().map(|(pos, _)| *pos))
-            }
-        }
-    }
-
-    /// Goes past `pos`, which was the newest.
-    pub(super) fn pass(&mut self, pos: i64, db: &Connection, examined: &mut usize) -> rusqlite::Result<()> {
-        match self {
-            Self::List(list) => while list.pop_if(|last| *last >= pos).is_some() {},
-            Self::Walks { cursors, heap, .. } => {
-                while let Some(mut top) = heap.peek_mut()
-                    && top.0 >= pos
-                {
-                    let Some(cursor) = cursors.get_mut(top.1) else { break };
-                    cursor.take();
-                    match cursor.peek(db, examined)? {
-                        Some(next) => top.0 = next,
-                        None => {
-                            std::collections::binary_heap::PeekMut::pop(top);
-                        }
-                    }
-                }
-            }
-        }
         Ok(())
     }
 }

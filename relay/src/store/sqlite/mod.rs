@@ -9,6 +9,7 @@ mod pico;
 mod plan;
 mod read;
 mod search;
+mod source;
 mod tables;
 mod write;
 

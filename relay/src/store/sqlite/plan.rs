@@ -3,9 +3,10 @@
 
 use rusqlite::{Connection, params};
 
-use super::cursor::{Along, Cursor, Source, Span};
+use super::cursor::{Along, Cursor, Span};
 use super::key::{self, TagHash};
 use super::read::Rows;
+use super::source::{Covers, Source, Walks};
 use crate::event::Class;
 use crate::filter::{Filter, TagFilter};
 use crate::store::{After, StoreError};
@@ -15,6 +16,12 @@ const PROBE: i64 = 64;
 
 /// Author and kind pairs above which only the authors are walked.
 const PAIRS_MAX: usize = 20_000;
+
+/// Indexes of one more way that are worth walking to see what it has in common with the first.
+const MEET_MAX: usize = 16;
+
+/// Positions fetched first from a way that is only compared with.
+const MEET_CHUNK: i64 = 8;
 
 /// The positions that `filter` and the place where the last slice ended leave.
 pub(super) fn span(filter: &Filter, after: Option<&After>) -> Span {
@@ -54,19 +61,52 @@ pub(super) fn source(
         let share = limit.saturating_mul(2) / i64::try_from(cursors.max(1)).unwrap_or(i64::MAX);
         if cursors == 1 { limit } else { share.saturating_add(2) }
     };
-    let tags = filter.tags.iter().min_by_key(|tag| tag.values.len()).map(|tag| by_tag(hash, tag, span, chunk));
+    let tags = filter.tags.iter().min_by_key(|tag| tag.values.len());
+    let tags =
+        tags.map(|tag| Way::new(by_tag(hash, tag, span, chunk), Covers { tag: Some(tag.letter), ..Covers::default() }));
     let authors = by_author(filter, span, chunk);
-    Ok(match (tags, authors) {
+    let way = match (tags, authors) {
         (Some(tags), Some(authors)) => smaller(db, tags, authors, examined)?,
-        (Some(cursors), None) | (None, Some(cursors)) => Source::walks(cursors),
+        (Some(way), None) | (None, Some(way)) => way,
         (None, None) => match &filter.kinds {
-            Some(kinds) => {
-                let chunk = chunk(kinds.len());
-                Source::walks(kinds.iter().map(|kind| Cursor::new(Along::Kind(*kind), span, chunk)).collect())
-            }
-            None => Source::walks(vec![Cursor::new(Along::Time, span, chunk(1))]),
+            Some(kinds) => by_kind(kinds, span, chunk),
+            None => Way::new(vec![Cursor::new(Along::Time, span, chunk(1))], Covers::default()),
         },
-    })
+    };
+    Ok(Source::Walks(Walks::new(way.cursors), way.covers))
+}
+
+/// Further ways that have every event of `filter`, for the conditions that one way does not cover. A way of very many
+/// walks is left out: asking each of them costs more than looking at events.
+pub(super) fn others(hash: TagHash, filter: &Filter, span: Span, covers: Covers) -> Vec<Walks> {
+    let chunk = |_| MEET_CHUNK;
+    let tags =
+        filter.tags.iter().filter(|tag| covers.tag != Some(tag.letter)).map(|tag| by_tag(hash, tag, span, chunk));
+    let authors = (!covers.authors).then(|| by_author(filter, span, chunk)).flatten();
+    let paired = authors.as_ref().is_some_and(|way| way.covers.kinds && way.cursors.len() <= MEET_MAX);
+    let kinds = filter.kinds.as_deref().filter(|_| !covers.kinds && !paired).map(|kinds| by_kind(kinds, span, chunk));
+    tags.chain(authors.into_iter().chain(kinds).map(|way| way.cursors))
+        .filter(|cursors| cursors.len() <= MEET_MAX)
+        .map(Walks::new)
+        .collect()
+}
+
+/// Walks that together have every event of a filter.
+struct Way {
+    cursors: Vec<Cursor>,
+    covers: Covers,
+}
+
+impl Way {
+    fn new(cursors: Vec<Cursor>, covers: Covers) -> Self {
+        Self { cursors, covers }
+    }
+}
+
+fn by_kind(kinds: &[u16], span: Span, chunk: impl Fn(usize) -> i64) -> Way {
+    let chunk = chunk(kinds.len());
+    let cursors = kinds.iter().map(|kind| Cursor::new(Along::Kind(*kind), span, chunk)).collect();
+    Way::new(cursors, Covers { kinds: true, ..Covers::default() })
 }
 
 fn by_tag(hash: TagHash, tag: &TagFilter, span: Span, chunk: impl Fn(usize) -> i64) -> Vec<Cursor> {
@@ -74,7 +114,7 @@ fn by_tag(hash: TagHash, tag: &TagFilter, span: Span, chunk: impl Fn(usize) -> i
     tag.values.iter().map(|value| Cursor::new(Along::Tag(hash.of(tag.letter, value)), span, chunk)).collect()
 }
 
-fn by_author(filter: &Filter, span: Span, chunk: impl Fn(usize) -> i64) -> Option<Vec<Cursor>> {
+fn by_author(filter: &Filter, span: Span, chunk: impl Fn(usize) -> i64) -> Option<Way> {
     let authors = filter.authors.as_deref()?;
     let mut keys: Vec<i64> = authors.iter().map(|author| author.prefix()).collect();
     keys.dedup();
@@ -82,27 +122,25 @@ fn by_author(filter: &Filter, span: Span, chunk: impl Fn(usize) -> i64) -> Optio
         Some(kinds) if keys.len().saturating_mul(kinds.len()) <= PAIRS_MAX => {
             let chunk = chunk(keys.len() * kinds.len());
             let pairs = keys.iter().flat_map(|author| kinds.iter().map(move |kind| (*author, *kind)));
-            pairs.map(|(author, kind)| Cursor::new(Along::AuthorKind(author, kind), span, chunk)).collect()
+            let cursors =
+                pairs.map(|(author, kind)| Cursor::new(Along::AuthorKind(author, kind), span, chunk)).collect();
+            Way::new(cursors, Covers { authors: true, kinds: true, tag: None })
         }
         _ => {
             let chunk = chunk(keys.len());
-            keys.iter().map(|author| Cursor::new(Along::Author(*author), span, chunk)).collect()
+            let cursors = keys.iter().map(|author| Cursor::new(Along::Author(*author), span, chunk)).collect();
+            Way::new(cursors, Covers { authors: true, ..Covers::default() })
         }
     })
 }
 
 /// Of two ways to the same events the one that seems shorter: the first that ends within its first chunks, else tags.
-fn smaller(
-    db: &Connection,
-    tags: Vec<Cursor>,
-    authors: Vec<Cursor>,
-    examined: &mut usize,
-) -> Result<Source, StoreError> {
-    let mut is_short = |way: &[Cursor]| -> Result<bool, StoreError> {
-        if i64::try_from(way.len()).unwrap_or(i64::MAX) > PROBE {
+fn smaller(db: &Connection, tags: Way, authors: Way, examined: &mut usize) -> Result<Way, StoreError> {
+    let mut is_short = |way: &Way| -> Result<bool, StoreError> {
+        if i64::try_from(way.cursors.len()).unwrap_or(i64::MAX) > PROBE {
             return Ok(false);
         }
-        for cursor in way {
+        for cursor in &way.cursors {
             if !cursor.probe(PROBE).is_short(db, examined)? {
                 return Ok(false);
             }
@@ -110,12 +148,12 @@ fn smaller(
         Ok(true)
     };
     if is_short(&tags)? {
-        return Ok(Source::walks(tags));
+        return Ok(tags);
     }
     if is_short(&authors)? {
-        return Ok(Source::walks(authors));
+        return Ok(authors);
     }
-    Ok(Source::walks(if tags.len() <= authors.len().saturating_mul(4) { tags } else { authors }))
+    Ok(if tags.cursors.len() <= authors.cursors.len().saturating_mul(4) { tags } else { authors })
 }
 
 /// The positions of `authors` x addressable `kinds` x `#d`, each of which is one event at most.

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::cursor::{Source, Span};
+use super::cursor::Span;
 use super::hot::{Hot, HotRow};
 use super::key::{self, TagHash};
+use super::source::Source;
 use super::{Options, body, erase, plan, search};
 use crate::clock::Timestamp;
 use crate::event::{Id, PublicKey};
@@ -21,6 +22,11 @@ const MANY_AUTHORS: usize = 16;
 
 /// Newest events that a filter looks through in memory before the indexes are asked.
 const WALK_MAX: usize = 4_000;
+
+/// Candidates that may fail to match, beside some for each that matches, before only those are looked at that every index
+/// of the filter has.
+const MISSES_MAX: u32 = if cfg!(test) { 2 } else { 64 };
+const MISSES_PER_HIT: u32 = 8;
 
 pub(super) struct SqliteReader {
     pub(super) db: Connection,
@@ -123,6 +129,8 @@ struct Open {
     rest: Option<i64>,
     /// What memory knew, as it was before the snapshot.
     is_walk: bool,
+    /// Candidates that did not match, less those that make up for it.
+    misses: u32,
 }
 
 /// The streams of a scan that are still going, merged by position.
@@ -169,6 +177,7 @@ impl<'a> Merge<'a> {
                 look_ahead: LOOK_AHEAD,
                 rest,
                 is_walk,
+                misses: 0,
             });
         }
         Ok(merge)
@@ -245,7 +254,7 @@ impl<'a> Merge<'a> {
             {
                 let span = plan::span(filter, scan.after.as_ref());
                 let span = Span { high: span.high.min(high), ..span };
-                open.is_walk = false;
+                (open.is_walk, open.misses) = (false, 0);
                 open.source = plan::source(
                     &self.rows,
                     self.hash,
@@ -274,7 +283,7 @@ impl<'a> Merge<'a> {
         self.examined += 1;
         let mut give = false;
         let mut at = 0;
-        while let Some(Open { number, source, look_ahead, tags, .. }) = self.open.get_mut(at) {
+        while let Some(Open { number, source, look_ahead, tags, misses, .. }) = self.open.get_mut(at) {
             let number = *number;
             at += 1;
             if source.peek(self.db, &mut self.examined)? != Some(pos) {
@@ -285,6 +294,14 @@ impl<'a> Merge<'a> {
                 continue;
             };
             let matches = found.is_some_and(|found| found.matches(filter, tags));
+            *misses = if matches { misses.saturating_sub(MISSES_PER_HIT) } else { misses.saturating_add(1) };
+            if *misses == MISSES_MAX
+                && let Source::Walks(_, covers) = &*source
+            {
+                let covers = *covers;
+                let span = Span { high: pos, ..plan::span(filter, None) };
+                source.meet(plan::others(self.hash, filter, span, covers));
+            }
             let over = match (matches, stream.left) {
                 (true, 0) => Some(End::More),
                 (true, _) => {
@@ -400,7 +417,8 @@ fn visible(pos: i64, row: HotRow, query: &Query, has_body: bool) -> (After, Opti
     let HotRow { id, pubkey, kind, seq, expires_at, body } = row;
     let created_at = time_of(pos, &id);
     let place = After { created_at, id, key: 0 };
-    if seq.cast_unsigned() > query.seq_max || expires_at.is_some_and(|at| at.cast_unsigned() <= query.now) {
+    let seq = seq.cast_unsigned();
+    if query.is_too_late(seq, kind) || expires_at.is_some_and(|at| at.cast_unsigned() <= query.now) {
         return (place, None);
     }
     if query.viewer.is_restricted(kind) {
@@ -413,7 +431,7 @@ fn visible(pos: i64, row: HotRow, query: &Query, has_body: bool) -> (After, Opti
         }
     }
     let given = if query.bodies { body.clone() } else { Body::Json(Arc::from("")) };
-    (place, Some(Found { row: Row { id, pubkey, created_at, kind, body: given }, body: has_body.then_some(body) }))
+    (place, Some(Found { row: Row { seq, id, pubkey, created_at, kind, body: given }, body: has_body.then_some(body) }))
 }
 
 /// The time in a position. An event that was pushed down by others of its second can lie in the second before.
