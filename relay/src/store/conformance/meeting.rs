@@ -76,7 +76,7 @@ fn mixed(n: u32) -> Verified {
         |salt: u32, below: u32| (n.wrapping_mul(2_654_435_761) ^ salt.wrapping_mul(40_503)).rotate_left(salt) % below;
     let kind = [1, 1, 1, 7, 7, 31, 30][usize::try_from(of(3, 7)).unwrap()];
     let mut tags = vec![vec!["t".to_owned(), of(5, 3).to_string()], vec!["x".to_owned(), of(7, 8).to_string()]];
-    if n % 97 == 0 {
+    if n.is_multiple_of(97) {
         tags.push(vec!["y".to_owned(), "rare".to_owned()]);
     }
     let author = u8::try_from(1 + of(11, 4)).unwrap();
