@@ -10,8 +10,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[path = "work/filters.rs"]
+mod filters;
+
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use crossbeam_channel::Sender;
+use filters::{LOOKS, YES};
 use picofeed::{Feed, Format, Secret};
 use picorelay::app::Core;
 use picorelay::config::Config;
@@ -42,20 +46,6 @@ const BLOCKS: usize = 1_000;
 /// Milliseconds: when the blocks were made.
 const NOW: u64 = 1_700_000_000_000;
 
-/// What an operator would write.
-const NO_SPAM: &str = "
-    const words = ['free money', 'casino', 'airdrop']
-    export default store => store.register({
-      name: 'nospam',
-      filter ({ event, now }) {
-        if (event.kind !== 1 && event.kind !== 30023) return true
-        if (event.tags.filter(tag => tag[0] === 'p').length > 20) return 'too many people'
-        const text = event.content.toLowerCase()
-        if (words.some(word => text.includes(word))) return 'we have enough of that'
-        if (event.created_at > now + 60) return 'from the future'
-      }
-    })";
-
 fn events() -> Vec<Event> {
     EVENTS.lines().map(|line| Event::parse(line).unwrap()).collect()
 }
@@ -80,10 +70,7 @@ fn one_event(criterion: &mut Criterion) {
     });
     let mut keys = Keys::new(1_000);
     let all: Vec<Option<Verified>> = events().into_iter().map(|event| Some(check(event, &mut keys))).collect();
-    for (name, text) in [
-        ("a filter that accepts everything", "export default store => store.register({ name: 'a', filter () {} })"),
-        ("a filter that looks", NO_SPAM),
-    ] {
+    for (name, text) in [("a filter that accepts everything", YES), ("a filter that looks", LOOKS)] {
         let folder = tempfile::tempdir().unwrap();
         write_nostr(folder.path(), text);
         let (lookout, _) = Lookout::start(Duration::from_secs(5)).unwrap();
@@ -109,7 +96,7 @@ impl Answers for Counter {
 fn all_events(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("events saved");
     group.throughput(Throughput::Elements(events().len() as u64)).sample_size(15);
-    for (name, text) in [("without a slice", ""), ("with a filter that looks", NO_SPAM)] {
+    for (name, text) in [("without a slice", ""), ("with a filter that looks", LOOKS)] {
         group.bench_function(name, |bencher| {
             // An event is new only once: each sample has a database of its own.
             let make = || {

@@ -196,6 +196,19 @@ impl Event {
         }
     }
 
+    /// Id, author and signature in hex, as they stand in the JSON.
+    pub fn hexes(&self) -> [&str; 3] {
+        let (id, end) = (r#"{"id":""#.len(), self.json.len().saturating_sub(r#""}"#.len()));
+        let pubkey = id + 64 + r#"","pubkey":""#.len();
+        [id..id + 64, pubkey..pubkey + 64, end.saturating_sub(128)..end]
+            .map(|range| self.json.get(range).unwrap_or_default())
+    }
+
+    /// The tags as JSON.
+    pub fn tags_json(&self) -> &str {
+        self.json.get(self.tags_json.clone()).unwrap_or("[]")
+    }
+
     /// How its kind is kept.
     pub fn class(&self) -> Class {
         Class::of(self.kind)
@@ -221,7 +234,7 @@ impl Event {
     /// NIP-01 escapes seven characters and leaves the other control characters verbatim, while the JSON writers of
     /// most languages write them as `\u00XX`. Signers hash either form, so an id that matches either is right.
     pub fn id_is_right(&self) -> bool {
-        let tags = self.json.get(self.tags_json.clone()).unwrap_or_default();
+        let tags = self.tags_json();
         let content = self.json.get(self.content_json.clone()).unwrap_or_default();
         if self.hash(tags.as_bytes(), content.as_bytes()) == self.id.0 {
             return true;
@@ -539,6 +552,9 @@ mod tests {
             "ab".repeat(64)
         )));
         assert_eq!(event.content(), "a/b\n\u{1}\u{7f}");
+        let sig = data_encoding::HEXLOWER.encode(&event.sig);
+        assert_eq!(event.hexes(), [&*event.id.to_hex(), &*event.pubkey.to_hex(), &*sig]);
+        assert_eq!(event.tags_json(), r#"[["d","x","y"],["e"]]"#);
         assert_eq!(event.d(), "x");
         assert_eq!(event.tags.indexed().collect::<Vec<_>>(), [(b'd', "x")]);
         assert_eq!(event.tags.len(), 2);

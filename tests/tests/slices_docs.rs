@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use picofeed::{Feed, Format, Secret};
+
 use crate::harness::picorelay;
 
 fn docs() -> &'static Path {
@@ -44,6 +46,73 @@ fn the_tutorial() {
         commands += 1;
     }
     assert_eq!(commands, 4);
+}
+
+/// A room's file with what strangers may write: each thing by somebody who has said a name, and by somebody who has not.
+fn hostile() -> Vec<u8> {
+    let text = |text: &[u8]| [&[0x60 | text.len() as u8], text].concat();
+    let body = |collection: &str, rest: &[u8]| [&[0x80 | 3], &*text(collection.as_bytes()), rest].concat();
+    let member = |name: &[u8], value: &[u8]| [&[0xa1], &*text(name), value].concat();
+    let values: &[&[u8]] = &[
+        b"\xf6",
+        b"\xf7",
+        b"\xf5",
+        b"\x07",
+        b"\x80",
+        b"\xa0",
+        b"\x63bad",
+        b"\x41x",
+        b"\xfb\x7f\xf0\0\0\0\0\0\0",
+        b"\x60",
+    ];
+    let mut payloads: Vec<Vec<u8>> = values.iter().map(|value| value.to_vec()).collect();
+    payloads.extend(values.iter().flat_map(|value| [member(b"text", value), member(b"name", value)]));
+    // No date, no payload, no array, no CBOR, nothing.
+    let mut bodies = vec![vec![0x81, 0x65, b'l', b'i', b'n', b'e', b's'], vec![0x07], vec![0xff, 0xff], vec![]];
+    for payload in &payloads {
+        for collection in ["people", "lines", "constructor", "__proto__"] {
+            bodies.extend(values.iter().map(|date| body(collection, &[payload, *date].concat())));
+        }
+    }
+    let mut file = b"PICROOM1".to_vec();
+    for (author, bad) in bodies.iter().enumerate() {
+        for named in [false, true] {
+            let mut seed = [u8::from(named); 32];
+            seed[..8].copy_from_slice(&(author as u64).to_le_bytes());
+            let mut feed = Feed::new(Format::V8);
+            if named {
+                let name = body("people", &[&member(b"name", &text(b"Eve"))[..], b"\x00"].concat());
+                feed.append(&name, &Secret::ed25519(seed)).unwrap();
+            }
+            feed.append(bad, &Secret::ed25519(seed)).unwrap();
+            let bytes = feed.encode();
+            file.extend((bytes.len() as u32).to_be_bytes());
+            file.extend_from_slice(&bytes);
+        }
+    }
+    file
+}
+
+#[test]
+fn every_step_of_the_tutorial_stands_what_strangers_write() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("hostile.pico"), hostile()).unwrap();
+    let tutorial = std::fs::read_to_string(docs().join("tutorial.md")).unwrap();
+    let steps = blocks(&tutorial);
+    let steps = steps.iter().filter(|(kind, body)| kind.starts_with("js ") && !body.is_empty());
+    let mut steps: Vec<String> = steps.map(|(_, body)| body.clone()).collect();
+    assert_eq!(steps.len(), 3);
+    for file in ["chat.js", "arena.js"] {
+        steps.push(std::fs::read_to_string(docs().join(file)).unwrap());
+    }
+    for step in steps {
+        std::fs::write(folder.path().join("rules.js"), &step).unwrap();
+        let output = picorelay(folder.path(), &["pico", "test", "rules.js", "--blocks", "hostile.pico"]);
+        assert!(output.success, "{}", output.stderr);
+        let failed: Vec<&str> = output.stdout.lines().filter(|line| line.contains("rules.js")).collect();
+        assert!(failed.is_empty(), "{step}\n{}", failed.join("\n"));
+        assert!(output.stdout.contains("rejected"), "{}", output.stdout);
+    }
 }
 
 #[test]

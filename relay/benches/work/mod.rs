@@ -6,14 +6,18 @@
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on stops")]
 #![allow(dead_code, reason = "one bench counts steps, the other does not")]
 
+mod filters;
 mod generate;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::RwLock;
-use picorelay::config::Storage;
+use picorelay::config::{Script, Storage};
 use picorelay::connection::Outbox;
+use picorelay::engine::script::event::EventSlices;
+use picorelay::engine::script::pulse::Lookout;
 use picorelay::event::Event;
 use picorelay::filter::Filter;
 use picorelay::guard::Viewer;
@@ -46,6 +50,9 @@ pub(crate) const PATHS: &[HotPath] = &[
     path("parse and hash", 1, 400, parse),
     // From bytes to `Verified`: the same, and the signature.
     path("parse, hash and verify", 1, 100, verify),
+    // A slice in JavaScript is asked about an event; one that only says yes, and one that looks at kind, tags and text.
+    path("slice yes", 1, 400, slice),
+    path("slice looks", 1, 400, slice),
     path("insert", COMMIT, 1, insert),
     // A request from its filter as JSON to the messages that answer it; its events are in the cache.
     path("query profile", 1, 256, query),
@@ -178,6 +185,31 @@ fn verify(work: &Work, _: &str) -> Run {
     Box::new(move |steps| {
         for _ in 0..steps {
             std::hint::black_box(verified(next::<String>(&lines, &mut at), &mut keys));
+        }
+    })
+}
+
+fn slice(work: &Work, name: &str) -> Run {
+    let data = tempfile::tempdir().unwrap();
+    let folder = data.path().join("slices/nostr");
+    std::fs::create_dir_all(&folder).unwrap();
+    let text = if name == "slice yes" { filters::YES } else { filters::LOOKS };
+    std::fs::write(folder.join("rules.js"), text).unwrap();
+    let (lookout, _) = Lookout::start(Duration::from_secs(60)).unwrap();
+    // Under valgrind all takes fifty times as long.
+    let config = Script { reload_seconds: 0, load_ms_max: 60_000, call_ms_max: 60_000, ..Script::default() };
+    let (slices, _) = EventSlices::start(data.path(), &config, &lookout).unwrap();
+    let mut judge = slices.judge(Arc::default());
+    let events: Vec<_> = work.fresh(FRESH).into_iter().map(Some).collect();
+    // It is loaded.
+    assert!(!judge.is_idle());
+    assert_eq!(judge.stateless(events.get(..1).unwrap(), &[], generate::NOW), [None]);
+    let mut at = 0;
+    Box::new(move |steps| {
+        let _ = &data;
+        for _ in 0..steps {
+            let event = std::slice::from_ref(next(&events, &mut at));
+            assert_eq!(judge.stateless(event, &[], generate::NOW), [None]);
         }
     })
 }

@@ -13,9 +13,9 @@ use super::{Outcome, ReloadArgs, TestArgs, say};
 use crate::app::{loader, relay_urls};
 use crate::clock;
 use crate::config::Config;
-use crate::engine::host::Rules;
 use crate::engine::offline::Offline;
 use crate::engine::replay::Replayed;
+use crate::engine::rules::Rules;
 use crate::engine::slice::Show;
 use crate::engine::{Decision, Engine, Mode, Rejection, Store};
 use crate::pico::file::{FEED_BYTES_MAX, Feeds};
@@ -57,7 +57,7 @@ pub(super) async fn reload(args: ReloadArgs, config: Config) -> Outcome {
 
 /// `picorelay pico test`.
 pub(super) fn test(args: &TestArgs, config: &Config) -> Outcome {
-    let slices = loader(config).load(&args.files, &Arc::default(), &mut Vec::new())?;
+    let slices = loader(config).load("", &args.files, &Arc::default(), &mut Vec::new())?;
     let shown: Vec<(String, Show, Option<Bytes>)> =
         slices.iter().map(|slice| (slice.name().to_owned(), slice.show(), slice.initial())).collect();
     let mut room = Offline::new(slices, config.engine.limits())?;

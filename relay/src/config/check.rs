@@ -7,7 +7,7 @@ use toml::Value;
 use super::load::{leaves, table};
 use super::{Bridge, BridgeSection, Config, Info, Pico, Room, Server, Sync, Upstream};
 use crate::bridge::filters;
-use crate::engine::host::is_native;
+use crate::engine::rules::is_native;
 use crate::engine::slice::NATIVE;
 use crate::guard::GIFT_WRAP;
 use crate::pico::repo::RoomName;
@@ -21,6 +21,8 @@ const NICENESS_MAX: u8 = 19;
 const NEGENTROPY_FRAME_BYTES_MIN: u64 = 4096;
 /// Threads have 2 MiB, of which the relay itself needs some.
 const STACK_BYTES_MAX: usize = 1 << 20;
+/// With much less QuickJS cannot even begin, and does not survive that.
+const SCRIPT_MEMORY_BYTES_MIN: usize = 1 << 20;
 /// What an event of ordinary size needs, so that a typing error is not taken for a limit.
 const MESSAGE_BYTES_MIN: usize = 1024;
 
@@ -105,6 +107,10 @@ pub fn check(config: &Config) -> Vec<(String, String)> {
         if !config.auth.restricted_kinds.contains(&kind) {
             problem("auth.restricted_kinds", format!("kind {kind} is private and cannot be left out (NIP-17)"));
         }
+    }
+    if config.script.memory_bytes_max < SCRIPT_MEMORY_BYTES_MIN {
+        let why = format!("must be at least {SCRIPT_MEMORY_BYTES_MIN}: an empty file needs a third of that");
+        problem("script.memory_bytes_max", why);
     }
     if config.script.stack_bytes_max > STACK_BYTES_MAX {
         problem("script.stack_bytes_max", format!("must be at most {STACK_BYTES_MAX}, half of what a thread has"));
@@ -341,6 +347,7 @@ mod tests {
         config.negentropy.frame_bytes_max = 100;
         config.script.stack_bytes_max = 2 << 20;
         config.script.value_bytes_max = 1 << 30;
+        config.script.memory_bytes_max = 30_000;
         config.script.stuck_ms_max = 100;
         config.policy.plugin = vec![String::new()];
         config.pico.message_bytes_max = 1 << 30;
@@ -410,6 +417,7 @@ mod tests {
                 "pico.room",
                 "pico.tcp_listen",
                 "policy.plugin",
+                "script.memory_bytes_max",
                 "script.stack_bytes_max",
                 "script.stuck_ms_max",
                 "script.value_bytes_max",

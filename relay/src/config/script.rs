@@ -23,7 +23,7 @@ pub struct Script {
     pub source_bytes_max: usize,
     /// Bytes of one value that a slice keeps: an object, or all the state of a slice that has only one.
     pub value_bytes_max: usize,
-    /// Failures in a row after which a file is not asked for a while.
+    /// Stopped calls in a row after which a slice is not asked for a while. Exceptions count as well until it has worked once.
     pub failures_max: u32,
     /// Seconds of that while.
     pub pause_seconds: u64,
@@ -33,6 +33,9 @@ pub struct Script {
     pub state_seconds: u64,
     /// Batches of events that may wait for a slice for nostr events that has state.
     pub state_queue_max: usize,
+    /// Events that such a slice takes into its state in between two copies of it. After a call that had to be stopped the
+    /// state is computed from the copy and these.
+    pub state_events_max: usize,
 }
 
 /// Programs that judge events.
@@ -68,6 +71,7 @@ impl Default for Script {
             reload_seconds: 2,
             state_seconds: 10,
             state_queue_max: 1_000,
+            state_events_max: 1_000,
         }
     }
 }

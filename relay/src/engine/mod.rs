@@ -14,6 +14,7 @@ mod layers;
 pub mod offline;
 mod quota;
 pub mod replay;
+pub mod rules;
 pub mod script;
 pub mod slice;
 #[cfg(test)]

@@ -58,8 +58,7 @@ impl Engine {
         anew.commit(Vec::new(), now)?;
         let (mut replayed, ends) = anew.decide_all(now)?;
         anew.gc(now)?;
-        replayed.objects = anew.standing.objects;
-        replayed.changed = anew.compare(&live)?;
+        (replayed.objects, replayed.changed) = anew.compare(&live)?;
         if replayed.rejected > 0 && !drop_rejected {
             anew.shadow(false)?;
             return Ok(replayed);
@@ -157,9 +156,9 @@ impl Engine {
         Ok(block.map(|block| (chain, block, parent)))
     }
 
-    /// How many objects differ from those of another scope.
-    fn compare(&mut self, other: &Scope) -> Result<u64, EngineError> {
-        let mut changed = 0;
+    /// How many objects there are, and how many differ from those of another scope.
+    fn compare(&mut self, other: &Scope) -> Result<(u64, u64), EngineError> {
+        let (mut objects, mut changed) = (0, 0);
         let names: Vec<String> = self.slices.iter().map(|slice| slice.name().to_owned()).collect();
         for name in names {
             for (of, with) in [(&self.scope, other), (other, &self.scope)] {
@@ -167,6 +166,7 @@ impl Engine {
                 loop {
                     let reader = &mut *self.store.reader;
                     let page = reader.objects(of, &name, after.as_deref(), COMPARED, usize::MAX)?;
+                    objects += if of.shadow { page.len() as u64 } else { 0 };
                     for (id, here) in &page {
                         let there = reader.object(with, &name, id)?;
                         // What both have is compared once.
@@ -182,7 +182,7 @@ impl Engine {
                 }
             }
         }
-        Ok(changed)
+        Ok((objects, changed))
     }
 
     /// What is left to do in the new state: chains end where they were found to end.

@@ -45,7 +45,7 @@ pub const PICO_FEEDS_SENT: &str = "picorelay_pico_feeds_sent_total";
 pub const PICO_CLOSES: &str = "picorelay_pico_closes_total";
 /// Failures of slices that are scripts: exceptions, too much time or memory, results without meaning.
 pub const SLICE_FAULTS: &str = "picorelay_script_faults_total";
-/// Files of slices that failed too often and are not asked for a while.
+/// Slices that failed too often and are not asked for a while.
 pub const SLICES_DISABLED: &str = "picorelay_script_disabled";
 /// Threads that are held up by a slice that cannot be stopped.
 pub const SCRIPTS_STUCK: &str = "picorelay_script_stuck";
@@ -103,8 +103,12 @@ const LIST: &[(&str, Kind, &str)] = &[
     (PICO_REJECTED, Kind::Counter, "Blocks that slices rejected, by room, slice and reason"),
     (PICO_FEEDS_SENT, Kind::Counter, "Feeds sent to peers, by phase (stored or live)"),
     (PICO_CLOSES, Kind::Counter, "Connections of peers that ended, by reason"),
-    (SLICE_FAULTS, Kind::Counter, "Failures of slices that are scripts"),
-    (SLICES_DISABLED, Kind::Gauge, "Files of slices that failed too often and are not asked for a while"),
+    (SLICE_FAULTS, Kind::Counter, "Failures of slices that are scripts, by room (or nostr) and slice"),
+    (
+        SLICES_DISABLED,
+        Kind::LabelledGauge,
+        "Slices that failed too often and are not asked for a while, by room (or nostr)",
+    ),
     (SCRIPTS_STUCK, Kind::Gauge, "Threads that are held up by a slice that cannot be stopped"),
     (PLUGIN_STARTS, Kind::Counter, "Starts of the program that judges events"),
     (BRIDGE_EVENTS, Kind::Counter, "Events made of blocks of pico rooms, by outcome"),
@@ -162,7 +166,6 @@ fn describe() {
         }
     }
     metrics::counter!(OUTBOX_CLOSES).absolute(0);
-    metrics::counter!(SLICE_FAULTS).absolute(0);
     metrics::counter!(PLUGIN_STARTS).absolute(0);
 }
 

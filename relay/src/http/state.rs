@@ -28,6 +28,9 @@ use crate::store::state::Scope;
 /// Between two signs of life of a quiet stream.
 const ALIVE: Duration = Duration::from_secs(15);
 
+/// When those may ask again who ask for the state of a room whose slices are not loaded.
+const RETRY_AFTER_SECONDS: &str = "5";
+
 /// What may be asked.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -107,6 +110,11 @@ impl Asked {
             return Err(refuse(StatusCode::NOT_FOUND, format!("the room {room} has no slices\n")));
         };
         let slices = engine.slices();
+        if slices.is_empty() {
+            let why = format!("the slices of the room {room} are not loaded\n");
+            let later = [(header::RETRY_AFTER, RETRY_AFTER_SECONDS)];
+            return Err(Box::new((StatusCode::SERVICE_UNAVAILABLE, CORS_HEADERS, later, why).into_response()));
+        }
         let Some(slice) = slices.iter().find(|known| known.name == slice).cloned() else {
             let names: Vec<&str> = slices.iter().map(|slice| slice.name.as_str()).collect();
             let why = format!("the room {room} has no such slice; it has: {}\n", names.join(", "));

@@ -5,30 +5,25 @@
 //! is silent for too long or writes endless lines is ended and started again, each time a little later; events that it
 //! should have judged meanwhile are refused. When its file changes it is started anew.
 
+mod process;
+
 use std::borrow::Cow;
-use std::io::{BufRead, BufReader, Read, Write};
 use std::net::IpAddr;
-use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use hashbrown::{HashMap, HashSet};
-use serde::Deserialize;
 
+use self::process::{Action, END_PATIENCE, Line, Running};
 use crate::clock::Timestamp;
 use crate::config;
 use crate::event::Id;
-use crate::http::metrics::PLUGIN_STARTS;
 use crate::ingest::Source;
 use crate::verify::Verified;
 
 /// Batches that are given to it at a time.
 const BATCHES_MAX: usize = 64;
-/// Answers that are read ahead.
-const ANSWERS_MAX: usize = 1_024;
-/// How long it may take to end when the relay does.
-const END_PATIENCE: Duration = Duration::from_secs(1);
 /// A program that ran for so long is started again at once.
 const STEADY: Duration = Duration::from_secs(60);
 
@@ -101,33 +96,6 @@ struct Keeper {
     /// Not started again before.
     not_before: Option<Instant>,
     pause: Duration,
-}
-
-struct Running {
-    child: Child,
-    lines: Sender<String>,
-    answers: Receiver<Line>,
-    threads: Vec<JoinHandle<()>>,
-    started: Instant,
-    /// When its file was changed last.
-    changed: Option<SystemTime>,
-}
-
-/// A line of an answer.
-#[derive(Deserialize)]
-struct Line {
-    id: String,
-    action: Action,
-    #[serde(default)]
-    msg: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-enum Action {
-    Accept,
-    Reject,
-    ShadowReject,
 }
 
 impl Keeper {
@@ -231,67 +199,6 @@ impl Keeper {
     fn wait_before_next(&mut self) {
         self.not_before = Some(Instant::now() + self.pause);
         self.pause = (self.pause * 2).min(Duration::from_secs(self.config.plugin_restart_seconds_max.max(1)));
-    }
-}
-
-impl Running {
-    fn start(config: &config::Policy, changed: Option<SystemTime>) -> std::io::Result<Self> {
-        let (program, arguments) = config.plugin.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
-        let mut child = Command::new(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        metrics::counter!(PLUGIN_STARTS).increment(1);
-        let (lines, texts) = crossbeam_channel::bounded::<String>(1);
-        let (found, answers) = crossbeam_channel::bounded(ANSWERS_MAX);
-        let max = config.plugin_line_bytes_max;
-        let mut threads = Vec::new();
-        if let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) {
-            let write = move || while texts.recv().is_ok_and(|text| stdin.write_all(text.as_bytes()).is_ok()) {};
-            threads.push(std::thread::Builder::new().name("plugin-in".into()).spawn(write)?);
-            let read = move || read_lines(BufReader::new(stdout), max, &found);
-            threads.push(std::thread::Builder::new().name("plugin-out".into()).spawn(read)?);
-        }
-        Ok(Self { child, lines, answers, threads, started: Instant::now(), changed })
-    }
-
-    /// Closes its input, waits for it to end, and ends it.
-    fn end(self, patience: Duration) {
-        let Self { mut child, lines, answers, threads, .. } = self;
-        drop((lines, answers));
-        let until = Instant::now() + patience;
-        while Instant::now() < until && matches!(child.try_wait(), Ok(None)) {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        let _ = child.kill();
-        let _ = child.wait();
-        // What it started itself may live on and keep its output open; such a thread is left behind, and ends with it.
-        let until = Instant::now() + END_PATIENCE;
-        while Instant::now() < until && threads.iter().any(|thread| !thread.is_finished()) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        for thread in threads.into_iter().filter(JoinHandle::is_finished) {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Until the end, a line that is too long, or nobody listens.
-fn read_lines(mut output: impl BufRead, max: usize, found: &Sender<Line>) {
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        match output.by_ref().take(max as u64).read_until(b'\n', &mut line) {
-            Ok(0) | Err(_) => return,
-            Ok(_) if line.last() != Some(&b'\n') && line.len() >= max => {
-                return tracing::error!("the policy plugin wrote a line that is too long");
-            }
-            Ok(_) => match serde_json::from_slice::<Line>(&line) {
-                Ok(line) => {
-                    if found.send(line).is_err() {
-                        return;
-                    }
-                }
-                Err(error) => tracing::warn!(%error, "the policy plugin wrote a line that is no answer"),
-            },
-        }
     }
 }
 

@@ -3,32 +3,14 @@
 //! Written: the shortest form of integers and floats, keys of maps by length and then by bytes. Read: any width, arrays and
 //! maps of indefinite length. Refused, as by cborg: tags, indefinite strings, keys that are not texts, trailing bytes.
 
+mod half;
+mod json;
+
 use rquickjs::{Array, BigInt, Ctx, Object, String as JsString, TypedArray, Value};
 
+pub use self::json::to_json;
+use super::reader::{DEPTH_MAX, DecodeError, Malformed, Reader, SAFE_MAX};
 use super::value::{Kind, Unusable, kind};
-
-/// How deep values may be nested.
-pub const DEPTH_MAX: usize = 64;
-
-/// The largest integer that a JavaScript number holds exactly.
-pub(super) const SAFE_MAX: u64 = (1 << 53) - 1;
-
-/// What is wrong with some CBOR.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Malformed {
-    /// It ends too early.
-    #[error("the CBOR ends too early")]
-    End,
-    /// More follows after the value.
-    #[error("the CBOR goes on after its value")]
-    Trailing,
-    /// Nested more deeply than [`DEPTH_MAX`].
-    #[error("the CBOR is nested too deeply")]
-    Depth,
-    /// Something that cborg does not read either.
-    #[error("the CBOR has {0}")]
-    Unsupported(&'static str),
-}
 
 /// One step of reading.
 enum Head {
@@ -47,19 +29,7 @@ enum Head {
     Break,
 }
 
-struct Reader<'a>(&'a [u8]);
-
 impl<'a> Reader<'a> {
-    fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
-        let (taken, rest) = self.0.split_at_checked(len).ok_or(Malformed::End)?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn number(&mut self, len: usize) -> Result<u64, Malformed> {
-        Ok(self.take(len)?.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
-    }
-
     fn head(&mut self) -> Result<Head, Malformed> {
         let first = self.take(1)?.first().copied().unwrap_or_default();
         let (major, info) = (first >> 5, first & 31);
@@ -85,7 +55,7 @@ impl<'a> Reader<'a> {
             (5, true) => Head::Map(None),
             (7, true) => Head::Break,
             (7, false) => match (info, argument) {
-                (25, bits) => Head::Float(from_half(bits)),
+                (25, bits) => Head::Float(half::read(bits)),
                 (26, bits) => Head::Float(f64::from(f32::from_bits(u32::try_from(bits).unwrap_or_default()))),
                 (27, bits) => Head::Float(f64::from_bits(bits)),
                 (20, _) => Head::Bool(false),
@@ -127,32 +97,12 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A value that could not be made of bytes.
-pub enum DecodeError {
-    /// The bytes are wrong.
-    Malformed(Malformed),
-    /// The runtime refused: no memory, as a rule.
-    Script(rquickjs::Error),
-}
-
-impl From<Malformed> for DecodeError {
-    fn from(error: Malformed) -> Self {
-        Self::Malformed(error)
-    }
-}
-
-impl From<rquickjs::Error> for DecodeError {
-    fn from(error: rquickjs::Error) -> Self {
-        Self::Script(error)
-    }
-}
-
 /// Reads one value, which must be all there is.
 pub fn decode<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> Result<Value<'js>, DecodeError> {
     let mut reader = Reader(bytes);
     let head = reader.head()?;
     let value = read(ctx, &mut reader, head, 0)?;
-    if reader.0.is_empty() { Ok(value) } else { Err(Malformed::Trailing.into()) }
+    reader.end(value)
 }
 
 fn read<'js>(ctx: &Ctx<'js>, reader: &mut Reader<'_>, head: Head, depth: usize) -> Result<Value<'js>, DecodeError> {
@@ -287,7 +237,7 @@ impl Writer {
             #[expect(clippy::cast_possible_truncation, reason = "whole and below 2^53")]
             return self.integer(value as i64);
         }
-        if let Some(half) = to_half(value) {
+        if let Some(half) = half::write(value) {
             let [a, b] = half.to_be_bytes();
             return self.bytes(&[0xf9, a, b]);
         }
@@ -307,83 +257,4 @@ impl Writer {
 fn in_order<'js>(mut members: Vec<(String, Value<'js>)>) -> Vec<(String, Value<'js>)> {
     members.sort_unstable_by(|(a, _), (b, _)| a.len().cmp(&b.len()).then_with(|| a.cmp(b)));
     members
-}
-
-fn from_half(bits: u64) -> f64 {
-    let (sign, exponent, mantissa) = (bits >> 15 & 1, bits >> 10 & 31, bits & 1023);
-    let size = match exponent {
-        0 => mantissa as f64 * 2f64.powi(-24),
-        31 if mantissa == 0 => f64::INFINITY,
-        31 => f64::NAN,
-        _ => (1024 + mantissa) as f64 * 2f64.powi(i32::try_from(exponent).unwrap_or_default() - 25),
-    };
-    if sign == 1 { -size } else { size }
-}
-
-/// The value in 16 bits, if nothing is lost.
-fn to_half(value: f64) -> Option<u16> {
-    if value.is_nan() {
-        return Some(0x7e00);
-    }
-    let sign = if value.is_sign_negative() { 0x8000 } else { 0 };
-    let size = value.abs();
-    if size.is_infinite() {
-        return Some(sign | 0x7c00);
-    }
-    if size == 0.0 {
-        return Some(sign);
-    }
-    let exponent = i32::try_from((size.to_bits() >> 52) & 0x7ff).unwrap_or_default() - 1023;
-    let (unit, biased) = if exponent < -14 { (-24, 0) } else { (exponent - 10, exponent + 15) };
-    let mantissa = size * 2f64.powi(-unit);
-    if biased > 30 || mantissa.fract() != 0.0 || mantissa >= 2048.0 {
-        return None;
-    }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and below 2048")]
-    let mantissa = mantissa as u16;
-    Some(sign | u16::try_from(biased).ok()? << 10 | mantissa & 1023)
-}
-
-/// JSON text of a value, for people: bytes become lower-case hex, numbers that JSON does not have and what is undefined
-/// become null, and so does what is no CBOR.
-pub fn to_json(bytes: &[u8]) -> String {
-    let mut reader = Reader(bytes);
-    let json = reader.head().and_then(|head| json(&mut reader, head, 0));
-    json.unwrap_or(serde_json::Value::Null).to_string()
-}
-
-fn json(reader: &mut Reader<'_>, head: Head, depth: usize) -> Result<serde_json::Value, Malformed> {
-    use serde_json::Value as Json;
-    if depth > DEPTH_MAX {
-        return Err(Malformed::Depth);
-    }
-    Ok(match head {
-        Head::Unsigned(n) => n.into(),
-        Head::Negative(n) => i64::try_from(n).map_or(Json::Null, |n| (-1 - n).into()),
-        Head::Bytes(len) => data_encoding::HEXLOWER.encode(reader.take(len)?).into(),
-        Head::Text(len) => reader.text(len)?.into(),
-        Head::Bool(value) => value.into(),
-        Head::Null | Head::Undefined => Json::Null,
-        Head::Float(value) => value.into(),
-        Head::Break => return Err(Malformed::Unsupported("a stray break")),
-        Head::Array(len) => {
-            let mut array = Vec::new();
-            reader.elements::<Malformed>(len, |reader, _, head| {
-                array.push(json(reader, head, depth + 1)?);
-                Ok(())
-            })?;
-            array.into()
-        }
-        Head::Map(len) => {
-            let mut members = serde_json::Map::new();
-            reader.elements::<Malformed>(len, |reader, _, head| {
-                let Head::Text(len) = head else { return Err(Malformed::Unsupported("a key that is no text")) };
-                let key = reader.text(len)?.into_owned();
-                let head = reader.head()?;
-                members.insert(key, json(reader, head, depth + 1)?);
-                Ok(())
-            })?;
-            members.into()
-        }
-    })
 }

@@ -10,6 +10,9 @@ use crate::engine::slice::{Fault, FaultKind};
 /// Longer messages of scripts are cut.
 const MESSAGE_CHARS_MAX: usize = 300;
 
+/// What is said when there is no memory left.
+const NO_MEMORY: &str = "out of memory (script.memory_bytes_max)";
+
 /// A script failed. `Display` is its place, if known, and the message: `chat.js:12: TypeError: ..`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ScriptError {
@@ -45,7 +48,7 @@ impl ScriptError {
     pub(super) fn of(ctx: &Ctx<'_>, file: &str, error: &rquickjs::Error) -> Self {
         match error {
             rquickjs::Error::Exception => Self::thrown(file, &ctx.catch()),
-            rquickjs::Error::Allocation => Self::new(FaultKind::Memory, file, "out of memory"),
+            rquickjs::Error::Allocation => Self::new(FaultKind::Memory, file, NO_MEMORY),
             rquickjs::Error::WouldBlock => Self::new(FaultKind::Result, file, "a promise is never resolved"),
             other => Self::new(FaultKind::Result, file, other.to_string()),
         }
@@ -60,22 +63,31 @@ impl ScriptError {
     }
 
     fn thrown(file: &str, value: &Value<'_>) -> Self {
+        if value.is_null() {
+            // What is thrown when there is no memory left for an error; hardly a script throws it.
+            return Self::new(FaultKind::Memory, file, format!("{NO_MEMORY}, or it threw null"));
+        }
         let Some(exception) = value.as_exception() else {
             let text = value.get::<rquickjs::Coerced<String>>().map(|text| text.0);
             return Self::new(FaultKind::Threw, file, text.unwrap_or_else(|_| "something".to_owned()));
         };
         let name = exception.as_object().get::<_, String>("name").unwrap_or_else(|_| "Error".to_owned());
         let message = exception.message().unwrap_or_default();
-        let kind = match message.as_str() {
-            "out of memory" => FaultKind::Memory,
-            "Maximum call stack size exceeded" | "stack overflow" => FaultKind::Memory,
-            _ => FaultKind::Threw,
+        let limit = match message.as_str() {
+            "out of memory" => Some("script.memory_bytes_max"),
+            "Maximum call stack size exceeded" | "stack overflow" => Some("script.stack_bytes_max"),
+            _ => None,
         };
+        let kind = if limit.is_some() { FaultKind::Memory } else { FaultKind::Threw };
         let line = exception.stack().and_then(|stack| place(&stack, file));
         Self {
             kind,
             place: line.unwrap_or_else(|| file.to_owned()),
-            message: short(&if message.is_empty() { name } else { format!("{name}: {message}") }),
+            message: short(&match (message.as_str(), limit) {
+                ("", _) => name,
+                (message, None) => format!("{name}: {message}"),
+                (message, Some(limit)) => format!("{name}: {message} ({limit})"),
+            }),
         }
     }
 }

@@ -12,12 +12,16 @@
 pub mod cbor;
 pub mod error;
 pub mod event;
+mod fuel;
 mod health;
 pub mod limits;
+mod lower;
 mod modules;
 pub mod msgpack;
+mod natives;
 mod program;
 pub mod pulse;
+mod reader;
 pub mod room;
 mod value;
 

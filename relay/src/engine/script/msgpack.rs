@@ -3,63 +3,14 @@
 
 use rquickjs::{Array, BigInt, Ctx, Object, String as JsString, TypedArray, Value};
 
-use super::cbor::{DEPTH_MAX, number};
+use super::cbor::number;
+use super::reader::{DEPTH_MAX, DecodeError, Malformed, Reader, SAFE_MAX};
 use super::value::{Kind, Unusable, kind};
 
-/// What is wrong with some msgpack.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Malformed {
-    /// It ends too early.
-    #[error("the msgpack ends too early")]
-    End,
-    /// More follows after the value.
-    #[error("the msgpack goes on after its value")]
-    Trailing,
-    /// Nested too deeply.
-    #[error("the msgpack is nested too deeply")]
-    Depth,
-    /// Something that is not read.
-    #[error("the msgpack has {0}")]
-    Unsupported(&'static str),
-}
-
-/// A value that could not be made of bytes.
-pub enum DecodeError {
-    /// The bytes are wrong.
-    Malformed(Malformed),
-    /// The runtime refused.
-    Script(rquickjs::Error),
-}
-
-impl From<Malformed> for DecodeError {
-    fn from(error: Malformed) -> Self {
-        Self::Malformed(error)
-    }
-}
-
-impl From<rquickjs::Error> for DecodeError {
-    fn from(error: rquickjs::Error) -> Self {
-        Self::Script(error)
-    }
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, len: u64) -> Result<&'a [u8], Malformed> {
-        let len = usize::try_from(len).map_err(|_| Malformed::End)?;
-        let (taken, rest) = self.0.split_at_checked(len).ok_or(Malformed::End)?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn number(&mut self, len: u64) -> Result<u64, Malformed> {
-        Ok(self.take(len)?.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
-    }
-
-    fn signed(&mut self, len: u32) -> Result<i64, Malformed> {
+impl Reader<'_> {
+    fn signed(&mut self, len: usize) -> Result<i64, Malformed> {
         let bits = 64 - 8 * len;
-        Ok((self.number(u64::from(len))? << bits).cast_signed() >> bits)
+        Ok((self.number(len)? << bits).cast_signed() >> bits)
     }
 }
 
@@ -67,7 +18,7 @@ impl<'a> Reader<'a> {
 pub fn decode<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> Result<Value<'js>, DecodeError> {
     let mut reader = Reader(bytes);
     let value = read(ctx, &mut reader, 0)?;
-    if reader.0.is_empty() { Ok(value) } else { Err(Malformed::Trailing.into()) }
+    reader.end(value)
 }
 
 fn read<'js>(ctx: &Ctx<'js>, reader: &mut Reader<'_>, depth: usize) -> Result<Value<'js>, DecodeError> {
@@ -77,10 +28,10 @@ fn read<'js>(ctx: &Ctx<'js>, reader: &mut Reader<'_>, depth: usize) -> Result<Va
     let first = u8::try_from(reader.number(1)?).unwrap_or_default();
     let whole = |n: i64| match i32::try_from(n) {
         Ok(n) => Ok(Value::new_int(ctx.clone(), n)),
-        Err(_) if n.unsigned_abs() <= super::cbor::SAFE_MAX => Ok(number(ctx, n as f64)),
+        Err(_) if n.unsigned_abs() <= SAFE_MAX => Ok(number(ctx, n as f64)),
         Err(_) => BigInt::from_i64(ctx.clone(), n).map(BigInt::into_value),
     };
-    let small = u64::from(first);
+    let small = usize::from(first);
     Ok(match first {
         0x00..=0x7f => whole(i64::from(first))?,
         0xe0..=0xff => whole(i64::from(first.cast_signed()))?,
@@ -91,29 +42,29 @@ fn read<'js>(ctx: &Ctx<'js>, reader: &mut Reader<'_>, depth: usize) -> Result<Va
         0xc2 => Value::new_bool(ctx.clone(), false),
         0xc3 => Value::new_bool(ctx.clone(), true),
         0xc4..=0xc6 => {
-            let len = reader.number(1 << (first - 0xc4))?;
+            let len = reader.len(1 << (first - 0xc4))?;
             TypedArray::<u8>::new_copy(ctx.clone(), reader.take(len)?)?.into_value()
         }
         0xca => number(ctx, f64::from(f32::from_bits(u32::try_from(reader.number(4)?).unwrap_or_default()))),
         0xcb => number(ctx, f64::from_bits(reader.number(8)?)),
         0xcc..=0xce => number(ctx, reader.number(1 << (first - 0xcc))? as f64),
         0xcf => match reader.number(8)? {
-            n if n <= super::cbor::SAFE_MAX => number(ctx, n as f64),
+            n if n <= SAFE_MAX => number(ctx, n as f64),
             n => BigInt::from_u64(ctx.clone(), n)?.into_value(),
         },
         0xd0..=0xd3 => whole(reader.signed(1 << (first - 0xd0))?)?,
         // fixext 1 of type 0 is undefined.
         0xd4 if reader.number(2)? == 0 => Value::new_undefined(ctx.clone()),
         0xd9..=0xdb => {
-            let len = reader.number(1 << (first - 0xd9))?;
+            let len = reader.len(1 << (first - 0xd9))?;
             text(ctx, reader.take(len)?)?
         }
         0xdc | 0xdd => {
-            let len = reader.number(2 << (first - 0xdc))?;
+            let len = reader.len(2 << (first - 0xdc))?;
             array(ctx, reader, len, depth)?
         }
         0xde | 0xdf => {
-            let len = reader.number(2 << (first - 0xde))?;
+            let len = reader.len(2 << (first - 0xde))?;
             map(ctx, reader, len, depth)?
         }
         _ => return Err(Malformed::Unsupported("an extension").into()),
@@ -124,15 +75,15 @@ fn text<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> Result<Value<'js>, DecodeError> {
     Ok(JsString::from_str(ctx.clone(), &String::from_utf8_lossy(bytes))?.into_value())
 }
 
-fn array<'js>(ctx: &Ctx<'js>, reader: &mut Reader<'_>, len: u64, depth: usize) -> Result<Value<'js>, DecodeError> {
+fn array<'js>(ctx: &Ctx<'js>, reader: &mut Reader<'_>, len: usize, depth: usize) -> Result<Value<'js>, DecodeError> {
     let array = Array::new(ctx.clone())?;
-    for index in 0..usize::try_from(len).map_err(|_| Malformed::End)? {
+    for index in 0..len {
         array.set(index, read(ctx, reader, depth + 1)?)?;
     }
     Ok(array.into_value())
 }
 
-fn map<'js>(ctx: &Ctx<'js>, reader: &mut Reader<'_>, len: u64, depth: usize) -> Result<Value<'js>, DecodeError> {
+fn map<'js>(ctx: &Ctx<'js>, reader: &mut Reader<'_>, len: usize, depth: usize) -> Result<Value<'js>, DecodeError> {
     let object = Object::new(ctx.clone())?;
     for _ in 0..len {
         let key: rquickjs::Coerced<String> = read(ctx, reader, depth + 1)?.get()?;

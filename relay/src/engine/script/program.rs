@@ -10,21 +10,17 @@ use std::time::Instant;
 
 use rquickjs::context::intrinsic;
 use rquickjs::promise::PromiseState;
-use rquickjs::{Context, Ctx, Function, Module, Object, Persistent, Runtime, TypedArray, Value};
+use rquickjs::{Context, Ctx, Module, Object, Persistent, Runtime, Value};
 
 use super::error::ScriptError;
+use super::fuel::{Fuel, STEPS_PER_TICK, Ticks};
 use super::health::Health;
 use super::limits::Limits;
 use super::modules::{MAIN, Modules, Sources};
+use super::natives::{Around, natives};
 use super::pulse::Pulse;
-use super::value::{Helpers, Hex, Unusable};
-use super::{cbor, msgpack};
+use super::value::Unusable;
 use crate::engine::slice::{FaultKind, Millis};
-
-/// Lines of a script that are kept for the log, of one call.
-const LOG_LINES_MAX: usize = 100;
-/// Characters of such a line.
-const LOG_CHARS_MAX: usize = 1_000;
 
 /// Which of our modules starts the script: `host:nostr.js` or `host:pico.js`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,58 +53,24 @@ pub(super) struct Program {
     file: String,
     around: Rc<Around>,
     limits: Limits,
-    watched: Watched,
+    pulse: Arc<Pulse>,
     spoilt: bool,
 }
 
-/// Who is told of each call: the thread's pulse, and the health of the file.
-#[derive(Clone)]
-pub(super) struct Watched {
-    pub(super) pulse: Arc<Pulse>,
-    pub(super) health: Arc<Health>,
-}
-
-/// What the functions of the realm reach.
-struct Around {
-    now: Cell<Millis>,
-    chance: Cell<u64>,
-    fuel: Fuel,
-    log: RefCell<Vec<String>>,
-    value_bytes: usize,
-}
-
-/// What is left of the time of a call.
-struct Fuel {
-    /// Calls of the interrupt handler, each after [`STEPS_PER_TICK`] loops and calls.
-    ticks: Cell<u64>,
-    until: Cell<Instant>,
-    empty: Cell<bool>,
-}
-
-/// How often QuickJS asks whether to go on.
-const STEPS_PER_TICK: u64 = 10_000;
-
-impl Fuel {
-    fn burn(&self) -> bool {
-        match self.ticks.get().checked_sub(1) {
-            Some(left) if Instant::now() < self.until.get() => self.ticks.set(left),
-            _ => self.empty.set(true),
-        }
-        self.empty.get()
-    }
-}
-
 impl Program {
-    /// Runs the files, and our module with what they export.
+    /// Runs the files, and our module with what they export. If it gets stuck, that is the fault of `health`.
     pub(super) fn load(
         sources: &mut Sources,
         host: Host,
         limits: &Limits,
-        watched: &Watched,
+        pulse: &Arc<Pulse>,
+        health: &Arc<Health>,
     ) -> Result<Self, ScriptError> {
-        let _beat = watched.pulse.enter(&watched.health);
+        let _beat = pulse.enter(health);
         let file = sources.main().to_owned();
-        let failed = |error: rquickjs::Error| ScriptError::new(FaultKind::Memory, &file, error.to_string());
+        let failed = |error: rquickjs::Error| {
+            ScriptError::new(FaultKind::Memory, &file, format!("{error} (script.memory_bytes_max)"))
+        };
         let runtime = Runtime::new().map_err(failed)?;
         runtime.set_memory_limit(limits.memory_bytes);
         runtime.set_max_stack_size(limits.stack_bytes);
@@ -118,9 +80,9 @@ impl Program {
             now: Cell::new(0),
             chance: Cell::new(1),
             fuel: Fuel {
-                ticks: Cell::new(u64::MAX),
+                ticks: Rc::new(Cell::new(u64::MAX)),
                 until: Cell::new(Instant::now() + limits.load),
-                empty: Cell::new(false),
+                limit: Cell::new("script.load_ms_max"),
             },
             log: RefCell::default(),
             value_bytes: limits.value_bytes,
@@ -132,6 +94,7 @@ impl Program {
         let context = Context::custom::<Intrinsics>(&runtime).map_err(failed)?;
         let kept = context.with(|ctx| {
             let start = || {
+                ctx.store_userdata(Rc::clone(&around.fuel.ticks)).map_err(|_| rquickjs::Error::Unknown)?;
                 ctx.globals().set("__native", natives(&ctx, &around)?)?;
                 start(&ctx, host, &file)
             };
@@ -140,7 +103,7 @@ impl Program {
         *sources = shared.borrow().clone();
         sources.seal();
         let (host, started) = kept?;
-        Ok(Self { host, started, context, file, around, limits: *limits, watched: watched.clone(), spoilt: false })
+        Ok(Self { host, started, context, file, around, limits: *limits, pulse: Arc::clone(pulse), spoilt: false })
     }
 
     /// What `start` returned.
@@ -154,19 +117,21 @@ impl Program {
         })
     }
 
-    /// Calls into the script, at a time, within its limits. `call` gets the exports of our module.
+    /// Calls into the script, at a time, within its limits. `call` gets the exports of our module. If it gets stuck, that is
+    /// the fault of `health`.
     pub(super) fn call<T>(
         &mut self,
         now: Millis,
+        health: &Arc<Health>,
         call: impl for<'js> FnOnce(&Ctx<'js>, &Object<'js>) -> Result<T, Failure>,
     ) -> Result<T, ScriptError> {
-        let _beat = self.watched.pulse.enter(&self.watched.health);
+        let _beat = self.pulse.enter(health);
         let Around { now: clock, chance, fuel, log, .. } = &*self.around;
         clock.set(now);
         chance.set(1);
         fuel.ticks.set(self.limits.steps / STEPS_PER_TICK + 1);
         fuel.until.set(Instant::now() + self.limits.call);
-        fuel.empty.set(false);
+        fuel.limit.set("script.call_ms_max");
         let result = self.context.with(|ctx| {
             let result = match self.host.clone().restore(&ctx) {
                 Ok(host) => call(&ctx, &host),
@@ -178,22 +143,32 @@ impl Program {
                 Failure::Other(kind, why) => ScriptError::new(kind, &self.file, why),
             });
             // What a script left to be done later is done now, or not at all.
-            while !fuel.empty.get() && ctx.execute_pending_job() {}
+            while !fuel.is_empty() && ctx.execute_pending_job() {}
             result
         });
         for line in log.take() {
             tracing::debug!(slice = %self.file, "{line}");
         }
-        let is_late = fuel.empty.get() || self.watched.pulse.is_stuck();
-        let result = if is_late { Err(too_long(&self.file)) } else { result };
+        let is_late = fuel.is_empty() || self.pulse.is_stuck();
+        let result = if is_late { Err(too_long(&self.file, fuel)) } else { result };
         self.spoilt |= matches!(&result, Err(error) if matches!(error.kind, FaultKind::Time | FaultKind::Memory));
         result
+    }
+
+    /// A number that our module exports now. Runs nothing.
+    pub(super) fn number(&self, name: &str) -> Option<usize> {
+        self.context.with(|ctx| self.host.clone().restore(&ctx)?.get::<_, f64>(name)).ok().and_then(whole)
     }
 
     /// True when it must not be used any more.
     pub(super) fn is_spoilt(&self) -> bool {
         self.spoilt
     }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` takes the nearest number there is")]
+fn whole(number: f64) -> Option<usize> {
+    (number >= 0.0).then_some(number as usize)
 }
 
 /// Why a call came to nothing.
@@ -230,7 +205,12 @@ pub(super) fn settle<'js>(
     mut serve: impl FnMut() -> Result<bool, Failure>,
 ) -> Result<Value<'js>, Failure> {
     let Some(promise) = value.as_promise() else { return Ok(value) };
+    let ticks = Ticks::clone(&*ctx.userdata::<Ticks>().ok_or(rquickjs::Error::Unknown)?);
     loop {
+        // An interrupt may end a job that nobody waits for, and the next one go on.
+        if ticks.get() == 0 {
+            return Err(rquickjs::Error::WouldBlock.into());
+        }
         if promise.state() != PromiseState::Pending {
             return promise.finish::<Value<'js>>().map_err(Failure::from);
         }
@@ -242,11 +222,11 @@ pub(super) fn settle<'js>(
 
 fn fault(ctx: &Ctx<'_>, file: &str, around: &Around, error: &rquickjs::Error) -> ScriptError {
     let error = ScriptError::of(ctx, file, error);
-    if around.fuel.empty.get() { too_long(file) } else { error }
+    if around.fuel.is_empty() { too_long(file, &around.fuel) } else { error }
 }
 
-fn too_long(file: &str) -> ScriptError {
-    ScriptError::new(FaultKind::Time, file, "it took too long")
+fn too_long(file: &str, fuel: &Fuel) -> ScriptError {
+    ScriptError::new(FaultKind::Time, file, format!("it took too long ({})", fuel.limit.get()))
 }
 
 type Started = (Persistent<Object<'static>>, Persistent<Value<'static>>);
@@ -262,73 +242,11 @@ fn start<'js>(ctx: &Ctx<'js>, host: Host, file: &str) -> rquickjs::Result<Starte
          const started = await host.start(main)\nexport {{ host, started }}"
     );
     let (module, promise) = Module::declare(ctx.clone(), MAIN, source)?.eval()?;
-    promise.finish::<()>()?;
+    settle(ctx, promise.into_value(), || Ok(false)).map_err(|failure| match failure {
+        Failure::Script(error) => error,
+        _ => rquickjs::Error::Unknown,
+    })?;
     let host: Object<'js> = module.get("host")?;
     let started: Value<'js> = module.get("started")?;
     Ok((Persistent::save(ctx, host), Persistent::save(ctx, started)))
-}
-
-/// The functions that our own modules reach the relay with.
-fn natives<'js>(ctx: &Ctx<'js>, around: &Rc<Around>) -> rquickjs::Result<Object<'js>> {
-    let natives = Object::new(ctx.clone())?;
-    let clock = Rc::clone(around);
-    natives.set("now", Function::new(ctx.clone(), move || clock.now.get() as f64)?)?;
-    let chance = Rc::clone(around);
-    natives.set("random", Function::new(ctx.clone(), move || next(&chance.chance))?)?;
-    let log = Rc::clone(around);
-    natives.set("log", Function::new(ctx.clone(), move |line: String| keep_line(&log.log, line))?)?;
-    let utf8 = |ctx: Ctx<'js>, text: String| TypedArray::<u8>::new_copy(ctx, text);
-    natives.set("utf8", Function::new(ctx.clone(), utf8)?)?;
-    let text = |bytes: Hex| String::from_utf8_lossy(&bytes.0).into_owned();
-    natives.set("text", Function::new(ctx.clone(), text)?)?;
-    let keep = |ctx: Ctx<'js>, kept: Vec<Value<'js>>| match <[Value<'js>; 3]>::try_from(kept) {
-        Ok(kept) => Helpers::keep(&ctx, kept),
-        Err(_) => Err(rquickjs::Error::Unknown),
-    };
-    natives.set("keep", Function::new(ctx.clone(), keep)?)?;
-    let max = around.value_bytes;
-    let write = move |ctx: Ctx<'js>, value: Value<'js>| {
-        let bytes = cbor::encode(&ctx, &value, max).map_err(|error| throw(&ctx, error))?;
-        TypedArray::<u8>::new_copy(ctx, bytes)
-    };
-    natives.set("cborEncode", Function::new(ctx.clone(), write)?)?;
-    let read = |ctx: Ctx<'js>, bytes: Hex| match cbor::decode(&ctx, &bytes.0) {
-        Ok(value) => Ok(value),
-        Err(cbor::DecodeError::Script(error)) => Err(error),
-        Err(cbor::DecodeError::Malformed(error)) => Err(throw(&ctx, error)),
-    };
-    natives.set("cborDecode", Function::new(ctx.clone(), read)?)?;
-    let write = move |ctx: Ctx<'js>, value: Value<'js>| {
-        let bytes = msgpack::encode(&ctx, &value, max).map_err(|error| throw(&ctx, error))?;
-        TypedArray::<u8>::new_copy(ctx, bytes)
-    };
-    natives.set("msgpackEncode", Function::new(ctx.clone(), write)?)?;
-    let read = |ctx: Ctx<'js>, bytes: Hex| match msgpack::decode(&ctx, &bytes.0) {
-        Ok(value) => Ok(value),
-        Err(msgpack::DecodeError::Script(error)) => Err(error),
-        Err(msgpack::DecodeError::Malformed(error)) => Err(throw(&ctx, error)),
-    };
-    natives.set("msgpackDecode", Function::new(ctx.clone(), read)?)?;
-    Ok(natives)
-}
-
-fn throw(ctx: &Ctx<'_>, error: impl std::fmt::Display) -> rquickjs::Error {
-    rquickjs::Exception::throw_type(ctx, &error.to_string())
-}
-
-fn keep_line(log: &RefCell<Vec<String>>, line: String) {
-    let mut log = log.borrow_mut();
-    if log.len() < LOG_LINES_MAX {
-        log.push(line.chars().take(LOG_CHARS_MAX).collect());
-    }
-}
-
-/// Numbers from 0 to 1, the same ones in each call (xorshift64).
-fn next(chance: &Cell<u64>) -> f64 {
-    let mut x = chance.get().wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    x ^= x << 13;
-    x ^= x >> 7;
-    x ^= x << 17;
-    chance.set(x);
-    (x >> 11) as f64 / (1u64 << 53) as f64
 }

@@ -21,7 +21,7 @@ pub(super) enum Kind<'js> {
 /// Why a value cannot be written down.
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
-    /// Nested more deeply than [`super::cbor::DEPTH_MAX`], or holding itself.
+    /// Nested more deeply than 64, or holding itself.
     #[error("a value is nested too deeply")]
     Depth,
     /// Larger than it may be.

@@ -18,8 +18,22 @@
 //! answer at once (see [`View::expiry`]), when the store did not take a block before it, or when a block that was
 //! postponed is due. What a slice says must therefore follow from its arguments and the view alone.
 
+mod archive;
+mod fault;
+mod load;
+mod owners;
+mod rate;
+mod tasks;
+
 use bytes::Bytes;
 use picofeed::{Block, Id, Key};
+
+pub use self::archive::Archive;
+pub use self::fault::{Fault, FaultKind};
+pub use self::load::{LoadError, Loader, NATIVE, native};
+pub use self::owners::Owners;
+pub use self::rate::{Pace, Rate};
+pub use self::tasks::Tasks;
 
 /// Milliseconds since 1970-01-01 UTC, as everything in pico counts.
 pub type Millis = i64;
@@ -293,94 +307,3 @@ pub struct Object {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the state cannot be read now")]
 pub struct Unavailable;
-
-/// A slice did not do what it was asked. The block is rejected.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{kind}: {message}")]
-pub struct Fault {
-    /// For metrics.
-    pub kind: FaultKind,
-    /// For people.
-    pub message: String,
-}
-
-/// How a slice failed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum FaultKind {
-    /// It threw an exception.
-    #[error("threw")]
-    Threw,
-    /// It ran longer than it may.
-    #[error("took too long")]
-    Time,
-    /// It needed more memory or stack than it may.
-    #[error("needed too much memory")]
-    Memory,
-    /// It returned something that has no meaning here, or a promise that nobody resolves.
-    #[error("returned something unusable")]
-    Result,
-    /// It does not run any more.
-    #[error("is disabled")]
-    Disabled,
-    /// The view could not answer.
-    #[error("could not read the state")]
-    Unavailable,
-}
-
-impl From<Unavailable> for Fault {
-    fn from(why: Unavailable) -> Self {
-        Self { kind: FaultKind::Unavailable, message: why.to_string() }
-    }
-}
-
-mod archive;
-mod owners;
-mod rate;
-mod tasks;
-
-pub use self::archive::Archive;
-pub use self::owners::Owners;
-pub use self::rate::{Pace, Rate};
-pub use self::tasks::Tasks;
-
-/// The slices that come with the relay, by the names under which `slices` of a room has them. Each is a file beside this
-/// one, and small, to be read by those who write their own.
-pub const NATIVE: &[&str] = &["archive", "owners", "rate", "tasks"];
-
-/// A slice that comes with the relay.
-pub fn native(name: &str, rate: Pace) -> Option<Box<dyn Slice>> {
-    match name {
-        "archive" => Some(Box::new(Archive)),
-        "owners" => Some(Box::new(Owners)),
-        "rate" => Some(Box::new(Rate::new(rate))),
-        "tasks" => Some(Box::new(Tasks)),
-        _ => None,
-    }
-}
-
-/// Makes slices of files. Called on the thread that is going to run them, at the start and whenever they changed; they
-/// tell its pulse of each call.
-pub trait Loader: Send + Sync {
-    /// All slices of a room that are files, in the order of the files, and in each file in the order of registration. Files
-    /// that were read are added to `read`, also those that others import.
-    ///
-    /// # Errors
-    ///
-    /// A file cannot be read or run, or registers nothing usable. Those that ran before go on.
-    fn load(
-        &self,
-        files: &[std::path::PathBuf],
-        pulse: &std::sync::Arc<super::script::pulse::Pulse>,
-        read: &mut Vec<std::path::PathBuf>,
-    ) -> Result<Vec<Box<dyn Slice>>, LoadError>;
-}
-
-/// Slices could not be made.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{file}: {message}")]
-pub struct LoadError {
-    /// Which file.
-    pub file: String,
-    /// What is wrong with it, with the line if it is known.
-    pub message: String,
-}

@@ -183,6 +183,7 @@ fn tell(seed: u64) {
         let engine = Engine::new(scope.clone(), rules(), store, Bounds::NONE, limits, updates).unwrap();
         let replayed = engine.replay(now, false).unwrap();
         assert_eq!((replayed.changed, replayed.rejected, replayed.adopted), (0, 0, true), "{name}: {replayed:?}");
+        assert_eq!(replayed.objects, before.objects.iter().map(Vec::len).sum::<usize>() as u64, "{name}");
         let mut again = open(backend);
         let after = see(&mut again, &scope);
         assert_eq!(

@@ -1,3 +1,5 @@
+use std::time::Instant;
+
 use super::*;
 use crate::store::testing::{Draft, key};
 
@@ -68,10 +70,10 @@ fn what_a_filter_returns() {
         ("return 'note: no prefix of NIP-01'", Some("blocked: note: no prefix of NIP-01")),
         ("return new Error('not now')", Some("blocked: not now")),
         ("return 'two\\nlines'", Some("blocked: twolines")),
-        ("throw new Error('x')", Some("error: the slice f.js failed")),
-        ("throw undefined", Some("error: the slice f.js failed")),
+        ("throw new Error('x')", Some("error: the slice f failed")),
+        ("throw undefined", Some("error: the slice f failed")),
         ("return Promise.resolve('later')", Some("blocked: later")),
-        ("return new Promise(() => {})", Some("error: the slice f.js failed")),
+        ("return new Promise(() => {})", Some("error: the slice f failed")),
         ("return `${event.kind} ${event.tags[0][1]} ${event.content}`", Some("blocked: 1 x hello")),
         ("return String(AUTHOR === event.pubkey)", Some("blocked: true")),
         (
@@ -143,7 +145,7 @@ fn hostile_filters_are_stopped_and_then_left_out() {
         let mut judge = slices.judge(Arc::default());
         let started = Instant::now();
         for _ in 0..3 {
-            assert_eq!(ask(&mut judge, &note(1, "x"), &[]).as_deref(), Some("error: the slice a.js failed"), "{body}");
+            assert_eq!(ask(&mut judge, &note(1, "x"), &[]).as_deref(), Some("error: the slice f failed"), "{body}");
         }
         assert_eq!(ask(&mut judge, &note(1, "x"), &[]), None, "{body}");
         assert_eq!(ask(&mut judge, &note(1, "bad"), &[]).as_deref(), Some("blocked: bad word"), "{body}");
@@ -158,8 +160,8 @@ fn what_is_required_refuses_while_it_is_out_of_order() {
     let (slices, _thread) =
         files.start_with(&config::Script { failures_max: 1, pause_seconds: 1_000, ..config() }).unwrap();
     let mut judge = slices.judge(Arc::default());
-    assert_eq!(ask(&mut judge, &note(1, "x"), &[]).as_deref(), Some("error: the slice f.js failed"));
-    assert_eq!(ask(&mut judge, &note(1, "x"), &[]).as_deref(), Some("error: the slice f.js is out of order"));
+    assert_eq!(ask(&mut judge, &note(1, "x"), &[]).as_deref(), Some("error: the slice f failed"));
+    assert_eq!(ask(&mut judge, &note(1, "x"), &[]).as_deref(), Some("error: the slice f is out of order"));
 }
 
 #[test]
@@ -178,6 +180,217 @@ fn one_slice_does_not_reach_another() {
         ask(&mut slices.judge(Arc::default()), &note(1, "hello"), &[]).as_deref(),
         Some("blocked: hello undefined function")
     );
+}
+
+#[test]
+fn an_event_is_made_anew_and_is_what_nip_01_says() {
+    let event = note(1, "hello \u{1f600} \"\n");
+    let whole = serde_json::to_string(event.json()).unwrap();
+    for (body, said) in [
+        (format!("return String(JSON.stringify(event) === {whole})"), "true"),
+        ("return Object.keys(event).join()".to_owned(), "id,pubkey,created_at,kind,tags,content,sig"),
+        ("return JSON.stringify({ ...event }.tags)".to_owned(), r#"[["t","x"]]"#),
+        ("return String(event.tags === event.tags && Array.isArray(event.tags))".to_owned(), "true"),
+        (
+            "event.tags = event.tags.concat([['a']]); return JSON.stringify(event.tags)".to_owned(),
+            r#"[["t","x"],["a"]]"#,
+        ),
+        ("event.tags.push(1); Object.freeze(event); return JSON.stringify(event.tags)".to_owned(), r#"[["t","x"],1]"#),
+        (
+            "globalThis.all ??= []; all.push(event); return all.map(e => e.content + e.tags.length).pop()".to_owned(),
+            "hello",
+        ),
+    ] {
+        let files = Files::new(&[("f.js", &filter(&body))]);
+        let (slices, _thread) = files.start().unwrap();
+        let mut judge = slices.judge(Arc::default());
+        for _ in 0..2 {
+            let answer = ask(&mut judge, &event, &[]).unwrap();
+            assert!(answer.starts_with(&format!("blocked: {said}")), "{body}: {answer}");
+        }
+    }
+}
+
+#[test]
+fn nothing_stays_of_an_event_for_the_next() {
+    let files = Files::new(&[(
+        "f.js",
+        &filter(
+            "const was = arguments[0].was ?? event.was ?? event.tags.was ?? auth.was ?? Object.prototype.hasOwnProperty.call(event, 'was')
+             arguments[0].was = event.was = event.tags.was = auth.was = event.tags[0][1]
+             delete event.content
+             return `${was} ${event.tags[0][1]}`",
+        ),
+    )]);
+    let (slices, _thread) = files.start().unwrap();
+    let mut judge = slices.judge(Arc::default());
+    for _ in 0..3 {
+        assert_eq!(ask(&mut judge, &note(1, "a"), &[key(1)]).unwrap(), "blocked: false x");
+    }
+}
+
+#[test]
+fn an_event_that_is_kept_keeps_its_tags() {
+    let file = "export default store => store.register({ name: 'f', initialValue: null,
+        filter ({ state }) { return state && state.content === 'b' ? `${state.content} ${JSON.stringify(state.tags)}` : false },
+        reducer: ({ event }) => event })";
+    let files = Files::new(&[("f.js", file)]);
+    for content in ["a", "b"] {
+        let (slices, thread) = files.start().unwrap();
+        let mut judge = slices.judge(Arc::default());
+        assert_eq!(ask(&mut judge, &note(1, content), &[]), None);
+        drop((slices, judge));
+        thread.join();
+    }
+    let (slices, _thread) = files.start().unwrap();
+    let said = ask(&mut slices.judge(Arc::default()), &note(1, "c"), &[]);
+    assert_eq!(said.as_deref(), Some(r#"blocked: b [["t","x"]]"#));
+}
+
+/// Texts in and out of the fast ways of `realm.js`: short and long, ASCII and not, found and not.
+#[test]
+fn searching_and_lower_case_are_those_of_the_language() {
+    let body = "
+        const long = 'The Quick Brown Fox Jumps'
+        const all = {
+          short: 'ABC'.toLowerCase() === 'abc',
+          long: long.toLowerCase() === 'the quick brown fox jumps',
+          umlaut: (long + 'ÄÖÜ İ').toLowerCase() === 'the quick brown fox jumpsäöü i\\u0307',
+          sigma: (long + ' ΑΣ').toLowerCase() === 'the quick brown fox jumps ας',
+          half: (long + '\\ud83d').toLowerCase() === 'the quick brown fox jumps\\ud83d',
+          object: String.prototype.toLowerCase.call({ toString: () => long }) === 'the quick brown fox jumps',
+          empty: 'abc'.includes('') && 'abc'.includes('', 10) && ''.includes(''),
+          at: 'abcabc'.includes('abc', 3) && !'abcabc'.includes('abc', 4) && 'abc'.includes('a', -1) && 'abc'.includes('a', NaN),
+          none: !'abc'.includes('abcd') && 'undefined'.includes() && 'null'.includes(null) && '12'.includes(1),
+          wide: '😀 ab'.includes('ab') && '😀 ab'.indexOf('ab') === 3 && !'ab'.includes('😀'),
+          last: 'abab'.lastIndexOf('ab') === 2 && 'abab'.lastIndexOf('ab', 1) === 0,
+          split: 'a,b,c'.split(',').length === 3 && 'a,b,c'.split(',', 2).length === 2 && 'ab'.split().length === 1,
+          replace: 'aXbX'.replace('X', '$&$&') === 'aXXbX' && 'aXbX'.replaceAll('X', m => m + 1) === 'aX1bX1' && 'a'.replace('a') === 'undefined',
+          regexp: 'aXb'.replace(/x/i, 'y') === 'ayb' && 'a1b2'.split(/\\d/).length === 3,
+          own: 'x'.replace({ [Symbol.replace]: (text, by) => text + by }, 'y') === 'xy',
+          name: ''.includes.name === 'includes' && ''.toLowerCase.name === 'toLowerCase'
+        }
+        for (const [f, a] of [['includes', [/a/]], ['toLowerCase', []]]) {
+          for (const self of f === 'includes' ? ['a', null] : [null, undefined]) {
+            try { String.prototype[f].apply(self, a); all[`${f} ${self}`] = false } catch (error) { all[f] = error instanceof TypeError }
+          }
+        }
+        const wrong = Object.keys(all).filter(name => !all[name])
+        return wrong.join() || 'all is well'";
+    let files = Files::new(&[("f.js", &filter(body))]);
+    let (slices, _thread) = files.start().unwrap();
+    let said = ask(&mut slices.judge(Arc::default()), &note(1, "x"), &[]);
+    assert_eq!(said.as_deref(), Some("blocked: all is well"));
+}
+
+/// `toLocaleLowerCase` is what the interpreter has for `toLowerCase`, too.
+#[test]
+fn every_letter_has_the_lower_case_of_the_interpreter() {
+    let body = "
+        for (let from = 0; from < 0x110000; from += 0x400) {
+          let text = ''
+          for (let c = from; c < from + 0x400; c++) if (c !== 0x3a3 && (c < 0xd800 || c > 0xdfff)) text += String.fromCodePoint(c)
+          if (text.toLowerCase() === text.toLocaleLowerCase()) continue
+          const wrong = [...text].filter(c => c.repeat(20).toLowerCase() !== c.repeat(20).toLocaleLowerCase())
+          return wrong.map(c => c.codePointAt(0).toString(16)).join()
+        }";
+    let files = Files::new(&[("f.js", &filter(body))]);
+    let config = config::Script { call_ms_max: 60_000, call_steps_max: 1 << 40, stuck_ms_max: 120_000, ..config() };
+    let (slices, _thread) = files.start_with(&config).unwrap();
+    assert_eq!(ask(&mut slices.judge(Arc::default()), &note(1, "x"), &[]), None);
+}
+
+#[test]
+fn a_strangers_events_turn_no_slice_off() {
+    let file = "export default store => {
+        store.register({ name: 'tags', filter ({ event }) { if (event.content === 'bad') event.tags[7][1].trim() } })
+        store.register({ name: 'loops', filter ({ event }) { if (event.content === 'loop') for (;;) {} } })
+        store.register({ name: 'words', filter ({ event }) { if (event.content === 'worse') return 'not that' } })
+        store.register({ name: 'broken', filter () { throw new Error('as always') } })
+    }";
+    let files = Files::new(&[("f.js", file)]);
+    let config = config::Script { call_ms_max: 50, failures_max: 3, pause_seconds: 1_000, ..config() };
+    let (slices, _thread) = files.start_with(&config).unwrap();
+    let mut judge = slices.judge(Arc::default());
+    let mut say = |content: &str| ask(&mut judge, &note(1, content), &[]);
+    // What never works is left out, and nothing else.
+    for _ in 0..3 {
+        assert_eq!(say("good").as_deref(), Some("error: the slice broken failed"));
+    }
+    assert_eq!(say("good"), None);
+    // What threw at some events is asked about each.
+    for _ in 0..20 {
+        assert_eq!(say("bad").as_deref(), Some("error: the slice tags failed"));
+    }
+    assert_eq!(say("bad").as_deref(), Some("error: the slice tags failed"));
+    assert_eq!(say("worse").as_deref(), Some("blocked: not that"));
+    assert_eq!(say("good"), None);
+    // What had to be stopped too often is left out alone.
+    for _ in 0..3 {
+        assert_eq!(say("loop").as_deref(), Some("error: the slice loops failed"));
+    }
+    assert_eq!(say("loop"), None);
+    assert_eq!(say("bad").as_deref(), Some("error: the slice tags failed"));
+    assert_eq!(say("worse").as_deref(), Some("blocked: not that"));
+}
+
+#[test]
+fn a_stopped_call_loses_only_its_own_event() {
+    // What is done in place before the call is stopped is not seen either.
+    let file = "export default store => store.register({ name: 'n', initialValue: { sum: 0, random: 0 },
+        filter ({ event, state, auth, now }) {
+          if (event.content === 'how many') return `${state.sum} ${state.random} ${now} ${auth.length}`
+          if (event.content === 'loop') { state.sum = -1; for (;;) {} }
+          if (event.content === 'grow') { state.sum = -1; const all = []; for (;;) all.push(new Uint8Array(100_000)) }
+        },
+        reducer ({ event, state, now, auth }) {
+          state.sum += event.tags.length * auth.length
+          if (event.content === 'half') for (;;) {}
+          return { sum: state.sum, random: state.random + Math.random() }
+        } })";
+    let files = Files::new(&[("n.js", file)]);
+    // Few copies, and many.
+    for state_events_max in [1_000, 2, 1] {
+        let config = config::Script { call_ms_max: 50, state_seconds: 1_000, state_events_max, ..config() };
+        let (slices, thread) = files.start_with(&config).unwrap();
+        let mut judge = slices.judge(Arc::default());
+        let mut say = |content: &str| ask(&mut judge, &note(1, content), &[key(1)]);
+        for _ in 0..5 {
+            assert_eq!(say("more"), None);
+        }
+        let before = say("how many").unwrap();
+        assert!(before.starts_with("blocked: 5 "), "{before}");
+        for stops in ["loop", "grow", "half", "half", "loop"] {
+            assert_eq!(say(stops).as_deref(), Some("error: the slice n failed"));
+            assert_eq!(say("how many").unwrap(), before, "{stops}, {state_events_max}");
+        }
+        assert_eq!(say("more"), None);
+        assert!(say("how many").unwrap().starts_with("blocked: 6 "));
+        // A stop is the last that happens before the relay ends.
+        assert_eq!(say("half").as_deref(), Some("error: the slice n failed"));
+        drop((slices, judge));
+        thread.join();
+        let (slices, thread) = files.start_with(&config).unwrap();
+        let said = ask(&mut slices.judge(Arc::default()), &note(1, "how many"), &[]).unwrap();
+        assert!(said.starts_with("blocked: 6 "), "{said}");
+        drop(slices);
+        thread.join();
+        std::fs::remove_dir_all(files.0.path().join("state")).unwrap();
+    }
+}
+
+#[test]
+fn a_limit_that_is_too_low_is_named() {
+    let many = "const all = []; for (let i = 0; i < 50_000; i++) all.push({ i })";
+    let files = Files::new(&[("f.js", &format!("{many}\n{}", filter("")))]);
+    let mut refused = 0;
+    for kilobytes in (1_024..8_192).step_by(61) {
+        let config = config::Script { memory_bytes_max: kilobytes << 10, ..config() };
+        let Err(error) = files.start_with(&config) else { continue };
+        assert!(error.to_string().contains("(script.memory_bytes_max)"), "{kilobytes} kB: {error}");
+        refused += 1;
+    }
+    assert!((10..100).contains(&refused), "{refused}");
 }
 
 #[test]
@@ -268,8 +481,8 @@ fn what_does_not_load_at_the_start_is_told_with_its_line() {
         ("import fs from './missing.js'", "missing.js"),
         ("import fs from '../x.js'", "outside"),
         ("await new Promise(() => {})\nexport default 1", "never resolved"),
-        ("for (;;) {}", "f.js: it took too long"),
-        ("export default () => 'x'.repeat(1e9)", "out of memory"),
+        ("for (;;) {}", "f.js: it took too long (script.load_ms_max)"),
+        ("export default () => 'x'.repeat(1e9)", "out of memory (script.memory_bytes_max)"),
     ] {
         let files = Files::new(&[("f.js", text)]);
         let error = files.start_with(&config::Script { load_ms_max: 200, ..config() }).err().unwrap().to_string();

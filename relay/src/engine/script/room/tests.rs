@@ -6,6 +6,9 @@ use serde_json::{Value as Json, json};
 use super::*;
 use crate::config;
 use crate::engine::offline::Offline;
+use crate::engine::script::cbor;
+use crate::engine::script::value::from_hex;
+use crate::engine::slice::FaultKind;
 use crate::engine::{Decision, Mode};
 
 fn load(text: &str) -> Result<Vec<Box<dyn Slice>>, LoadError> {
@@ -348,7 +351,8 @@ fn hostile_slices_lose_their_blocks_and_nothing_else() {
         ("return 2n ** 100n", FaultKind::Threw),
         ("return -(2n ** 64n) - 1n", FaultKind::Threw),
         ("throw new Error('no')", FaultKind::Threw),
-        ("throw null", FaultKind::Threw),
+        // As QuickJS does when there is no memory left for an error.
+        ("throw null", FaultKind::Memory),
         ("return { get a () { throw new Error('getter') } }", FaultKind::Threw),
         ("value.x = 1; return value", FaultKind::Threw),
         ("ctx.reject('a'); ctx.reject('b')", FaultKind::Threw),
@@ -371,14 +375,83 @@ fn hostile_slices_lose_their_blocks_and_nothing_else() {
         assert!(room.objects("x").unwrap().is_empty(), "{compute}");
         let good = room.dispatch(&chain(2, &[b"\x64good"]), 0, Mode::Quiet).unwrap();
         assert_eq!(good.merged.len(), 1, "{compute}: {good:?}");
-        // One that keeps failing is not asked any more.
+        // It worked: only if it has to be stopped again and again it is not asked any more.
         for author in 3..7 {
             room.dispatch(&chain(author, &[b"\x63bad"]), 0, Mode::Quiet).unwrap();
         }
         let good = room.dispatch(&chain(8, &[b"\x64good"]), 0, Mode::Quiet).unwrap();
-        let Decision::Rejected(why) = &good.decisions[0] else { panic!("{compute}: {good:?}") };
-        assert_eq!(why.fault, Some(FaultKind::Disabled), "{compute}: {why:?}");
+        let is_stopped = matches!(kind, FaultKind::Time | FaultKind::Memory);
+        match &good.decisions[0] {
+            Decision::Rejected(why) if is_stopped => {
+                assert_eq!(why.fault, Some(FaultKind::Disabled), "{compute}: {why:?}")
+            }
+            _ => assert!(!is_stopped && good.merged.len() == 1, "{compute}: {good:?}"),
+        }
     }
+}
+
+/// Interrupts come after so many steps: wherever in a loop that is, it comes to an end.
+#[test]
+fn promises_without_end_are_stopped_at_any_step() {
+    let config = config::Script { call_ms_max: 20, failures_max: 1_000, ..config::Script::default() };
+    for body in
+        ["await ctx.lookup('word')", "await 0", "await (async () => {})()", "await new Promise(resolve => resolve())"]
+    {
+        let text = format!(
+            "import {{ Memory }} from '@telamon/picostore'
+             const step = () => {{}}
+             export default store => {{ store.register('x', class extends Memory {{
+               async compute (_, ctx) {{ for (let i = 0; i < ctx.payload; i++) step(); for (;;) {body} }} }}) }}"
+        );
+        let mut room = Offline::new(load_with(&config, &text).unwrap(), crate::engine::Limits::default()).unwrap();
+        for steps in 0..20 {
+            let done = room.dispatch(&chain(steps + 1, &[&[steps]]), 0, Mode::Quiet).unwrap();
+            let Decision::Rejected(why) = &done.decisions[0] else { panic!("{body}: {done:?}") };
+            assert_eq!(why.fault, Some(FaultKind::Time), "{body}: {why:?}");
+        }
+    }
+}
+
+#[test]
+fn one_slice_of_a_file_is_turned_off_without_the_others() {
+    let config = config::Script { call_ms_max: 100, failures_max: 3, ..config::Script::default() };
+    let text = "
+        const slice = (name, hook) => ({ name, initialValue: 0, filter: ({ block }) => {
+          const body = String.fromCharCode(...block.body.subarray(3, -1))
+          return body.startsWith(name) ? hook(body) ?? false : true
+        }, reducer: ({ state }) => state + 1 })
+        export default store => {
+          store.register(slice('loops', body => { if (body === 'loops') for (;;) {} }))
+          store.register(slice('throws', body => { if (body === 'throws') null.x }))
+          store.register(slice('fails', () => { throw new Error('as always') }))
+          store.register({ name: 'never', filter: () => { throw new Error('as always') }, reducer: () => 0 })
+          store.register(slice('works', () => {}))
+        }";
+    let mut room = Offline::new(load_with(&config, text).unwrap(), crate::engine::Limits::default()).unwrap();
+    let mut author = 0;
+    let mut say = |body: &[u8]| {
+        author += 1;
+        let done = room.dispatch(&chain(author, &[body]), 0, Mode::Quiet).unwrap();
+        match &done.decisions[0] {
+            Decision::Rejected(why) => Some((why.slice.clone(), why.fault)),
+            _ => None,
+        }
+    };
+    let told = |slice: &str, fault| Some((slice.to_owned(), Some(fault)));
+    for _ in 0..4 {
+        assert_eq!(say(b"works"), None);
+    }
+    for _ in 0..5 {
+        assert_eq!(say(b"throws"), told("throws", FaultKind::Threw));
+    }
+    assert_eq!(say(b"throws well"), None);
+    assert_eq!(say(b"fails"), told("fails", FaultKind::Threw));
+    for _ in 0..3 {
+        assert_eq!(say(b"loops"), told("loops", FaultKind::Time));
+    }
+    assert_eq!(say(b"loops well"), told("loops", FaultKind::Disabled));
+    assert_eq!(say(b"throws well"), None);
+    assert_eq!(say(b"works"), None);
 }
 
 #[test]
