@@ -67,8 +67,8 @@ fn hostile() -> Vec<u8> {
     ];
     let mut payloads: Vec<Vec<u8>> = values.iter().map(|value| value.to_vec()).collect();
     payloads.extend(values.iter().flat_map(|value| [member(b"text", value), member(b"name", value)]));
-    // No date, no payload, no array, no CBOR, nothing.
-    let mut bodies = vec![vec![0x81, 0x65, b'l', b'i', b'n', b'e', b's'], vec![0x07], vec![0xff, 0xff], vec![]];
+    // No date, no payload, no array, no CBOR.
+    let mut bodies = vec![vec![0x81, 0x65, b'l', b'i', b'n', b'e', b's'], vec![0x07], vec![0xff, 0xff]];
     for payload in &payloads {
         for collection in ["people", "lines", "constructor", "__proto__"] {
             bodies.extend(values.iter().map(|date| body(collection, &[payload, *date].concat())));
