@@ -54,7 +54,7 @@ async fn a_slice_judges_events_before_they_are_kept_or_passed_on() {
         (1, "buy spam", (false, "blocked: spam is not welcome")),
         (20_001, "buy spam", (false, "blocked: spam is not welcome")),
         (1, "members", (false, "auth-required: for members")),
-        (1, "loop", (false, "error: the slice nospam.js failed")),
+        (1, "loop", (false, "error: the slice nospam failed")),
         (1, "good", (true, "")),
         (20_001, "good", (true, "")),
     ] {

@@ -69,10 +69,11 @@ fn hostile() -> Vec<u8> {
     payloads.extend(values.iter().flat_map(|value| [member(b"text", value), member(b"name", value)]));
     // No date, no payload, no array, no CBOR.
     let mut bodies = vec![vec![0x81, 0x65, b'l', b'i', b'n', b'e', b's'], vec![0x07], vec![0xff, 0xff]];
-    for payload in &payloads {
-        for collection in ["people", "lines", "constructor", "__proto__"] {
-            bodies.extend(values.iter().map(|date| body(collection, &[payload, *date].concat())));
-        }
+    for collection in ["people", "lines", "constructor", "__proto__"] {
+        bodies.extend(payloads.iter().map(|payload| body(collection, &[payload, &b"\x07"[..]].concat())));
+        let payload = [member(b"text", &text(b"hi")), member(b"name", &text(b"Eve"))];
+        let odd = values.iter().flat_map(|date| payload.iter().map(|payload| [payload, *date].concat()));
+        bodies.extend(odd.map(|rest| body(collection, &rest)));
     }
     let mut file = b"PICROOM1".to_vec();
     for (author, bad) in bodies.iter().enumerate() {

@@ -168,7 +168,7 @@ async fn a_room_whose_slice_is_stuck_while_it_is_loaded_holds_up_nobody_else() {
     write(&relay.data().join("slices/talk/words.js"), &format!("{STUCK}\nstuck()\n{WORDS}"));
     write(&relay.data().join("slices/talk/lib/words.js"), &allows("fine"));
     relay.restart();
-    assert_eq!(relay.http("GET /pico/talk/state/words", &[]).status, 404);
+    assert_eq!(relay.http("GET /pico/talk/state/words", &[]).status, 503);
     let (mut writer, mut other) = (node(&relay, "talk", 1).await, node(&relay, "main", 1).await);
     writer.send(live(&chain(2, &[("words", "fine")]).encode())).await;
     relay.until_metric("picorelay_pico_blocks_total", "outcome=\"failed\"", 1.0).await;

@@ -10,6 +10,9 @@ use crate::engine::script::cbor;
 use crate::engine::script::value::from_hex;
 use crate::engine::slice::FaultKind;
 use crate::engine::{Decision, Mode};
+use crate::store::memory::Memory;
+use crate::store::repo::{Bounds, Full};
+use crate::vanish::RelayUrls;
 
 fn load(text: &str) -> Result<Vec<Box<dyn Slice>>, LoadError> {
     load_with(&config::Script::default(), text)
@@ -648,5 +651,39 @@ fn what_cannot_be_loaded_is_told() {
     ] {
         let error = load(text).err().unwrap().to_string();
         assert!(error.contains(told), "{text}: {error}");
+    }
+}
+
+#[test]
+fn a_weight_decides_which_chain_goes() {
+    for (weight, stays) in [
+        // By age: the chain that has gone longest without a new block.
+        ("", [2, 3]),
+        ("weight () { throw new Error('weight') }", [2, 3]),
+        ("weight: () => 'much'", [2, 3]),
+        ("weight () { for (;;) {} }", [2, 3]),
+        ("async weight ({ blocks }) { return blocks }", [1, 3]),
+        ("weight: ({ AUTHOR, CHAIN, head, bytes, foreign }) => head === CHAIN ? 0 : bytes + foreign", [1, 3]),
+    ] {
+        let text = format!(
+            "export default store => store.register({{ name: 'x', initialValue: 0, filter: () => false, reducer: () => 1, {weight} }})"
+        );
+        let config = config::Script { call_ms_max: 50, ..config::Script::default() };
+        let slices = load_with(&config, &text).unwrap();
+        let bounds = Bounds { chains_max: 2, full: Full::Discard, ..Bounds::NONE };
+        let backend = Memory::new(RelayUrls::default());
+        let mut room = Offline::on(&backend, slices, bounds, crate::engine::Limits::default()).unwrap();
+        let feeds = [chain(1, &[b"\x01", b"\x01", b"\x01"]), chain(2, &[b"\x01"]), chain(3, &[b"\x01"])];
+        for feed in &feeds {
+            room.dispatch(feed, 0, Mode::Quiet).unwrap();
+        }
+        let name = room.scope().room.clone();
+        let mut left = Vec::new();
+        for (author, feed) in (1..).zip(&feeds) {
+            if room.engine().reader().find(&name, &feed[0].id()).unwrap().is_some() {
+                left.push(author);
+            }
+        }
+        assert_eq!(left, stays, "{weight}");
     }
 }
