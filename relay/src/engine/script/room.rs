@@ -2,7 +2,7 @@
 //! (picostore 3), `store.register({ name, initialValue, filter, reducer, .. })` (picostore 2).
 //!
 //! What a script reads while it computes (`lookup`, `latch`, `mutate`, `readState`) are promises: they are put in a list, and
-//! served from the [`View`] when nothing else is left to do.
+//! served from what the engine shows of the state when nothing else is left to do.
 
 mod script;
 mod slice;
