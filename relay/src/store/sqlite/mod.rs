@@ -8,6 +8,7 @@ mod key;
 mod pico;
 mod plan;
 mod read;
+mod rows;
 mod search;
 mod source;
 mod tables;

@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 
 use super::cursor::{Along, Cursor, Span};
 use super::key::{self, TagHash};
-use super::read::Rows;
+use super::rows::Rows;
 use super::source::{Covers, Source, Walks};
 use crate::event::Class;
 use crate::filter::{Filter, TagFilter};

@@ -2,10 +2,11 @@
 
 use rusqlite::{Connection, TransactionBehavior, params};
 
+use super::rows::{Rows, place};
 use crate::config::Search;
 use crate::event::Event;
-use crate::filter::search_words;
-use crate::store::StoreError;
+use crate::filter::{Filter, search_words};
+use crate::store::{Query, Row, StoreError, TagSearch};
 
 /// Events that one step of indexing takes.
 const STEP: i64 = 200;
@@ -53,6 +54,40 @@ pub(super) fn query(typed: &str) -> Option<String> {
     let words: Vec<String> =
         search_words(typed).into_iter().map(|word| format!("\"{}\"", word.replace(['"', '\0'], " "))).collect();
     (!words.is_empty()).then(|| words.join(" "))
+}
+
+/// Appends the best matches of a search, by relevance, and of equal ones the newest.
+pub(super) fn find(
+    source: &Rows<'_>,
+    query: &Query,
+    filter: &Filter,
+    words: &str,
+    limit: usize,
+    candidates_max: usize,
+    rows: &mut Vec<Row>,
+) -> Result<(), StoreError> {
+    let db = source.db;
+    let mut find =
+        // Ranking what every event says would take ever longer: the newest with all the words are ranked.
+        db.prepare_cached(
+            "SELECT seq FROM (SELECT rowid AS seq, rank AS score FROM search WHERE search MATCH ?1
+                              ORDER BY rowid DESC LIMIT ?2)
+             ORDER BY score, seq DESC",
+        )?;
+    let mut ranked = find.query(params![words, i64::try_from(candidates_max).unwrap_or(i64::MAX)])?;
+    let (before, tags) = (rows.len(), TagSearch::of(filter));
+    while let Some(hit) = ranked.next()? {
+        let seq: i64 = hit.get(0)?;
+        let Some(pos) = place(db, seq)? else { continue };
+        let Some((_, Some(found))) = source.load(pos, query)? else { continue };
+        if found.matches(filter, &tags) && rows.iter().all(|row| row.id != found.row.id) {
+            rows.push(found.row);
+        }
+        if rows.len() - before >= limit {
+            break;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

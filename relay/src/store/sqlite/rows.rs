@@ -1,0 +1,146 @@
+//! Events at positions: in memory, else in the database.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::hot::{Hot, HotRow};
+use super::{body, erase, key};
+use crate::clock::Timestamp;
+use crate::event::{Id, PublicKey};
+use crate::filter::Filter;
+use crate::store::{After, Body, Query, Row, StoreError, TagSearch, stored_tags};
+
+/// Where rows are read: memory, else the snapshot.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    pub(super) db: &'a Connection,
+    pub(super) hot: &'a Hot,
+    /// How often memory forgot something, as it was before the snapshot.
+    pub(super) removals: u64,
+}
+
+/// A candidate, already known to be visible to the viewer.
+pub(super) struct Found {
+    pub(super) row: Row,
+    /// The body, also when the answer wants none.
+    body: Option<Body>,
+}
+
+impl Found {
+    pub(super) fn matches(&self, filter: &Filter, tags: &TagSearch) -> bool {
+        let row = &self.row;
+        filter.matches_head(&row.id, &row.pubkey, row.created_at, row.kind)
+            && (filter.tags.is_empty()
+                || match &self.body {
+                    Some(Body::Event(event)) => filter.matches_tags(|| event.tags.indexed()),
+                    Some(Body::Json(json)) => tags.matches(filter, json),
+                    None => false,
+                })
+    }
+}
+
+impl Rows<'_> {
+    /// The position of the event with this id. `keep`: it will be read, so what is found goes into memory.
+    pub(super) fn find(&self, id: &Id, keep: bool) -> Result<Option<i64>, StoreError> {
+        if let Some(pos) = self.hot.find(id) {
+            return Ok(Some(pos));
+        }
+        if !keep {
+            return erase::find(self.db, id);
+        }
+        let mut same = self.db.prepare_cached(
+            "SELECT head, kind, expires_at, event.seq, json, event.pos
+             FROM event_id CROSS JOIN event ON event.pos = event_id.pos CROSS JOIN body ON body.seq = event.seq
+             WHERE event_id.id = ?1",
+        )?;
+        let mut rows = same.query([id.prefix()])?;
+        while let Some(row) = rows.next()? {
+            if row.get_ref(0)?.as_blob().is_ok_and(|head| head.starts_with(&id.0)) {
+                let pos = row.get(5)?;
+                self.hot.keep(pos, read(row, Body::Json(body::json(row.get_ref(4)?)?))?, self.removals);
+                return Ok(Some(pos));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The event at `pos`: where it stands in the order, and itself unless the query may not see it.
+    pub(super) fn load(&self, pos: i64, query: &Query) -> Result<Option<(After, Option<Found>)>, StoreError> {
+        if let Some(row) = self.hot.row(pos) {
+            return Ok(Some(visible(pos, row, query, true)));
+        }
+        let wants_body = query.bodies || query.filters.iter().any(|filter| !filter.tags.is_empty());
+        if !wants_body {
+            let mut head = self.db.prepare_cached("SELECT head, kind, expires_at, seq FROM event WHERE pos = ?1")?;
+            let row = head.query_row([pos], |row| read(row, Body::Json(Arc::from("")))).optional()?;
+            match row {
+                Some(row) if !query.viewer.is_restricted(row.kind) => {
+                    return Ok(Some(visible(pos, row, query, false)));
+                }
+                Some(_) => {}
+                None => return Ok(None),
+            }
+        }
+        let mut whole = self.db.prepare_cached(
+            "SELECT head, kind, expires_at, event.seq, json FROM event JOIN body ON body.seq = event.seq WHERE pos = ?1",
+        )?;
+        let row = whole.query_row([pos], |row| read(row, Body::Json(body::json(row.get_ref(4)?)?))).optional()?;
+        let Some(row) = row else { return Ok(None) };
+        self.hot.keep(pos, row.clone(), self.removals);
+        Ok(Some(visible(pos, row, query, true)))
+    }
+}
+
+fn read(row: &rusqlite::Row<'_>, body: Body) -> rusqlite::Result<HotRow> {
+    let head = row.get_ref(0)?.as_blob().map_err(|_| rusqlite::Error::InvalidQuery)?;
+    let (Some(id), Some(pubkey)) = (head.first_chunk::<32>(), head.last_chunk::<32>()) else {
+        return Err(rusqlite::Error::InvalidQuery);
+    };
+    let (id, pubkey) = (Id(*id), PublicKey(*pubkey));
+    Ok(HotRow { id, pubkey, kind: row.get(1)?, expires_at: row.get(2)?, seq: row.get(3)?, body })
+}
+
+/// What of a row the query may see. `has_body`: false when the body was not read, and is not needed.
+fn visible(pos: i64, row: HotRow, query: &Query, has_body: bool) -> (After, Option<Found>) {
+    let HotRow { id, pubkey, kind, seq, expires_at, body } = row;
+    let created_at = time_of(pos, &id);
+    let place = After { created_at, id, key: 0 };
+    let seq = seq.cast_unsigned();
+    if query.is_too_late(seq, kind) || expires_at.is_some_and(|at| at.cast_unsigned() <= query.now) {
+        return (place, None);
+    }
+    if query.viewer.is_restricted(kind) {
+        let is_party = match &body {
+            Body::Event(event) => query.viewer.is_party(kind, &pubkey, event.tags.indexed()),
+            Body::Json(json) => query.viewer.is_party(kind, &pubkey, stored_tags(json)),
+        };
+        if !is_party {
+            return (place, None);
+        }
+    }
+    let given = if query.bodies { body.clone() } else { Body::Json(Arc::from("")) };
+    (place, Some(Found { row: Row { seq, id, pubkey, created_at, kind, body: given }, body: has_body.then_some(body) }))
+}
+
+/// The time in a position. An event that was pushed down by others of its second can lie in the second before.
+fn time_of(pos: i64, id: &Id) -> Timestamp {
+    let second = u64::try_from(pos >> key::ID_BITS);
+    match second {
+        Ok(second) if (0..key::CROWD).contains(&(key::home(second, id) - pos)) => second,
+        Ok(second) => second.saturating_add(1),
+        Err(_) => 0,
+    }
+}
+
+/// The position of the event that was saved as number `seq`.
+pub(super) fn place(db: &Connection, seq: i64) -> Result<Option<i64>, StoreError> {
+    let json = db
+        .prepare_cached("SELECT json FROM body WHERE seq = ?1")?
+        .query_row([seq], |row| body::json(row.get_ref(0)?))
+        .optional()?;
+    match json.as_deref().and_then(|json| json.get(7..71)).and_then(Id::from_hex) {
+        Some(id) => erase::find(db, &id),
+        None => Ok(None),
+    }
+}
