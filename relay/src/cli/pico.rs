@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 use super::{Outcome, ReloadArgs, TestArgs, say};
 use crate::app::{loader, relay_urls};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, Durability, Storage};
 use crate::engine::offline::Offline;
 use crate::engine::replay::Replayed;
 use crate::engine::rules::Rules;
@@ -22,6 +22,7 @@ use crate::pico::file::{FEED_BYTES_MAX, Feeds};
 use crate::pico::repo::Merged;
 use crate::pico::rooms;
 use crate::store::Backend;
+use crate::store::repo::Bounds;
 use crate::store::sqlite::{Options, Sqlite};
 
 /// `picorelay pico reload`.
@@ -60,7 +61,11 @@ pub(super) fn test(args: &TestArgs, config: &Config) -> Outcome {
     let slices = loader(config).load("", &args.files, &Arc::default(), &mut Vec::new())?;
     let shown: Vec<(String, Show, Option<Bytes>)> =
         slices.iter().map(|slice| (slice.name().to_owned(), slice.show(), slice.initial())).collect();
-    let mut room = Offline::new(slices, config.engine.limits())?;
+    // A room of thousands of chains is tried as fast as it is served: in a database, which goes with the folder.
+    let folder = tempfile::Builder::new().prefix("picorelay-test-").tempdir()?;
+    let storage = Storage { durability: Durability::Normal, ..config.storage.clone() };
+    let backend = Sqlite::open(folder.path(), Options { storage, ..Options::default() })?;
+    let mut room = Offline::on(&backend, slices, Bounds::NONE, config.engine.limits())?;
     let now = args.now.unwrap_or_else(clock::now_ms);
     let mut number = 0;
     for file in &args.blocks {

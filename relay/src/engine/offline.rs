@@ -1,4 +1,4 @@
-//! An engine by itself, in memory: how slices are tried, without a relay.
+//! An engine by itself: how slices are tried, without a relay.
 
 use picofeed::{Block, Feed};
 use tokio::sync::broadcast;
