@@ -1,11 +1,11 @@
 //! Asking the slices about one block, and gathering what it changes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use hashbrown::HashMap;
 use picofeed::{Id, Key as Author};
 
-use super::layers::{Key, Sight};
+use super::layers::{Key, LATCHES_MAX, Sight};
 use super::slice::{
     Context, Effects, Expires, Fault, FaultKind, LATCH_DEPTH_MAX, Millis, Put, Removal, Sees, Signal, Slice, Verdict,
     View,
@@ -13,8 +13,8 @@ use super::slice::{
 use super::{Engine, EngineError, Mode, Rejection};
 use crate::store::state::{Edit, Mark, Stored};
 
-/// Expiries of other objects that one call may ask for.
-const LATCHES_MAX: usize = 256;
+/// Times that a call is made because it asks for more expiries, each after it learned of others.
+const LATCH_CALLS_MAX: usize = 16;
 
 /// Bytes of the id of an object, or of a key of the index.
 const KEY_BYTES_MAX: usize = 1024;
@@ -338,26 +338,38 @@ impl Engine {
         known: &mut HashMap<Key, Option<Millis>>,
         ask: &mut Call<'_, T>,
     ) -> Result<Result<T, Fault>, EngineError> {
-        loop {
+        for _ in 0..=LATCH_CALLS_MAX {
             let Some(slice) = self.slices.get_mut(at) else {
                 return Ok(Err(Fault { kind: FaultKind::Disabled, message: "there is no such slice".into() }));
             };
-            let mut sight =
-                Sight { layers: &mut self.layers, reader: &mut *self.store.reader, known, wanted: None, failed: None };
+            let mut sight = Sight {
+                layers: &mut self.layers,
+                reader: &mut *self.store.reader,
+                known,
+                wanted: BTreeSet::new(),
+                failed: None,
+            };
             let result = ask(slice.as_mut(), &mut sight);
             let Sight { wanted, failed, .. } = sight;
             if let Some(error) = failed {
                 return Err(error.into());
             }
-            let Some(wanted) = wanted else { return Ok(result) };
-            if known.len() >= LATCHES_MAX {
-                return Ok(Err(Fault { kind: FaultKind::Result, message: "latches onto too many objects".into() }));
+            if wanted.is_empty() {
+                return Ok(result);
             }
-            match self.latch(&wanted, depth, known)? {
-                Ok(expiry) => drop(known.insert(wanted, expiry)),
-                Err(fault) => return Ok(Err(fault)),
+            if known.len() + wanted.len() > LATCHES_MAX {
+                let message = format!("latches onto more than {LATCHES_MAX} objects");
+                return Ok(Err(Fault { kind: FaultKind::Result, message }));
+            }
+            for key in wanted {
+                match self.latch(&key, depth, known)? {
+                    Ok(expiry) => drop(known.insert(key, expiry)),
+                    Err(fault) => return Ok(Err(fault)),
+                }
             }
         }
+        let message = format!("latches onto objects that follow from others, more than {LATCH_CALLS_MAX} deep");
+        Ok(Err(Fault { kind: FaultKind::Result, message }))
     }
 
     /// When an object expires that somebody has latched onto.

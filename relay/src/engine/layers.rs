@@ -1,6 +1,6 @@
 //! What slices see: changes that are not committed yet, over a bounded cache, over what is stored.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::HashMap;
 use picofeed::Id;
@@ -8,6 +8,9 @@ use picofeed::Id;
 use super::slice::{Millis, Object, Unavailable, View};
 use crate::store::state::{Scope, Stored};
 use crate::store::{Reader, StoreError};
+
+/// Expiries of other objects that one call may ask for.
+pub(super) const LATCHES_MAX: usize = 256;
 
 /// Slice and id of an object.
 pub(super) type Key = (String, String);
@@ -169,8 +172,8 @@ pub(super) struct Sight<'a> {
     pub(super) reader: &'a mut dyn Reader,
     /// Expiries that were found out for this call.
     pub(super) known: &'a HashMap<Key, Option<Millis>>,
-    /// The expiry that is missing.
-    pub(super) wanted: Option<Key>,
+    /// The expiries that are missing. If there are any, what the call says counts for nothing: it is made again.
+    pub(super) wanted: BTreeSet<Key>,
     /// Why the store could not answer.
     pub(super) failed: Option<StoreError>,
 }
@@ -195,10 +198,12 @@ impl View for Sight<'_> {
         let key = (slice.to_owned(), id.to_owned());
         match self.known.get(&key) {
             Some(expiry) => Ok(*expiry),
-            None => {
-                self.wanted.get_or_insert(key);
-                Err(Unavailable)
+            // It goes on with a value for the time being, so that all that it asks for is known after one call.
+            None if self.wanted.len() <= LATCHES_MAX => {
+                self.wanted.insert(key);
+                Ok(None)
             }
+            None => Err(Unavailable),
         }
     }
 

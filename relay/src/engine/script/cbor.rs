@@ -12,6 +12,9 @@ pub use self::json::to_json;
 use super::reader::{DEPTH_MAX, DecodeError, Malformed, Reader, SAFE_MAX};
 use super::value::{Kind, Unusable, kind};
 
+/// U+FEFF in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// One step of reading.
 enum Head {
     Unsigned(u64),
@@ -70,7 +73,9 @@ impl<'a> Reader<'a> {
     }
 
     fn text(&mut self, len: usize) -> Result<std::borrow::Cow<'a, str>, Malformed> {
-        Ok(String::from_utf8_lossy(self.take(len)?))
+        let bytes = self.take(len)?;
+        // As TextDecoder does, and with it cborg in a node: a byte order mark is not part of the text.
+        Ok(String::from_utf8_lossy(bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)))
     }
 
     fn key(&mut self, len: usize) -> Result<std::borrow::Cow<'a, str>, Malformed> {

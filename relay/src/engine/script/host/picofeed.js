@@ -1,6 +1,6 @@
 // The part of picofeed that slices use: bytes, and blocks to read. Feeds are written and signed by apps, not by rules.
 
-import { asBytes, Buffer, fromHex as bytesOf, text, toHex as hexOf, utf8 } from 'host:realm.js'
+import { asBytes, Buffer, decoded, fromHex as bytesOf, toHex as hexOf, utf8 } from 'host:realm.js'
 
 export const symFeed = Symbol.for('PIC0::Feed')
 export const symBlock = Symbol.for('PIC0::Block')
@@ -16,7 +16,7 @@ export function au8 (bytes, length) {
 export const toHex = (bytes, limit = 0) => hexOf(limit ? bytes.subarray(0, limit) : bytes)
 export const fromHex = hex => bytesOf(hex)
 export const s2b = string => utf8(string)
-export const b2s = bytes => text(bytes)
+export const b2s = bytes => decoded(bytes)
 export const cmp = (a, b) => au8(a).length === au8(b).length && toHex(a) === toHex(b)
 export const cpy = (to, from, offset = 0) => { to.set(from, offset); return to }
 export function toU8 (value) {
@@ -40,8 +40,15 @@ export class Block {
 
   get [symBlock] () { return true }
   get sig () { return this.id }
-  get size () { return this.body.length }
+  // As picofeed counts it: two bytes more for each header, of which are the author and the block before.
+  get size () {
+    const parent = this.genesis ? 0 : 66
+    const author = this.buffer.length - 64 - this.body.length - parent > 33
+    return this.body.length + (parent ? 2 : 0) + (author ? 2 : 0)
+  }
+
   get blockSize () { return this.buffer.length }
+  get end () { throw new Error('Block.end deprecated') }
   verify (key = this.key) { return cmp(toU8(key), this.key) }
   toString () { return JSON.stringify({ key: toHex(this.key, 3), sig: toHex(this.id, 4), size: this.size }) }
 }

@@ -167,11 +167,28 @@ define(Array.prototype, 'flatMap', {
 define(globalThis, 'TextEncoder', class TextEncoder {
   get encoding () { return 'utf-8' }
   encode (text = '') { return utf8(String(text)) }
+  encodeInto (source, into) {
+    let read = 0, written = 0
+    for (const letter of String(source)) {
+      const bytes = utf8(letter)
+      if (written + bytes.length > into.length) break
+      into.set(bytes, written)
+      read += letter.length
+      written += bytes.length
+    }
+    return { read, written }
+  }
 })
 define(globalThis, 'TextDecoder', class TextDecoder {
   get encoding () { return 'utf-8' }
-  decode (bytes = new Uint8Array(0)) { return text(asBytes(bytes)) }
+  decode (bytes = new Uint8Array(0)) { return decoded(bytes) }
 })
+
+// What a TextDecoder makes of bytes: a byte order mark is not part of the text.
+export function decoded (bytes) {
+  bytes = asBytes(bytes)
+  return text(bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? bytes.subarray(3) : bytes)
+}
 
 export function asBytes (value) {
   if (value instanceof Uint8Array) return value

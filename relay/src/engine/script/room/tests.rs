@@ -687,3 +687,62 @@ fn a_weight_decides_which_chain_goes() {
         assert_eq!(left, stays, "{weight}");
     }
 }
+
+/// An object may latch onto many others at once, and a call that does so is made again only for what follows from them.
+#[test]
+fn many_latches_cost_few_calls() {
+    let rule = |count: usize| {
+        format!(
+            "import {{ Memory }} from '@telamon/picostore'
+            let calls = 0
+            export default store => {{
+              store.register('x', class extends Memory {{
+                initialValue = 0
+                idOf = ({{ payload }}) => String(payload)
+                compute () {{ return 1 }}
+                async expiresAt (v, latch) {{
+                  calls++
+                  let at = 0
+                  for (let i = 0; i < {count}; i++) at = Math.max(at, await latch('q', 'x' + i))
+                  return calls > 40 ? Infinity : 1e15 + at
+                }} }})
+              store.register('q', class extends Memory {{ initialValue = 0; idOf = () => 'q'; compute () {{ return 1 }} }})
+            }}"
+        )
+    };
+    for (count, is_kept) in [(200, true), (300, false), (10_000, false)] {
+        let config = config::Script { call_ms_max: 2_000, ..config::Script::default() };
+        let slices = load_with(&config, &rule(count)).unwrap();
+        let mut room = Offline::new(slices, crate::engine::Limits::default()).unwrap();
+        let done = room.dispatch(&chain(1, &[b"\x01"]), 1_000, Mode::Quiet).unwrap();
+        let kept = matches!(done.decisions.as_slice(), [Decision::Merged(_)]);
+        assert_eq!(kept, is_kept, "{count}: {:?}", done.decisions);
+    }
+}
+
+/// As in a node, where a TextDecoder reads them: a byte order mark at the beginning of a text is not part of it. And the
+/// sizes of blocks are those of picofeed.
+#[test]
+fn texts_and_sizes_are_those_of_nodes() {
+    let text = "import { b2s } from 'picofeed'
+        import { Memory } from '@telamon/picostore'
+        export default store => store.register('x', class extends Memory {
+          initialValue = 0
+          idOf = ({ payload }) => payload.name
+          compute (v, { payload, block, reject }) {
+            if (payload.name !== 'a') return reject('length ' + payload.name.length)
+            const bytes = new Uint8Array([0xef, 0xbb, 0xbf, 0x61])
+            if (new TextDecoder().decode(bytes) !== 'a' || b2s(bytes) !== 'a') return reject('decoder')
+            const into = new Uint8Array(4), { read, written } = new TextEncoder().encodeInto('äöü', into)
+            if (read !== 2 || written !== 4 || into[0] !== 0xc3) return reject('encoder')
+            return block.size
+          } })";
+    let mut room = room(text);
+    // {"name": "\u{feff}a"}, twice on one chain: a genesis has one header, what follows two.
+    let name = b"\xa1\x64name\x64\xef\xbb\xbfa";
+    let done = room.dispatch(&chain(1, &[name, name]), 1_000, Mode::Quiet).unwrap();
+    assert!(done.decisions.iter().all(|decision| matches!(decision, Decision::Merged(_))), "{:?}", done.decisions);
+    let (_, stored) = room.objects("x").unwrap().remove(0);
+    // Of the second block: 15 bytes, the author and the block before.
+    assert_eq!(stored.value.as_ref(), [15 + 2 + 2]);
+}
