@@ -267,6 +267,29 @@ async fn goes_on_after_a_cut() {
     assert_eq!(export(folder.path()), ids(&all));
 }
 
+/// Connections that end early are no reason to give up as long as each brings something.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn goes_on_as_long_as_something_comes() {
+    let relay = Relay::with(UNLIMITED);
+    let all = events(1_000);
+    publish(&relay.url, &all).await;
+    let folder = folder_with(&[]);
+    let tap = Tap::before(&relay.url, false).await;
+    let (path, url) = (folder.path().to_owned(), tap.url.clone());
+    let running = tokio::spawn(async move { sync(&path, &url, &[]).await });
+    for cut in 1..=4 {
+        let began = Instant::now();
+        while tap.count("EVENT") < cut * 150 && !running.is_finished() {
+            assert!(began.elapsed() < PATIENCE);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tap.cut();
+    }
+    let output = running.await.unwrap();
+    assert!(output.success, "{output:?}");
+    assert_eq!(export(folder.path()), ids(&all));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn says_what_is_wrong() {
     let folder = folder_with(&[]);

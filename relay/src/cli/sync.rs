@@ -111,7 +111,10 @@ impl Task {
             let before = self.progress(&record);
             let Err(fault) = self.attempt(&mut record, whole).await else { break };
             let is_further = self.progress(&record) != before;
-            attempts = if is_further { 1 } else { attempts + 1 };
+            if is_further {
+                (attempts, backoff) = (0, Backoff::new(Duration::from_secs(self.config.sync.pause_seconds_max)));
+            }
+            attempts += 1;
             let is_over = matches!(
                 fault,
                 Fault::Stopped

@@ -330,9 +330,14 @@ impl<'a> Session<'a> {
             // It closed the connection at our NEG-OPEN: the next one will do without.
             self.memory.set_plain();
         }
-        let _ = self.flush().await;
+        // What came is kept, and counted, however the connection ended.
+        let events = std::mem::take(&mut self.pending);
+        if !events.is_empty() {
+            self.intake.take(self.local, events).await;
+        }
         let _ = self.check();
         self.link.close().await;
+        self.intake.idle().await;
     }
 }
 
