@@ -197,7 +197,7 @@ pub(super) async fn children(
     let mut events = lookup::events(readers, filter, CHILDREN_MAX, clock::now()).await??;
     // Who was first counts, where two follow the same block.
     events.reverse();
-    let mut missing = Vec::new();
+    let mut missing: Vec<(BlockId, RoomName, Verified)> = Vec::new();
     for event in events {
         let named =
             |what: &str| event.tags.values("i").find_map(|value| value.strip_prefix("pico:")?.strip_prefix(what));
@@ -209,10 +209,28 @@ pub(super) async fn children(
         if batch.iter().any(|one| one.id == block && one.room == room) || repo.contains(&room, block).await? {
             continue;
         }
-        missing.push(event);
+        let Some(Ok(parent)) = named("parent:").map(str::parse::<BlockId>) else { continue };
+        missing.push((parent, room, event));
     }
+    let missing = owners_first(repo, missing).await?;
     let limits = rooms::limits(&rooms.config);
     Box::pin(offer(rooms, repo, &limits, missing)).await
+}
+
+/// Where several events follow one block, those by the owner of its chain come first: a stranger can date a block as they
+/// like, and the others would find no place in the chain any more.
+async fn owners_first(repo: &Repo, events: Vec<(BlockId, RoomName, Verified)>) -> Result<Vec<Verified>, Failure> {
+    let mut ranked = Vec::with_capacity(events.len());
+    for (parent, room, event) in &events {
+        let is_alone = events.iter().filter(|(other, of, _)| other == parent && of == room).count() == 1;
+        let is_owner = is_alone || {
+            let owner = repo.find(room, *parent).await?.map(|(chain, _)| format!("pico:author:{}", chain.owner));
+            owner.is_some_and(|owner| event.tags.values("i").any(|value| value == owner))
+        };
+        ranked.push((!is_owner, event.clone()));
+    }
+    ranked.sort_by_key(|(is_other, _)| *is_other);
+    Ok(ranked.into_iter().map(|(_, event)| event).collect())
 }
 
 fn count(outcome: &'static str) {
