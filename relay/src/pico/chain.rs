@@ -48,7 +48,7 @@ pub fn settle(mempool: &mut Mempool, blocks: Vec<Offered>, decisions: &[Decision
             Merged::New => {
                 let id = offered.block.id();
                 offered.brought_by.extend(again.remove(&id).unwrap_or_default());
-                settled.next.extend(mempool.take_after(id));
+                settled.next.extend(mempool.take_after(&offered.block));
                 settled.new.push(offered);
             }
             Merged::Orphan => {

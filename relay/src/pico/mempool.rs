@@ -110,13 +110,16 @@ impl Mempool {
     }
 
     /// Takes out what can be merged after `parent`, and what after that, parents first.
-    pub fn take_after(&mut self, parent: Id) -> Vec<Offered> {
+    pub fn take_after(&mut self, parent: &Block) -> Vec<Offered> {
         let mut taken = Vec::new();
-        let mut parents = vec![parent];
-        while let Some(parent) = parents.pop() {
-            for number in self.by_parent.get(&parent).cloned().unwrap_or_default() {
+        let mut parents = vec![(parent.id(), parent.author())];
+        while let Some((parent, author)) = parents.pop() {
+            let mut numbers = self.by_parent.get(&parent).cloned().unwrap_or_default();
+            // Only one finds a place. Whoever wrote the block before goes first, and not whoever was quicker.
+            numbers.sort_by_key(|number| self.waiting.get(number).is_none_or(|it| it.block.author() != author));
+            for number in numbers {
                 if let Some(offered) = self.remove(number) {
-                    parents.push(offered.block.id());
+                    parents.push((offered.block.id(), offered.block.author()));
                     taken.push(offered);
                 }
             }
@@ -200,11 +203,27 @@ mod tests {
         }
         assert_eq!(pool.park(&by(7, &blocks[0])), 0, "genesis waits for nobody");
         assert_eq!(pool.len(), 5);
-        assert_eq!(pool.take_after(blocks[5].id()), []);
-        let taken: Vec<Block> = pool.take_after(blocks[0].id()).into_iter().map(|offered| offered.block).collect();
+        assert_eq!(pool.take_after(&blocks[5]), []);
+        let taken: Vec<Block> = pool.take_after(&blocks[0]).into_iter().map(|offered| offered.block).collect();
         assert_eq!(taken, blocks[1..]);
         assert!(pool.is_empty() && pool.bytes == 0 && pool.ids.is_empty());
         assert!(pool.by_parent.is_empty() && pool.by_peer.is_empty());
+    }
+
+    #[test]
+    fn who_wrote_the_block_before_goes_first() {
+        let blocks = chain(1, 3);
+        let stranger = |n: u8| {
+            let mut feed = Feed::from_blocks(blocks[..2].to_vec()).unwrap();
+            feed.append(b"me first", &Secret::ed25519([n; 32])).unwrap();
+            feed.into_blocks().remove(2)
+        };
+        let mut pool = pool(100, 1 << 20, 100);
+        for block in [&stranger(2), &blocks[2], &stranger(3), &blocks[1]] {
+            pool.park(&by(7, block));
+        }
+        let taken: Vec<Block> = pool.take_after(&blocks[0]).into_iter().map(|offered| offered.block).collect();
+        assert_eq!(taken, [blocks[1].clone(), blocks[2].clone(), stranger(2), stranger(3)]);
     }
 
     #[test]
@@ -213,8 +232,8 @@ mod tests {
         let mut pool = pool(3, 1 << 20, 100);
         let gone: usize = blocks.iter().map(|block| pool.park(&by(1, block))).sum();
         assert_eq!((pool.len(), gone), (3, 6));
-        assert_eq!(pool.take_after(blocks[5].id()), [], "it is gone");
-        assert_eq!(pool.take_after(blocks[6].id()).len(), 3);
+        assert_eq!(pool.take_after(&blocks[5]), [], "it is gone");
+        assert_eq!(pool.take_after(&blocks[6]).len(), 3);
     }
 
     #[test]
@@ -226,7 +245,7 @@ mod tests {
             pool.park(&by(2, block));
         }
         assert_eq!(pool.len(), 6);
-        assert_eq!(pool.take_after(kept[0].id()).len(), 1);
+        assert_eq!(pool.take_after(&kept[0]).len(), 1);
     }
 
     #[test]
