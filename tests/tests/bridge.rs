@@ -544,6 +544,24 @@ async fn threads_profiles_and_deletions_are_carried() {
     }
 }
 
+/// A page becomes an article with a link to the silo, and the next one takes its place.
+#[tokio::test]
+async fn pages_become_articles() {
+    let relay = Relay::with(&format!("{READABLE}\n[bridge]\nsilo = \"https://silo.example\""));
+    let mut author = Node::connect(&room(&relay, "notes"), Format::V8, 1).await;
+    let mut client = relay.client().await;
+    for (revision, title) in [(1, "First"), (2, "Second")] {
+        let text = format!("html0\nDate: 1690000000000\nRevision: {revision}\n\n<title>{title}</title><p>Hi &amp; bye");
+        let block = author.write_bytes(text.as_bytes()).await;
+        let key = block.author().to_string();
+        until_events(&mut client, json!({"kinds": [30023], "#i": [format!("pico:block:{}", block.id())]}), 1).await;
+        let article = client.query(json!({"kinds": [30023], "#d": [key]})).await.remove(0);
+        assert_eq!(article["content"], format!("[{title}](https://silo.example/{key})\n\nHi \\& bye"));
+        assert!(article["tags"].as_array().unwrap().contains(&json!(["title", title])), "{article:?}");
+    }
+    assert_eq!(client.query(json!({"kinds": [30023]})).await.len(), 1);
+}
+
 #[tokio::test]
 async fn a_page_lists_many_authors_in_parts() {
     let relay = Relay::with("[[pico.room]]\nname = 'notes'\nbridge = 'copies'\n[bridge]\npage_authors_max = 2");
