@@ -22,6 +22,7 @@ use parking_lot::{Mutex, RwLock};
 
 use self::running::{File, Running};
 use self::seat::Seat;
+use super::error::ScriptError;
 use super::limits::Limits;
 use super::pulse::{Lookout, Pulse};
 use crate::clock::Timestamp;
@@ -109,6 +110,15 @@ impl EventSlices {
     pub fn judge(&self, pulse: Arc<Pulse>) -> Judge {
         Judge { slices: self.clone(), pulse, version: 0, files: Vec::new(), has_stateful: false }
     }
+}
+
+/// Loads `<data>/slices/nostr/*.js` as [`EventSlices::start`] does, and nothing else: how many files there are, and what is
+/// wrong with each that does not load.
+pub fn check(data: &Path, config: &config::Script, pulse: &Arc<Pulse>) -> (usize, Vec<ScriptError>) {
+    let limits = Limits::from(config);
+    let files = seat::files(&data.join("slices").join("nostr"));
+    let wrong = files.iter().filter_map(|file| seat::load_file(file, &limits, pulse, &mut Vec::new()).err());
+    (files.len(), wrong.collect())
 }
 
 impl EventSlicesThread {
