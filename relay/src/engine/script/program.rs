@@ -95,6 +95,7 @@ impl Program {
         let kept = context.with(|ctx| {
             let start = || {
                 ctx.store_userdata(Rc::clone(&around.fuel.ticks)).map_err(|_| rquickjs::Error::Unknown)?;
+                ctx.store_userdata(limits.value_depth).map_err(|_| rquickjs::Error::Unknown)?;
                 ctx.globals().set("__native", natives(&ctx, &around)?)?;
                 start(&ctx, host, &file)
             };

@@ -288,6 +288,6 @@ function plain (value) {
   }
   return members
 }
-native.keep([hexOf, plain, objectPrototype])
+native.keep([hexOf, plain, objectPrototype, n => -1n - n])
 
 export { getPrototypeOf }

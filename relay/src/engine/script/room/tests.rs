@@ -614,6 +614,65 @@ fn what_is_imported_works() {
 }
 
 #[test]
+fn what_cborg_reads_is_read() {
+    // As cborg 4.5.8 in node 22 reads each of them.
+    let text = "import { Memory } from '@telamon/picostore'
+        import { decode, encode } from 'cborg'
+        const tell = value => typeof value === 'bigint' ? `${value}n` : value
+        export default store => store.register('x', class extends Memory {
+          compute (_, { payload }) {
+            if (Array.isArray(payload)) {
+              let depth = 0
+              for (; Array.isArray(payload); payload = payload[0]) depth++
+              return depth
+            }
+            if (typeof payload !== 'object') return [tell(payload), tell(decode(encode(payload)))]
+            return [Object.keys(payload), payload.a ?? null, payload.admin ?? null, Object.keys({ ...payload }), {}.admin ?? null, payload]
+          } })";
+    let nested = |depth: usize| format!("{}00", "81".repeat(depth));
+    let hex = |text: &str| data_encoding::HEXLOWER.decode(text.as_bytes()).unwrap();
+    let proto = "695f5f70726f746f5f5f";
+    for (payload, read) in [
+        ("64ff616263".into(), Some(json!(["\u{fffd}abc", "\u{fffd}abc"]))),
+        ("63eda080".into(), Some(json!(["\u{fffd}\u{fffd}\u{fffd}", "\u{fffd}\u{fffd}\u{fffd}"]))),
+        ("64f09f98ff".into(), Some(json!(["\u{fffd}\u{fffd}", "\u{fffd}\u{fffd}"]))),
+        ("a161ff01".into(), Some(json!([["\u{fffd}"], null, null, ["\u{fffd}"], null, {"\u{fffd}": 1}]))),
+        ("3bffffffffffffffff".into(), Some(json!(["-18446744073709551616n", "-18446744073709551616n"]))),
+        ("3b8000000000000000".into(), Some(json!(["-9223372036854775809n", "-9223372036854775809n"]))),
+        ("3b7fffffffffffffff".into(), Some(json!(["-9223372036854775808n", "-9223372036854775808n"]))),
+        // It becomes the prototype of this one object, and of nothing else; it is not kept.
+        (format!("a1{proto}a16561646d696ef5"), Some(json!([[], null, true, [], null, {}]))),
+        (format!("a1{proto}01"), Some(json!([[], null, null, [], null, {}]))),
+        (format!("a2616101{proto}a1617801"), Some(json!([["a"], 1, null, ["a"], null, {"a": 1}]))),
+        (nested(70), Some(json!(70))),
+        (nested(100), Some(json!(100))),
+        // Here there is a limit; node has that of its stack.
+        (nested(101), None),
+        ("c100".into(), None),
+    ] {
+        let mut room = room(text);
+        let done = room.dispatch(&chain(1, &[&hex(&payload)]), 0, Mode::Quiet).unwrap();
+        assert_eq!(!done.merged.is_empty(), read.is_some(), "{payload}: {:?}", done.decisions);
+        if let Some(read) = read {
+            let found = state(&mut room, "x");
+            assert_eq!(found.as_object().unwrap().values().collect::<Vec<_>>(), [&read], "{payload}");
+        }
+    }
+    // The limit has a name.
+    let deep = |value_depth_max| config::Script { value_depth_max, ..config::Script::default() };
+    for (limit, is_read) in [(70, true), (69, false), (256, true)] {
+        let scripts = Scripts::new((&deep(limit)).into());
+        let slices = scripts.load_sources(vec![Sources::text("x.js", text)], &Arc::default()).unwrap();
+        let mut room = Offline::new(slices, crate::engine::Limits::default()).unwrap();
+        let done = room.dispatch(&chain(1, &[&hex(&nested(70))]), 0, Mode::Quiet).unwrap();
+        assert_eq!(!done.merged.is_empty(), is_read, "{limit}: {:?}", done.decisions);
+        if !is_read {
+            assert!(format!("{:?}", done.decisions).contains("script.value_depth_max"), "{:?}", done.decisions);
+        }
+    }
+}
+
+#[test]
 fn slices_of_several_files_hear_each_other() {
     let one = "import { Memory } from '@telamon/picostore'
         export default store => store.register('x', class extends Memory {
