@@ -155,6 +155,8 @@ struct Lane {
     thread: Mutex<Option<JoinHandle<()>>>,
     /// What slices are being asked about.
     judging: Mutex<Option<Judging>>,
+    /// A thread was given up, and has this until it comes back.
+    was_stuck: AtomicBool,
 }
 
 /// Events that slices are asked about, and who wants to know.
@@ -212,7 +214,8 @@ impl Ingest {
         for number in 0..threads.max(1) {
             let (queue, jobs) = crossbeam_channel::bounded(queue_max.max(1));
             let (thread, judging) = (Mutex::default(), Mutex::default());
-            let lane = Arc::new(Lane { number, jobs, path: path.clone(), thread, judging });
+            let was_stuck = AtomicBool::new(false);
+            let lane = Arc::new(Lane { number, jobs, path: path.clone(), thread, judging, was_stuck });
             lane.begin(lookout)?;
             lanes.push(lane);
             queues.push(queue);
@@ -261,9 +264,11 @@ impl Ingest {
 }
 
 impl VerifyThreads {
-    /// Waits until everything queued went to the writer. All [`Ingest`] handles must be gone.
-    pub fn join(self) {
+    /// Waits until everything queued went to the writer. All [`Ingest`] handles must be gone. True if a thread that was stuck
+    /// may be left behind.
+    pub fn join(self) -> bool {
         self.0.iter().for_each(|lane| wait_for(&lane.thread));
+        self.0.iter().any(|lane| lane.was_stuck.load(Ordering::Relaxed))
     }
 }
 
@@ -291,6 +296,7 @@ impl Lane {
 
     /// Refuses what the thread is held up with, and starts another.
     fn take_over(self: &Arc<Self>, lookout: &Lookout) {
+        self.was_stuck.store(true, Ordering::Relaxed);
         if let Some(Judging { ids, answers, count }) = self.judging.lock().take() {
             let why = Outcome::Refused("error: a slice does not come to an end".into());
             answers.answer(ids.into_iter().map(|id| (id, why.clone())).collect());

@@ -1,6 +1,6 @@
 //! Slices of rooms that are files, in the running relay: loaded, changed, and stuck.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use picofeed::{Feed, Format, Secret};
 use serde_json::{Value, json};
@@ -151,10 +151,12 @@ async fn a_room_whose_slice_cannot_be_stopped_holds_up_nobody_else() {
     relay.until_blocks(3).await;
     let key = crate::harness::Key::new();
     assert!(relay.client().await.offer(&key.event(json!({"content": "hello"}))).await.0);
-    // And it can be stopped.
+    // And it can be stopped, soon: nothing waits for what the slice holds.
     let began = Instant::now();
+    relay.stop();
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert!(!relay.log().contains("not finished in time"), "{}", relay.log());
     relay.restart();
-    assert!(began.elapsed() < PATIENCE / 2, "{:?}", began.elapsed());
     assert_eq!(words(&relay), before);
     let mut writer = node(&relay, "talk", 1).await;
     writer.send(live(&chain(3, &[("words", "good")]).encode())).await;

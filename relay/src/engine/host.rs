@@ -158,13 +158,16 @@ pub struct Engines(Arc<HashMap<RoomName, EngineHandle>>);
 pub struct EngineThreads(Vec<(JoinHandle<()>, Arc<Pulse>)>);
 
 impl EngineThreads {
-    /// Waits until they have ended. One that is stuck is left behind: the process ends it.
-    pub fn join(self) {
+    /// Waits until they have ended. One that is stuck is left behind: the process ends it. True if there is one.
+    pub fn join(self) -> bool {
+        let mut is_left = false;
         for (thread, pulse) in self.0 {
             while !thread.is_finished() && !pulse.is_stuck() {
                 std::thread::sleep(Duration::from_millis(1));
             }
+            is_left |= !thread.is_finished();
         }
+        is_left
     }
 }
 

@@ -60,8 +60,15 @@ struct Loaded {
 }
 
 enum Work {
-    Judge { events: Vec<Option<Verified>>, auth: Arc<[PublicKey]>, now: Timestamp, done: Sender<Vec<Option<Refusal>>> },
+    Judge {
+        events: Vec<Option<Verified>>,
+        auth: Arc<[PublicKey]>,
+        now: Timestamp,
+        done: Sender<Vec<Option<Refusal>>>,
+    },
     Reload,
+    /// Nothing comes after this.
+    Stop,
 }
 
 impl EventSlices {
@@ -106,6 +113,11 @@ impl EventSlices {
         }
     }
 
+    /// Lets their thread write state and end, whoever still has a handle.
+    pub fn stop(self) {
+        let _ = self.stateful.send(Work::Stop);
+    }
+
     /// For one thread that judges events, which has this pulse.
     pub fn judge(&self, pulse: Arc<Pulse>) -> Judge {
         Judge { slices: self.clone(), pulse, version: 0, files: Vec::new(), has_stateful: false }
@@ -122,7 +134,7 @@ pub fn check(data: &Path, config: &config::Script, pulse: &Arc<Pulse>) -> (usize
 }
 
 impl EventSlicesThread {
-    /// Waits until state is written. All [`EventSlices`] handles must be gone.
+    /// Waits until state is written. All [`EventSlices`] handles must be gone, or one told to [`EventSlices::stop`].
     pub fn join(self) {
         wait_for(&self.0.thread);
     }

@@ -98,12 +98,13 @@ impl Keeper {
         let pause = seat.look_every.unwrap_or(seat.save_every).min(seat.save_every);
         loop {
             let work = seat.work.recv_timeout(pause);
+            let is_over = matches!(work, Ok(Work::Stop) | Err(RecvTimeoutError::Disconnected));
             let is_time = seat.look_every.is_some_and(|every| looked.elapsed() >= every);
             if is_time || matches!(work, Ok(Work::Reload)) {
                 looked = Instant::now();
                 self.look(&mut running);
             }
-            if saved.elapsed() >= seat.save_every || matches!(work, Err(RecvTimeoutError::Disconnected)) {
+            if saved.elapsed() >= seat.save_every || is_over {
                 saved = Instant::now();
                 self.save(&mut running);
             }
@@ -121,7 +122,7 @@ impl Keeper {
                     }
                 }
                 Ok(Work::Reload) | Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Work::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             }
             // Another has taken over.
             if self.pulse.is_stuck() {
