@@ -239,7 +239,7 @@ fn start<'js>(ctx: &Ctx<'js>, host: Host, file: &str) -> rquickjs::Result<Starte
     };
     let file = serde_json::to_string(file).unwrap_or_default();
     let source = format!(
-        "import 'host:realm.js'\nimport * as host from '{host}'\nimport * as main from {file}\n\
+        "import 'host:realm.js'\nimport 'host:buffer.js'\nimport * as host from '{host}'\nimport * as main from {file}\n\
          const started = await host.start(main)\nexport {{ host, started }}"
     );
     let (module, promise) = Module::declare(ctx.clone(), MAIN, source)?.eval()?;
