@@ -336,7 +336,7 @@ async fn hostile_upstreams_cost_only_themselves() {
     client.publish(&[&Key::new().event(json!({}))]).await;
     node.write("still here").await;
     relay.until_blocks(51).await;
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     // Nothing false is there: no event of another kind, and each is what its id says.
     for event in client.query(json!({"kinds": [1, kind::BLOCK, kind::HEAD], "limit": 5000})).await {
         let hashed = json!([0, event["pubkey"], event["created_at"], event["kind"], event["tags"], event["content"]])
@@ -353,7 +353,7 @@ async fn hostile_upstreams_cost_only_themselves() {
     let began = Instant::now();
     relay.stop();
     eprintln!("stopped in {:?}", began.elapsed());
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 /// Killed in the middle of what it gives, three times, each time after a few events more.
@@ -510,7 +510,7 @@ async fn what_overruns_an_upstream_comes_later() {
         assert!(began.elapsed() < PATIENCE, "{} of 100", blocks());
         sleep(Duration::from_millis(20)).await;
     }
-    assert!(relay.log().contains("events come faster than an upstream relay takes them"), "{}", relay.log());
+    relay.until_log("events come faster than an upstream relay takes them").await;
     assert_eq!(upstream.connections(), 1);
 }
 
@@ -556,7 +556,7 @@ async fn an_upstream_that_pours_is_read_slower() {
     sleep(Duration::from_secs(3)).await;
     let rate = (received() - before) / began.elapsed().as_secs_f64();
     assert!(rate > 5.0 && rate < 45.0, "{rate} in a second");
-    assert!(relay.log().contains("it is read slower"), "{}", relay.log());
+    relay.until_log("it is read slower").await;
     assert_eq!(upstream.connections(), 1);
     // What is written here goes out all the same.
     let mut node = Node::connect(&room(&relay, "r"), Format::V8, 1).await;
