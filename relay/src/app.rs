@@ -179,7 +179,9 @@ impl Threads {
         let mut is_left = self.verify.join();
         if is_left {
             slices.stop();
-            plugin.map(Plugin::stop);
+            if let Some(plugin) = plugin {
+                plugin.stop();
+            }
         } else {
             drop((slices, plugin));
         }
