@@ -47,7 +47,7 @@ struct Judging {
 }
 
 impl VerifyThreads {
-    /// Waits until everything queued went to the writer. All [`Ingest`] handles must be gone. True if a thread that was stuck
+    /// Waits until everything queued went to the writer. All [`super::Ingest`] handles must be gone. True if a thread that was stuck
     /// may be left behind.
     pub fn join(self) -> bool {
         self.0.iter().for_each(|lane| wait_for(&lane.thread));
