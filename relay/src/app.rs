@@ -64,6 +64,8 @@ pub struct Threads {
     verify: VerifyThreads,
     engines: EngineThreads,
     writer: WriterThread,
+    /// With these the others can be ended while a thread that is stuck has handles of them.
+    last: (WriterHandle, EventSlices, Option<Plugin>),
     broadcast: JoinHandle<()>,
     slices: EventSlicesThread,
     plugin: Option<PluginThread>,
@@ -109,6 +111,7 @@ impl Core {
         let (lookout, lookout_thread) = Lookout::start(Duration::from_millis(config.script.stuck_ms_max))?;
         let (slices, slices_thread) = EventSlices::start(&config.server.data, &config.script, &lookout)?;
         let (plugin, plugin_thread) = Plugin::start(&config.policy)?.unzip();
+        let last_plugin = plugin.clone();
         let judges = Judges { slices: slices.clone(), plugin };
         let readers = if storage.readers == 0 { cores.min(4) } else { storage.readers };
         let slice = Slice {
@@ -132,6 +135,7 @@ impl Core {
         let (ingest, verify) = Ingest::start(&path, cores, limits.verify_queue_max, &lookout)?;
         let (engines, engine_threads) = Engines::start(config, backend, &handle, &loader(config), &lookout)?;
         drop(path);
+        let last = (handle.clone(), slices.clone(), last_plugin);
         let repo = Repo::new(handle, readers.clone());
         let listeners = subscriptions.clone();
         let broadcast = std::thread::Builder::new()
@@ -149,6 +153,7 @@ impl Core {
             threads: Threads {
                 verify,
                 engines: engine_threads,
+                last,
                 writer,
                 broadcast,
                 slices: slices_thread,
@@ -169,14 +174,31 @@ impl Core {
 
 impl Threads {
     fn join(self) {
-        self.verify.join();
+        // A thread that is stuck in a slice is left behind with its handles of the others, which would wait for it.
+        let (writer, slices, plugin) = self.last;
+        let mut is_left = self.verify.join();
+        if is_left {
+            slices.stop();
+            if let Some(plugin) = plugin {
+                plugin.stop();
+            }
+        } else {
+            drop((slices, plugin));
+        }
         self.slices.join();
         if let Some(plugin) = self.plugin {
             plugin.join();
         }
-        self.engines.join();
+        is_left |= self.engines.join();
+        if is_left {
+            writer.stop();
+        } else {
+            drop(writer);
+        }
         self.writer.join();
-        let _ = self.broadcast.join();
+        if !is_left {
+            let _ = self.broadcast.join();
+        }
         let (lookout, thread) = self.lookout;
         drop(lookout);
         thread.join();

@@ -169,6 +169,62 @@ fn a_wrong_config_is_refused_with_line_and_key() {
 }
 
 #[test]
+fn check_loads_slices_and_looks_for_the_plugin() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let write = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    let check = || picorelay(folder, &["check", "--data", "d", "--config", "c.toml"]);
+    let chat = "import { Memory } from '@telamon/picostore'\nexport default store => store.register('chat', class extends Memory {})";
+    let event = "export default store => store.register({ name: 'no', filter: () => 'no' })";
+    write("c.toml", "[script]\nload_ms_max = 300\nstuck_ms_max = 5000\n");
+    write("d/slices/chat/chat.js", chat);
+    write("d/slices/nostr/no.js", event);
+    let said = done(check()).stdout;
+    assert!(said.contains("slices/chat: 1 loaded") && said.contains("slices/nostr: 1 loaded"), "{said}");
+    // Everything that is wrong is told at once.
+    write("d/slices/chat/a.js", "\n\nexport default store =>");
+    write("d/slices/chat/b.js", "import './more.js'\nexport default 1");
+    write("d/slices/nostr/loop.js", "for (;;) {}");
+    write("d/slices/nostr/empty.js", "\nexport default store => {\n  nothing()\n}");
+    write("plugin.sh", "#!/bin/sh\n");
+    write("c.toml", "[script]\nload_ms_max = 300\nstuck_ms_max = 5000\n[policy]\nplugin = [\"./plugin.sh\"]\n");
+    let wrong = check();
+    assert!(!wrong.success, "{wrong:?}");
+    let lines = [
+        "d/slices/chat/a.js:3: SyntaxError",
+        "d/slices/chat/b.js",
+        "more.js",
+        "d/slices/nostr/loop.js: it took too long",
+        "d/slices/nostr/empty.js:3: ReferenceError: nothing",
+        "policy.plugin: ./plugin.sh is not executable",
+    ];
+    for line in lines {
+        assert!(wrong.stderr.contains(line), "{line}: {}", wrong.stderr);
+    }
+    for file in ["chat/a.js", "chat/b.js", "nostr/loop.js", "nostr/empty.js"] {
+        std::fs::remove_file(folder.join("d/slices").join(file)).unwrap();
+    }
+    std::fs::set_permissions(folder.join("plugin.sh"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    done(check());
+    for (program, what) in [("./gone.sh", "does not exist"), ("no-such-program-7420", "in any folder of PATH")] {
+        write("c.toml", &format!("[policy]\nplugin = [\"{program}\"]\n"));
+        let wrong = check();
+        assert!(!wrong.success && wrong.stderr.contains(what), "{wrong:?}");
+    }
+    write("c.toml", "[policy]\nplugin = [\"sh\"]\n");
+    done(check());
+    // Two files that load, but not together.
+    write("d/slices/chat/again.js", chat);
+    let wrong = check();
+    assert!(!wrong.success && wrong.stderr.contains("registers `chat`"), "{wrong:?}");
+}
+
+#[test]
 fn key_is_made_once_and_kept() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

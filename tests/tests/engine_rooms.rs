@@ -208,7 +208,8 @@ async fn a_large_state_comes_in_pages() {
         ("?what=1", 400),
         ("?id=none", 404),
         ("?after=zz", 200),
-        ("?after=%00%ff", 200),
+        ("?after=%00%C3%BF", 200),
+        ("?after=%00%ff", 400),
     ] {
         assert_eq!(relay.http(&format!("GET /pico/tasks/state/tasks{query}"), &[]).status, status, "{query}");
     }
@@ -281,6 +282,31 @@ async fn who_watches_gets_the_value_and_then_every_change() {
     assert!(one.has_ended() && all.has_ended());
 }
 
+#[test]
+fn what_is_asked_wrongly_is_refused() {
+    let relay = Relay::with(TASKS);
+    let path = "/pico/tasks/state/tasks";
+    let stream = [("accept", "text/event-stream")];
+    for (query, headers, why) in [
+        ("?limit=1", &stream[..], "a stream sends all objects"),
+        ("?after=a", &stream, "a stream sends all objects"),
+        ("?id=a&after=b", &stream, "a stream sends all objects"),
+        ("?after=%ff", &[], "a parameter is not UTF-8"),
+        ("?id=%C3", &[], "a parameter is not UTF-8"),
+        ("?id=%ff", &stream, "a parameter is not UTF-8"),
+        ("?limit=0", &[], "limit is at least 1"),
+        ("?limit=x", &[], "known are the parameters"),
+        ("?before=1", &[], "known are the parameters"),
+    ] {
+        let answer = relay.http(&format!("GET {path}{query}"), headers);
+        assert_eq!(answer.status, 400, "{query}: {answer:?}");
+        assert!(answer.body.contains(why), "{query}: {answer:?}");
+    }
+    for query in ["?after=%C3%A4", "?after=%", "?after=%zz&limit=2", "?limit=1", ""] {
+        assert_eq!(relay.http(&format!("GET {path}{query}"), &[]).status, 200, "{query}");
+    }
+}
+
 #[tokio::test]
 async fn one_author_writes_only_so_fast() {
     let relay = Relay::with(
@@ -307,7 +333,7 @@ async fn a_room_whose_slices_cannot_be_loaded_takes_nothing() {
     relay.restart();
     let mut writer = node(&relay, "chess", 1).await;
     writer.send(live(&feed(1, &[task("a")]).encode())).await;
-    relay.until_metric("picorelay_pico_blocks_total", "outcome=\"rejected\"", 1.0).await;
+    relay.until_metric("picorelay_pico_blocks_total", "outcome=\"not_loaded\"", 1.0).await;
     relay.until_log("the slices of the room cannot be loaded").await;
     let later = relay.http("GET /pico/chess/state/rules", &[]);
     assert_eq!((later.status, later.header("retry-after")), (503, "5"));

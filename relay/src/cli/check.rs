@@ -1,14 +1,22 @@
 //! `picorelay check`.
 
+use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::{CheckArgs, Outcome, say};
-use crate::config::{Config, check};
+use crate::app::loader;
+use crate::config::{Config, check, plugin_problem};
+use crate::engine::rules::Rules;
+use crate::engine::script::event;
+use crate::engine::script::pulse::{Lookout, Pulse};
 use crate::keys;
 
 /// How long the server may take to say that it is ready.
@@ -16,7 +24,7 @@ const READY_SECONDS: u64 = 3;
 /// Enough for a status line.
 const ANSWER_BYTES_MAX: u64 = 1024;
 
-/// Says whether the configuration is fine; that it could be read at all has been decided before.
+/// Says whether the configuration is fine, and all that it names; that it could be read at all has been decided before.
 pub(super) async fn run(args: CheckArgs, config: Config) -> Outcome {
     keys::load(&config.server.data)?;
     if args.show {
@@ -28,8 +36,81 @@ pub(super) async fn run(args: CheckArgs, config: Config) -> Outcome {
     for note in check::notes(&config) {
         say(format_args!("note: {note}"))?;
     }
+    let plugin = plugin_problem(&config);
+    let mut wrong: Vec<String> = plugin.into_iter().collect();
+    wrong.extend(slices(config).await?);
+    if !wrong.is_empty() {
+        return Err(wrong.join("\n").into());
+    }
     say("the configuration is fine")?;
     Ok(())
+}
+
+/// Loads the slices of all rooms, and those for events, as the server would, and gives what is wrong with them.
+async fn slices(config: Config) -> Result<Vec<String>, Box<dyn Error + Send + Sync>> {
+    let stuck = Duration::from_millis(config.script.stuck_ms_max);
+    let (lookout, _thread) = Lookout::start(stuck)?;
+    let mut wrong = Vec::new();
+    let events = config.server.data.join("slices").join("nostr");
+    let script = config.script.clone();
+    let (data, folder) = (config.server.data.clone(), events.clone());
+    let found = look(&lookout, &events, move |pulse| {
+        let (count, wrong) = event::check(&data, &script, pulse);
+        (count, wrong.iter().map(|error| format!("{}/{error}", folder.display())).collect())
+    });
+    wrong.extend(found.await?);
+    let rules = if config.pico.enabled { Rules::all(&config) } else { Vec::new() };
+    for (_, rules) in rules {
+        let folder = rules.folder.clone();
+        let config = config.clone();
+        let found = look(&lookout, &folder, move |pulse| {
+            let loader = loader(&config);
+            let load = |rules: &Rules| rules.load(config.engine.pace(), &*loader, pulse, &mut Vec::new());
+            let whole = match load(&rules) {
+                Ok(slices) => return (slices.len(), Vec::new()),
+                Err(error) => format!("{}/{error}", rules.folder.display()),
+            };
+            // The server stops at the first file that is wrong.
+            let alone = rules.files().into_iter().filter_map(|file| {
+                let folder = file.parent().unwrap_or(Path::new("")).to_owned();
+                let error = load(&Rules { listed: vec![file], folder: "".into() }).err()?;
+                Some(folder.join(error.file).display().to_string() + ": " + &error.message)
+            });
+            let wrong: Vec<String> = alone.collect();
+            (0, if wrong.is_empty() { vec![whole] } else { wrong })
+        });
+        wrong.extend(found.await?);
+    }
+    Ok(wrong)
+}
+
+/// Loads what is in a folder on a thread of its own, which is left behind if it does not come to an end, and says how much
+/// there is. Gives what is wrong.
+async fn look(
+    lookout: &Lookout,
+    folder: &Path,
+    load: impl FnOnce(&Arc<Pulse>) -> (usize, Vec<String>) + Send + 'static,
+) -> Result<Vec<String>, Box<dyn Error + Send + Sync>> {
+    let pulse = Arc::<Pulse>::default();
+    lookout.watch(&pulse, None);
+    let (done, loaded) = oneshot::channel();
+    let own = Arc::clone(&pulse);
+    std::thread::Builder::new().name("check".into()).spawn(move || done.send(load(&own)))?;
+    let place = folder.display();
+    tokio::select! {
+        () = pulse.until_stuck() => {
+            Ok(vec![format!("{place}: a slice does not come to an end while it is loaded (script.stuck_ms_max)")])
+        }
+        loaded = loaded => match loaded {
+            Ok((count, wrong)) => {
+                if count > 0 && wrong.is_empty() {
+                    say(format_args!("{place}: {count} loaded"))?;
+                }
+                Ok(wrong)
+            }
+            Err(_) => Ok(vec![format!("{place}: the slices could not be loaded")]),
+        },
+    }
 }
 
 /// Asks a running server. Made for health checks in containers that have no curl.

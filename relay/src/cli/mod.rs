@@ -132,7 +132,8 @@ wrongly, 3 finished, but some was refused, false, promised and not given, or may
 
     /// Check the configuration and say what is wrong, with file, line and option
     ///
-    /// Reads what `serve` would read, and starts nothing. Exits with 0 if `serve` would accept it.
+    /// Reads what `serve` would read, and starts nothing. Loads the slices of all rooms and those for events, and looks whether
+    /// the policy plugin is there. Exits with 0 if `serve` would accept all of it.
     #[command(after_help = "\
 Examples:
   picorelay check --config /etc/picorelay.toml

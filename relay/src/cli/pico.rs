@@ -130,5 +130,6 @@ fn verdict(decision: &Decision) -> String {
         }
         Decision::Postponed(at) => format!("postponed until {at}"),
         Decision::Evicted => "refused: its chain has expired".to_owned(),
+        Decision::NotLoaded => "refused: the slices are not loaded".to_owned(),
     }
 }

@@ -211,6 +211,9 @@ impl<'a> Import<'a> {
                     *self.tally.entry("postponed by a slice".into()).or_default() += 1;
                     continue;
                 }
+                Decision::NotLoaded => {
+                    return Err("the slices of the room cannot be loaded; `picorelay check` says why".into());
+                }
                 Decision::Evicted => {
                     *self.tally.entry("evicted: its chain has expired".into()).or_default() += 1;
                     continue;

@@ -8,6 +8,7 @@ use super::load::{leaves, table};
 use super::{Bridge, BridgeSection, Config, Info, Pico, Room, Server, Sync, Upstream};
 use crate::bridge::filters;
 use crate::engine::rules::is_native;
+use crate::engine::script::DEPTH_CEILING;
 use crate::engine::slice::NATIVE;
 use crate::guard::GIFT_WRAP;
 use crate::pico::repo::RoomName;
@@ -121,6 +122,9 @@ pub fn check(config: &Config) -> Vec<(String, String)> {
     }
     if config.script.value_bytes_max > config.script.memory_bytes_max {
         problem("script.value_bytes_max", "is more than script.memory_bytes_max".to_owned());
+    }
+    if config.script.value_depth_max > DEPTH_CEILING {
+        problem("script.value_depth_max", format!("is more than {DEPTH_CEILING}"));
     }
     if config.policy.plugin.first().is_some_and(String::is_empty) {
         problem("policy.plugin", "must begin with a program".to_owned());
@@ -347,6 +351,7 @@ mod tests {
         config.negentropy.frame_bytes_max = 100;
         config.script.stack_bytes_max = 2 << 20;
         config.script.value_bytes_max = 1 << 30;
+        config.script.value_depth_max = 257;
         config.script.memory_bytes_max = 30_000;
         config.script.stuck_ms_max = 100;
         config.policy.plugin = vec![String::new()];
@@ -421,6 +426,7 @@ mod tests {
                 "script.stack_bytes_max",
                 "script.stuck_ms_max",
                 "script.value_bytes_max",
+                "script.value_depth_max",
                 "server.log",
                 "server.public_url",
                 "storage.writer_batch_max",

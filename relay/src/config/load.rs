@@ -47,6 +47,31 @@ pub struct ConfigError {
     pub problems: Vec<Problem>,
 }
 
+/// What is wrong with the program of `policy.plugin`: it is missing, or cannot be executed. None if there is none to start.
+pub fn plugin_problem(config: &Config) -> Option<String> {
+    let name = Path::new(config.policy.plugin.first()?);
+    if name.components().count() > 1 {
+        return program_problem(name).map(|what| format!("policy.plugin: {} {what}", name.display()));
+    }
+    // Without PATH the system looks in these.
+    let folders = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
+    let mut found = std::env::split_paths(&folders).map(|folder| program_problem(&folder.join(name)));
+    let is_there = found.any(|problem| problem.is_none());
+    (!is_there).then(|| format!("policy.plugin: {} is not an executable file in any folder of PATH", name.display()))
+}
+
+fn program_problem(path: &Path) -> Option<&'static str> {
+    let Ok(about) = path.metadata() else { return Some("does not exist, or cannot be reached") };
+    if !about.is_file() {
+        return Some("is not a file");
+    }
+    #[cfg(unix)]
+    if std::os::unix::fs::PermissionsExt::mode(&about.permissions()) & 0o111 == 0 {
+        return Some("is not executable");
+    }
+    None
+}
+
 impl Config {
     /// Reads `file` or, if there is none, the file named by `PICORELAY_CONFIG` or `./picorelay.toml` if it exists, and the
     /// environment of this process.

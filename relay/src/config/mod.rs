@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use bridge::{BridgeSection, Direction, Upstream};
 pub use engine::Engine;
-pub use load::{ConfigError, Problem};
+pub use load::{ConfigError, Problem, plugin_problem};
 pub use pico::{Bridge, Peer, Pico, Room};
 pub use script::{Policy, Script};
 pub use sync::Sync;

@@ -23,6 +23,8 @@ pub struct Script {
     pub source_bytes_max: usize,
     /// Bytes of one value that a slice keeps: an object, or all the state of a slice that has only one.
     pub value_bytes_max: usize,
+    /// Levels of arrays and objects in such a value, or in the body of a block that a slice reads; 256 at the most.
+    pub value_depth_max: usize,
     /// Stopped calls in a row after which a slice is not asked for a while. Exceptions count as well until it has worked once.
     pub failures_max: u32,
     /// Seconds of that while.
@@ -66,6 +68,7 @@ impl Default for Script {
             load_ms_max: 2_000,
             source_bytes_max: 4 << 20,
             value_bytes_max: 4 << 20,
+            value_depth_max: 100,
             failures_max: 20,
             pause_seconds: 60,
             reload_seconds: 2,

@@ -81,7 +81,8 @@ impl Engine {
         let mut evicted = self.gc(now)?;
         let mut all = Outcome::default();
         let mut new = Vec::new();
-        while self.next_due.is_some_and(|due| due <= now) {
+        // Blocks that are postponed wait for their slices.
+        while self.is_loaded() && self.next_due.is_some_and(|due| due <= now) {
             let due = self.store.reader.postponed_due(&self.scope, now, RETRIES_BATCH)?;
             if due.is_empty() {
                 break;
@@ -176,6 +177,9 @@ impl Engine {
             && let Some(waits) = self.waits(block)?
         {
             return Ok((Decision::Postponed(waits), None));
+        }
+        if !self.is_loaded() {
+            return Ok((Decision::NotLoaded, None));
         }
         let context = Context {
             block,
@@ -307,6 +311,7 @@ fn failure(decision: &Decision) -> Option<String> {
             Some(format!("InvalidBlock: {reason}"))
         }
         Decision::Rejected(Rejection { reason, .. }) => Some(reason.clone()),
+        Decision::NotLoaded => Some("the slices are not loaded".into()),
         Decision::Merged(Merged::Fork) => Some("diverged".into()),
         _ => None,
     }

@@ -45,6 +45,9 @@ impl Engine {
     /// The store fails.
     pub fn gc(&mut self, now: Millis) -> Result<Vec<Chain>, EngineError> {
         let mut evicted = Vec::new();
+        if !self.is_loaded() {
+            return Ok(evicted);
+        }
         for _ in 0..ROUNDS_MAX {
             if self.next_due.is_none_or(|due| due > now) {
                 break;

@@ -11,7 +11,7 @@ use crossbeam_channel::{RecvTimeoutError, Sender};
 use hashbrown::HashMap;
 use parking_lot::RwLock;
 use picofeed::Block;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::rules::Rules;
 use super::script::pulse::{Lookout, Pulse};
@@ -56,6 +56,7 @@ pub struct EngineHandle {
     updates: broadcast::Sender<Updates>,
     rules: Arc<Rules>,
     read: Arc<RwLock<Vec<PathBuf>>>,
+    loads: watch::Receiver<u64>,
     pulse: Arc<Pulse>,
 }
 
@@ -128,6 +129,11 @@ impl EngineHandle {
         self.slices.read().clone()
     }
 
+    /// How often the slices were loaded; changes when they are loaded again.
+    pub fn loads(&self) -> watch::Receiver<u64> {
+        self.loads.clone()
+    }
+
     /// Every change of state from now on, a transaction at a time.
     pub fn watch(&self) -> broadcast::Receiver<Updates> {
         self.updates.subscribe()
@@ -152,13 +158,16 @@ pub struct Engines(Arc<HashMap<RoomName, EngineHandle>>);
 pub struct EngineThreads(Vec<(JoinHandle<()>, Arc<Pulse>)>);
 
 impl EngineThreads {
-    /// Waits until they have ended. One that is stuck is left behind: the process ends it.
-    pub fn join(self) {
+    /// Waits until they have ended. One that is stuck is left behind: the process ends it. True if there is one.
+    pub fn join(self) -> bool {
+        let mut is_left = false;
         for (thread, pulse) in self.0 {
             while !thread.is_finished() && !pulse.is_stuck() {
                 std::thread::sleep(Duration::from_millis(1));
             }
+            is_left |= !thread.is_finished();
         }
+        is_left
     }
 }
 
@@ -187,7 +196,8 @@ impl Engines {
             lookout.watch(&pulse, None);
             let rules = Arc::new(rules);
             let (slices, read) = (Arc::default(), Arc::default());
-            let handle = EngineHandle { jobs, slices, updates, rules, read, pulse: Arc::clone(&pulse) };
+            let (told, loads) = watch::channel(0);
+            let handle = EngineHandle { jobs, slices, updates, rules, read, loads, pulse: Arc::clone(&pulse) };
             let host = Host {
                 room: room.clone(),
                 rules: Arc::clone(&handle.rules),
@@ -197,6 +207,7 @@ impl Engines {
                 bounds: rooms::bounds(&config.pico).of_declared(),
                 slices: Arc::clone(&handle.slices),
                 read: Arc::clone(&handle.read),
+                loads: told,
                 updates: handle.updates.clone(),
                 counted: HashMap::new(),
                 pulse: Arc::clone(&pulse),
@@ -237,6 +248,7 @@ struct Host {
     bounds: Bounds,
     slices: Arc<RwLock<Vec<SliceInfo>>>,
     read: Arc<RwLock<Vec<PathBuf>>>,
+    loads: watch::Sender<u64>,
     updates: broadcast::Sender<Updates>,
     /// Reasons that are counted by themselves, by slice.
     counted: HashMap<String, BTreeSet<String>>,
@@ -260,7 +272,7 @@ impl Host {
                 return;
             }
         };
-        // Everything is rejected until there are slices.
+        // Nothing is taken until there are slices.
         let _ = self.load(&mut engine);
         let _ = loaded.send(());
         self.pulse.recover();
@@ -298,6 +310,7 @@ impl Host {
                 tracing::info!(room = %self.room, slices = names.join(", "), "the slices of the room are loaded");
                 let count = slices.len();
                 engine.replace(slices);
+                self.loads.send_modify(|loads| *loads += 1);
                 Ok(count)
             }
             Err(error) => {

@@ -89,6 +89,8 @@ pub enum Decision {
     Postponed(Millis),
     /// Its chain has expired, and does not come back.
     Evicted,
+    /// The slices of the room are not loaded: nobody could be asked, so it may be sent again later.
+    NotLoaded,
 }
 
 /// Why a block was not accepted.
@@ -235,6 +237,11 @@ impl Engine {
         })
     }
 
+    /// Whether there is anybody to ask. Until then no block is taken, and no time passes.
+    pub fn is_loaded(&self) -> bool {
+        !self.slices.is_empty()
+    }
+
     /// Takes other slices. The state stays.
     pub fn replace(&mut self, slices: Vec<Box<dyn Slice>>) {
         self.slices = slices;
@@ -252,7 +259,7 @@ impl Engine {
 
     /// When [`Engine::tick`] has something to do.
     pub fn next_due(&self) -> Option<Millis> {
-        self.next_due
+        self.next_due.filter(|_| self.is_loaded())
     }
 
     /// To read what is stored.

@@ -493,6 +493,33 @@ fn postponed_blocks_are_asked_about_again_also_after_a_restart() {
 }
 
 #[test]
+fn nothing_happens_while_the_slices_are_not_loaded() {
+    for backend in backends() {
+        let rules = || vec![patient(), expiring("e")];
+        let late = feed(1, &[("x", 5)]);
+        let mut room = on(&*backend, rules());
+        room.dispatch(&late, 10, Mode::Quiet).unwrap();
+        room.dispatch(&feed(2, &[("e", 50)]), 10, Mode::Quiet).unwrap();
+        assert_eq!(objects(&mut room, "e").len(), 1);
+        drop(room);
+        let mut room = on(&*backend, Vec::new());
+        assert_eq!(room.engine().next_due(), None);
+        assert_eq!(room.tick(1_000_000).unwrap(), []);
+        let came = feed(3, &[("e", 5_000_000), ("e", 6_000_000)]);
+        let done = room.dispatch(&came, 1_000_000, Mode::Quiet).unwrap();
+        assert_eq!(done.decisions, [Decision::NotLoaded, Decision::NotLoaded]);
+        assert_eq!(objects(&mut room, "e").len(), 1, "its time has come, but nobody says so");
+        drop(room);
+        let mut room = on(&*backend, rules());
+        room.tick(1_000_001).unwrap();
+        assert_eq!(objects(&mut room, "e"), []);
+        assert_eq!(room.engine().next_due(), Some(1_001_001), "it is postponed once more");
+        let done = room.dispatch(&came, 1_000_001, Mode::Quiet).unwrap();
+        assert_eq!(done.merged, came.blocks());
+    }
+}
+
+#[test]
 fn a_block_is_postponed_only_so_often_and_only_so_many_are() {
     for backend in backends() {
         let limits = Limits { postponed_blocks_max: 2, ..Limits::default() };

@@ -3,10 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::rejection::QueryRejection;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{ConnectInfo, Path, Query, RawQuery, State};
+use axum::extract::{ConnectInfo, Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -131,7 +130,7 @@ async fn pico_room(
 async fn pico_state(
     State(shared): State<Shared>,
     Path((room, slice)): Path<(String, String)>,
-    params: Result<Query<state::Params>, QueryRejection>,
+    RawQuery(query): RawQuery,
     ConnectInfo(socket): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Response {
@@ -143,11 +142,13 @@ async fn pico_state(
     let config = &app.config.engine;
     let page = state::Page { objects_max: config.page_objects_max, bytes_max: config.page_bytes_max };
     let engine = app.rooms.engine(&name);
-    let asked = match Asked::find(app.readers.clone(), (name.clone(), engine), &slice, params, page) {
+    let stream = state::wants_stream(&headers);
+    let question = state::Question { query: query.as_deref().unwrap_or_default(), stream };
+    let asked = match Asked::find(app.readers.clone(), (name.clone(), engine), &slice, &question, page) {
         Ok(asked) => asked,
         Err(refused) => return *refused,
     };
-    let Some(engine) = engine.filter(|_| state::wants_stream(&headers)) else {
+    let Some(engine) = engine.filter(|_| stream) else {
         return asked.once(&format!("/pico/{room}/state/{slice}")).await;
     };
     // Before the value is read, so that nothing falls between it and the changes.

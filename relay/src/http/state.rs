@@ -43,6 +43,57 @@ pub struct Params {
     limit: Option<usize>,
 }
 
+/// What stands behind the path, and how the answer is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// As in the URL.
+    pub query: &'a str,
+    /// As a stream of events.
+    pub stream: bool,
+}
+
+impl Question<'_> {
+    /// What is asked, or what is wrong with it.
+    fn params(&self) -> Result<Params, &'static str> {
+        if !is_utf8(self.query) {
+            return Err("a parameter is not UTF-8");
+        }
+        let uri = format!("/?{}", self.query).parse().map_err(|_| UNKNOWN)?;
+        let Ok(Query(params)) = Query::<Params>::try_from_uri(&uri) else { return Err(UNKNOWN) };
+        if params.limit == Some(0) {
+            return Err("limit is at least 1");
+        }
+        if self.stream && (params.limit.is_some() || params.after.is_some()) {
+            return Err("a stream sends all objects, or one with id; it has no limit and no after");
+        }
+        Ok(params)
+    }
+}
+
+const UNKNOWN: &str = "known are the parameters id, after and limit";
+
+/// Whether what is escaped in a query is UTF-8. (Those who read it put U+FFFD for what is not, and so ask for something else.)
+fn is_utf8(query: &str) -> bool {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut bytes = Vec::with_capacity(query.len());
+    let mut rest = query.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        let escaped = match after {
+            [high, low, after @ ..] if *first == b'%' => digit(*high).zip(digit(*low)).map(|byte| (byte, after)),
+            _ => None,
+        };
+        match escaped {
+            Some(((high, low), after)) => {
+                bytes.push(high << 4 | low);
+                rest = after;
+            }
+            None => bytes.push(*first),
+        }
+    }
+    std::str::from_utf8(&bytes).is_ok()
+}
+
 /// How much one answer holds.
 #[derive(Clone, Copy, Debug)]
 pub struct Page {
@@ -102,7 +153,7 @@ impl Asked {
         readers: Readers,
         (room, engine): (RoomName, Option<&EngineHandle>),
         slice: &str,
-        params: Result<Query<Params>, impl IntoResponse>,
+        question: &Question<'_>,
         page: Page,
     ) -> Result<Self, Box<Response>> {
         let refuse = |status: StatusCode, why: String| Box::new((status, CORS_HEADERS, why).into_response());
@@ -120,12 +171,7 @@ impl Asked {
             let why = format!("the room {room} has no such slice; it has: {}\n", names.join(", "));
             return Err(refuse(StatusCode::NOT_FOUND, why));
         };
-        let Ok(Query(params)) = params else {
-            return Err(refuse(StatusCode::BAD_REQUEST, "known are the parameters id, after and limit\n".into()));
-        };
-        if params.limit == Some(0) {
-            return Err(refuse(StatusCode::BAD_REQUEST, "limit is at least 1\n".into()));
-        }
+        let params = question.params().map_err(|why| refuse(StatusCode::BAD_REQUEST, format!("{why}\n")))?;
         Ok(Self { readers, scope: room.into(), slice, params, page })
     }
 

@@ -1,7 +1,7 @@
 //! The verifying threads. One that a slice holds up is replaced by another.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Receiver;
@@ -34,6 +34,8 @@ pub(super) struct Lane {
     thread: Mutex<Option<JoinHandle<()>>>,
     /// What slices are being asked about.
     judging: Mutex<Option<Judging>>,
+    /// A thread was given up, and has this until it comes back.
+    was_stuck: AtomicBool,
 }
 
 /// Events that slices are asked about, and who wants to know.
@@ -45,9 +47,11 @@ struct Judging {
 }
 
 impl VerifyThreads {
-    /// Waits until everything queued went to the writer. All [`Ingest`] handles must be gone.
-    pub fn join(self) {
+    /// Waits until everything queued went to the writer. All [`super::Ingest`] handles must be gone. True if a thread that was stuck
+    /// may be left behind.
+    pub fn join(self) -> bool {
         self.0.iter().for_each(|lane| wait_for(&lane.thread));
+        self.0.iter().any(|lane| lane.was_stuck.load(Ordering::Relaxed))
     }
 }
 
@@ -59,7 +63,8 @@ impl Job {
 
 impl Lane {
     pub(super) fn new(number: usize, jobs: Receiver<Job>, path: Path) -> Self {
-        Self { number, jobs, path, thread: Mutex::default(), judging: Mutex::default() }
+        let was_stuck = AtomicBool::new(false);
+        Self { number, jobs, path, thread: Mutex::default(), judging: Mutex::default(), was_stuck }
     }
 
     pub(super) fn begin(self: &Arc<Self>, lookout: &Lookout) -> std::io::Result<()> {
@@ -79,6 +84,7 @@ impl Lane {
 
     /// Refuses what the thread is held up with, and starts another.
     fn take_over(self: &Arc<Self>, lookout: &Lookout) {
+        self.was_stuck.store(true, Ordering::Relaxed);
         if let Some(Judging { ids, answers, count }) = self.judging.lock().take() {
             let why = Outcome::Refused("error: a slice does not come to an end".into());
             answers.answer(ids.into_iter().map(|id| (id, why.clone())).collect());

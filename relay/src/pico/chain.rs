@@ -71,6 +71,7 @@ pub fn decided(decision: &Decision) -> &'static str {
         Decision::Rejected(_) => "rejected",
         Decision::Postponed(_) => "postponed",
         Decision::Evicted => "evicted",
+        Decision::NotLoaded => "not_loaded",
     }
 }
 

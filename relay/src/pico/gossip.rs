@@ -100,6 +100,11 @@ impl Hub {
         }
     }
 
+    /// Asks all peers for everything they have, once more.
+    pub fn ask_again(&self) {
+        self.peers.lock().values().for_each(|peer| peer.outbox.ask_again());
+    }
+
     /// Whether there is no place for another one that comes.
     pub fn is_full(&self) -> bool {
         self.len() >= self.peers_max

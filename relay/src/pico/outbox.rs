@@ -24,6 +24,8 @@ struct State {
     is_holding: bool,
     bytes: usize,
     closing: Option<Closing>,
+    /// The peer is to be asked for everything it has.
+    is_to_ask: bool,
 }
 
 /// Why the relay ends a connection.
@@ -97,6 +99,17 @@ impl Outbox {
         state.frames.append(&mut held);
         drop(state);
         self.task.wake();
+    }
+
+    /// Asks the connection's task to ask the peer for everything it has.
+    pub fn ask_again(&self) {
+        self.state.lock().is_to_ask = true;
+        self.task.wake();
+    }
+
+    /// Whether that was asked for since the last time.
+    pub fn take_ask(&self) -> bool {
+        std::mem::take(&mut self.state.lock().is_to_ask)
     }
 
     /// Asks the connection's task to end it.

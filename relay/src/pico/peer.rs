@@ -140,6 +140,11 @@ impl Peer {
     /// Goes on with what is under way. Ready when something was finished.
     pub fn poll_work(&mut self, context: &mut Context<'_>, now: Elapsed) -> Poll<()> {
         let mut is_ready = false;
+        if self.outbox.take_ask() {
+            self.talk.ask_for_all(now);
+            self.carry_out();
+            is_ready = true;
+        }
         if let Some(Poll::Ready(done)) = self.dispatch.as_mut().map(|dispatch| dispatch.poll_unpin(context)) {
             self.dispatch = None;
             self.dispatched(&done, now);

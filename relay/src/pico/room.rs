@@ -1,11 +1,11 @@
 //! A room: its peers, its blocks, and the one task through which every block enters.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::carry::Carry;
@@ -64,6 +64,8 @@ struct Inner {
     engine: Option<EngineHandle>,
     /// When it has something to do.
     next_due: AtomicI64,
+    /// Blocks were refused only because the slices could not be asked.
+    has_missed: AtomicBool,
 }
 
 /// Feeds of one peer.
@@ -107,6 +109,7 @@ impl Room {
             common,
             engine,
             next_due: AtomicI64::new(0),
+            has_missed: AtomicBool::new(false),
         });
         let task = run(Arc::clone(&inner), queue);
         (Arc::new(Self { inner, offers }), task)
@@ -183,6 +186,7 @@ async fn run(inner: Arc<Inner>, mut queue: mpsc::Receiver<Offer>) {
     let mut offers = Vec::new();
     // What was due while nobody was there is done first.
     let mut not_before = Instant::now();
+    let mut loads = inner.engine.as_ref().map(EngineHandle::loads);
     loop {
         // Not counted anew with each offer, so that a busy room does not forget the time.
         let next = not_before.max(Instant::now() + inner.until_due());
@@ -192,6 +196,7 @@ async fn run(inner: Arc<Inner>, mut queue: mpsc::Receiver<Offer>) {
                 let pause = if inner.tick(&mut mempool).await { TICK } else { FAILED_TICK };
                 not_before = Instant::now() + pause;
             }
+            () = loaded(&mut loads) => inner.loaded(),
         }
         let mut blocks = Vec::new();
         let mut waiting = Vec::new();
@@ -211,6 +216,17 @@ async fn run(inner: Arc<Inner>, mut queue: mpsc::Receiver<Offer>) {
     }
 }
 
+/// Waits until the slices are loaded again.
+async fn loaded(loads: &mut Option<watch::Receiver<u64>>) {
+    if let Some(receiver) = loads
+        && receiver.changed().await.is_ok()
+    {
+        return;
+    }
+    // Without slices, or while the relay stops.
+    std::future::pending().await
+}
+
 /// Between two looks at what is due, at least.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -226,6 +242,15 @@ impl Inner {
 
     fn set_due(&self, next_due: Option<Millis>) {
         self.next_due.store(next_due.unwrap_or(Millis::MAX), Ordering::Relaxed);
+    }
+
+    /// The slices are loaded: time passes again, and what was refused for want of them is asked for.
+    fn loaded(&self) {
+        self.set_due(Some(0));
+        if self.has_missed.swap(false, Ordering::Relaxed) {
+            tracing::info!(room = %self.name, peers = self.hub.len(), "peers are asked for what was refused meanwhile");
+            self.hub.ask_again();
+        }
     }
 
     /// Lets the engine do what is due. False if it could not.
@@ -291,9 +316,13 @@ impl Inner {
         let mut first = None;
         while !blocks.is_empty() {
             let Some(decisions) = self.decide(&blocks).await else {
+                self.has_missed.store(true, Ordering::Relaxed);
                 metrics::counter!(PICO_BLOCKS, "outcome" => "failed").increment(blocks.len() as u64);
                 return first.unwrap_or_else(|| vec![Verdict { refused: true, orphans: 0 }; blocks.len()]);
             };
+            if decisions.contains(&Decision::NotLoaded) {
+                self.has_missed.store(true, Ordering::Relaxed);
+            }
             first.get_or_insert_with(|| decisions.iter().map(verdict).collect());
             blocks = self.settled(mempool, blocks, &decisions);
         }
@@ -325,6 +354,7 @@ fn verdict(decision: &Decision) -> Verdict {
         Decision::Merged(Merged::Orphan) => Verdict { refused: false, orphans: 1 },
         Decision::Merged(Merged::Fork | Merged::SecondGenesis | Merged::OverQuota(_))
         | Decision::Rejected(_)
-        | Decision::Evicted => Verdict { refused: true, orphans: 0 },
+        | Decision::Evicted
+        | Decision::NotLoaded => Verdict { refused: true, orphans: 0 },
     }
 }

@@ -90,6 +90,8 @@ pub struct Conversation {
     asked: Formats,
     /// An answer to our QUERY is under way.
     downloading: bool,
+    /// It is to be asked for once more when that is over.
+    again: bool,
     refusals: usize,
     uploads: UploadNumber,
     /// Where the next part of the upload at hand goes, once the peer has asked for it.
@@ -113,6 +115,7 @@ impl Conversation {
             hears: Formats::default(),
             asked: Formats::default(),
             downloading: false,
+            again: false,
             refusals: 0,
             uploads: 0,
             upload_to: None,
@@ -197,6 +200,12 @@ impl Conversation {
             self.asked = Formats::default();
             self.ask(now);
         }
+    }
+
+    /// The same, but after what it is telling just now, of which something was refused.
+    pub fn ask_for_all(&mut self, now: Elapsed) {
+        self.again = self.downloading;
+        self.ask_again(now);
     }
 
     /// Refuses a message that is more than the peer may send, if it waits for an answer.
@@ -357,6 +366,9 @@ impl Conversation {
     fn downloaded(&mut self, now: Elapsed) {
         self.downloading = false;
         self.acts.push_back(Act::Downloaded);
+        if std::mem::take(&mut self.again) {
+            self.asked = Formats::default();
+        }
         self.ask(now);
     }
 

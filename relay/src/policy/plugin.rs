@@ -37,7 +37,7 @@ pub(super) enum Answer {
 
 /// Handle of the program; clones share it.
 #[derive(Clone)]
-pub struct Plugin(Sender<Batch>);
+pub struct Plugin(Sender<Option<Batch>>);
 
 /// The thread that talks to it, to wait for when all handles are gone.
 pub struct PluginThread(JoinHandle<()>);
@@ -72,19 +72,24 @@ impl Plugin {
         Ok(Some((Self(batches), PluginThread(thread))))
     }
 
+    /// Ends it after what it was given, whoever still has a handle.
+    pub fn stop(self) {
+        let _ = self.0.send(None);
+    }
+
     /// Waits for its answers: one for each event, accept for each gap.
     pub(super) fn judge(&self, events: Vec<Option<Verified>>, source: &Source, now: Timestamp) -> Vec<Answer> {
         let len = events.len();
         let from = source.address().map_or(From::Elsewhere, From::Address);
         let (done, answers) = crossbeam_channel::bounded(1);
-        let sent = self.0.send(Batch { events, from, now, done });
+        let sent = self.0.send(Some(Batch { events, from, now, done }));
         let answers = sent.ok().and_then(|()| answers.recv().ok());
         answers.unwrap_or_else(|| vec![Answer::Refuse("error: the relay is shutting down".into()); len])
     }
 }
 
 impl PluginThread {
-    /// Waits until the program ended. All [`Plugin`] handles must be gone.
+    /// Waits until the program ended. All [`Plugin`] handles must be gone, or one told to [`Plugin::stop`].
     pub fn join(self) {
         let _ = self.0.join();
     }
@@ -103,11 +108,14 @@ impl Keeper {
         Self { config, running: None, not_before: None, pause: Duration::from_secs(1) }
     }
 
-    fn run(mut self, queue: &Receiver<Batch>) {
-        while let Ok(first) = queue.recv() {
-            let mut batches = vec![first];
-            batches.extend(queue.try_iter().take(BATCHES_MAX - 1));
-            self.round(batches);
+    fn run(mut self, queue: &Receiver<Option<Batch>>) {
+        while let Ok(Some(first)) = queue.recv() {
+            let more: Vec<Option<Batch>> = queue.try_iter().take(BATCHES_MAX - 1).collect();
+            let is_last = more.iter().any(Option::is_none);
+            self.round([first].into_iter().chain(more.into_iter().flatten()).collect());
+            if is_last {
+                break;
+            }
         }
         if let Some(running) = self.running.take() {
             running.end(END_PATIENCE);

@@ -44,6 +44,8 @@ enum Job {
     Events(Saving),
     /// Boxed, so that the queue is no wider than events need.
     Room(Box<Changing>),
+    /// Nothing comes after this.
+    Stop,
 }
 
 /// Told of every commit, on the writer's thread, before the savers are.
@@ -110,6 +112,12 @@ impl WriterHandle {
         Ok((Self { queue, coming }, WriterThread(thread)))
     }
 
+    /// Ends the thread when it has written what is queued, whoever still has a handle: a thread that does not come to an
+    /// end keeps its own. What comes later is refused.
+    pub fn stop(self) {
+        let _ = self.queue.send(Job::Stop);
+    }
+
     /// Where to say that events are on their way.
     pub fn coming(&self) -> &Coming {
         &self.coming
@@ -171,6 +179,7 @@ impl Job {
         match self {
             Self::Events(saving) => saving.events.len(),
             Self::Room(changing) => changing.change.weight(),
+            Self::Stop => 0,
         }
     }
 
@@ -178,12 +187,14 @@ impl Job {
         match self {
             Self::Events(Saving { events, done }) => done(events, Err(error)),
             Self::Room(changing) => (changing.done)(Err(error)),
+            Self::Stop => {}
         }
     }
 }
 
 impl WriterThread {
-    /// Waits until everything queued is written. All [`WriterHandle`]s must be gone, or it waits for ever.
+    /// Waits until everything queued is written. All [`WriterHandle`]s must be gone, or one told to [`WriterHandle::stop`], or it
+    /// waits for ever.
     pub fn join(self) {
         let _ = self.0.join();
     }
@@ -217,8 +228,11 @@ impl Work {
         loop {
             let wait = if more { QUIET } else { self.pace.sweep };
             match self.jobs.recv_timeout(wait) {
+                Ok(Job::Stop) => break,
                 Ok(first) => {
-                    self.commit(first);
+                    if self.commit(first) {
+                        break;
+                    }
                     more = true;
                     if self.tended.elapsed() > TEND_LATEST {
                         self.tended = Instant::now();
@@ -240,15 +254,20 @@ impl Work {
         log_failure("tending the database", self.writer.tend())
     }
 
-    /// Commits a job, and with it what waits behind it.
-    fn commit(&mut self, first: Job) {
+    /// Commits a job, and with it what waits behind it. True if nothing comes after that.
+    fn commit(&mut self, first: Job) -> bool {
         let mut together = Together::default();
         let mut weight = first.weight();
         together.add(first);
+        let mut is_last = false;
         let until = Instant::now() + self.pace.wait;
         while weight < self.pace.batch_max
             && let Some(next) = self.next_until(until)
         {
+            is_last = matches!(next, Job::Stop);
+            if is_last {
+                break;
+            }
             weight += next.weight();
             together.add(next);
         }
@@ -277,6 +296,7 @@ impl Work {
                 waiting.into_iter().for_each(|done| done(Err(&error)));
             }
         }
+        is_last
     }
 
     /// What waits, or is on its way and comes in time.
@@ -331,6 +351,7 @@ impl Together {
                 self.changes.push(change);
                 self.waiting.push(done);
             }
+            Job::Stop => {}
         }
     }
 }

@@ -1,7 +1,9 @@
 //! CBOR as cborg writes and reads it, straight to and from values of the runtime.
 //!
 //! Written: the shortest form of integers and floats, keys of maps by length and then by bytes. Read: any width, arrays and
-//! maps of indefinite length. Refused, as by cborg: tags, indefinite strings, keys that are not texts, trailing bytes.
+//! maps of indefinite length, texts that are no UTF-8 (each wrong part is U+FFFD), integers down to -2^64, the key `__proto__`
+//! (which sets the prototype of that one object, as with cborg: what a block says must mean the same here and in a node). Refused,
+//! as by cborg: tags, indefinite strings, keys that are not texts, trailing bytes.
 
 mod half;
 mod json;
@@ -9,8 +11,8 @@ mod json;
 use rquickjs::{Array, BigInt, Ctx, Object, String as JsString, TypedArray, Value};
 
 pub use self::json::to_json;
-use super::reader::{DEPTH_MAX, DecodeError, Malformed, Reader, SAFE_MAX};
-use super::value::{Kind, Unusable, kind};
+use super::reader::{DecodeError, Malformed, Reader, SAFE_MAX, depth_max};
+use super::value::{Kind, Unusable, below_zero, kind};
 
 /// U+FEFF in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -78,12 +80,6 @@ impl<'a> Reader<'a> {
         Ok(String::from_utf8_lossy(bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)))
     }
 
-    fn key(&mut self, len: usize) -> Result<std::borrow::Cow<'a, str>, Malformed> {
-        let key = self.text(len)?;
-        // In JavaScript this would set the prototype instead of a member.
-        if key == "__proto__" { Err(Malformed::Unsupported("the key __proto__")) } else { Ok(key) }
-    }
-
     /// Calls `each` for every element, until it says that there is none.
     fn elements<E: From<Malformed>>(
         &mut self,
@@ -106,22 +102,21 @@ impl<'a> Reader<'a> {
 pub fn decode<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> Result<Value<'js>, DecodeError> {
     let mut reader = Reader(bytes);
     let head = reader.head()?;
-    let value = read(ctx, &mut reader, head, 0)?;
+    let value = read(ctx, &mut reader, head, depth_max(ctx))?;
     reader.end(value)
 }
 
+/// `depth`: how many levels there may be below.
 fn read<'js>(ctx: &Ctx<'js>, reader: &mut Reader<'_>, head: Head, depth: usize) -> Result<Value<'js>, DecodeError> {
-    if depth > DEPTH_MAX {
-        return Err(Malformed::Depth.into());
-    }
+    let below = || depth.checked_sub(1).ok_or(Malformed::Depth);
     Ok(match head {
         Head::Unsigned(n) if n <= SAFE_MAX => number(ctx, n as f64),
         Head::Unsigned(n) => BigInt::from_u64(ctx.clone(), n)?.into_value(),
         Head::Negative(n) if n < SAFE_MAX => number(ctx, -1.0 - n as f64),
-        Head::Negative(n) => {
-            let n = i64::try_from(n).map_err(|_| Malformed::Unsupported("an integer below -2^63"))?;
-            BigInt::from_i64(ctx.clone(), -1 - n)?.into_value()
-        }
+        Head::Negative(n) => match i64::try_from(n) {
+            Ok(n) => BigInt::from_i64(ctx.clone(), -1 - n)?.into_value(),
+            Err(_) => below_zero(ctx, n)?,
+        },
         Head::Bytes(len) => TypedArray::<u8>::new_copy(ctx.clone(), reader.take(len)?)?.into_value(),
         Head::Text(len) => JsString::from_str(ctx.clone(), &reader.text(len)?)?.into_value(),
         Head::Bool(value) => Value::new_bool(ctx.clone(), value),
@@ -132,7 +127,7 @@ fn read<'js>(ctx: &Ctx<'js>, reader: &mut Reader<'_>, head: Head, depth: usize) 
         Head::Array(len) => {
             let array = Array::new(ctx.clone())?;
             reader.elements::<DecodeError>(len, |reader, index, head| {
-                Ok(array.set(index, read(ctx, reader, head, depth + 1)?)?)
+                Ok(array.set(index, read(ctx, reader, head, below()?)?)?)
             })?;
             array.into_value()
         }
@@ -140,9 +135,9 @@ fn read<'js>(ctx: &Ctx<'js>, reader: &mut Reader<'_>, head: Head, depth: usize) 
             let object = Object::new(ctx.clone())?;
             reader.elements::<DecodeError>(len, |reader, _, head| {
                 let Head::Text(len) = head else { return Err(Malformed::Unsupported("a key that is no text").into()) };
-                let key = reader.key(len)?;
+                let key = reader.text(len)?;
                 let head = reader.head()?;
-                Ok(object.set(key.as_ref(), read(ctx, reader, head, depth + 1)?)?)
+                Ok(object.set(key.as_ref(), read(ctx, reader, head, below()?)?)?)
             })?;
             object.into_value()
         }
@@ -157,7 +152,7 @@ pub(super) fn number<'js>(ctx: &Ctx<'js>, value: f64) -> Value<'js> {
 /// Writes a value, in at most `max` bytes.
 pub fn encode<'js>(ctx: &Ctx<'js>, value: &Value<'js>, max: usize) -> Result<Vec<u8>, Unusable> {
     let mut out = Writer { out: Vec::new(), max };
-    out.value(ctx, value, 0)?;
+    out.value(ctx, value, depth_max(ctx))?;
     Ok(out.out)
 }
 
@@ -168,9 +163,7 @@ struct Writer {
 
 impl Writer {
     fn value<'js>(&mut self, ctx: &Ctx<'js>, value: &Value<'js>, depth: usize) -> Result<(), Unusable> {
-        if depth > DEPTH_MAX {
-            return Err(Unusable::Depth);
-        }
+        let below = || depth.checked_sub(1).ok_or(Unusable::Depth);
         match kind(ctx, value)? {
             Kind::Undefined => self.byte(0xf7),
             Kind::Null => self.byte(0xf6),
@@ -192,7 +185,7 @@ impl Writer {
             Kind::Array(array) => {
                 self.head(4, array.len() as u64);
                 for element in array.iter::<Value<'js>>() {
-                    self.value(ctx, &element?, depth + 1)?;
+                    self.value(ctx, &element?, below()?)?;
                 }
             }
             Kind::Object(members) => {
@@ -200,7 +193,7 @@ impl Writer {
                 for (key, member) in in_order(members) {
                     self.head(3, key.len() as u64);
                     self.bytes(key.as_bytes());
-                    self.value(ctx, &member, depth + 1)?;
+                    self.value(ctx, &member, below()?)?;
                 }
             }
         }

@@ -22,6 +22,7 @@ use parking_lot::{Mutex, RwLock};
 
 use self::running::{File, Running};
 use self::seat::Seat;
+use super::error::ScriptError;
 use super::limits::Limits;
 use super::pulse::{Lookout, Pulse};
 use crate::clock::Timestamp;
@@ -59,8 +60,15 @@ struct Loaded {
 }
 
 enum Work {
-    Judge { events: Vec<Option<Verified>>, auth: Arc<[PublicKey]>, now: Timestamp, done: Sender<Vec<Option<Refusal>>> },
+    Judge {
+        events: Vec<Option<Verified>>,
+        auth: Arc<[PublicKey]>,
+        now: Timestamp,
+        done: Sender<Vec<Option<Refusal>>>,
+    },
     Reload,
+    /// Nothing comes after this.
+    Stop,
 }
 
 impl EventSlices {
@@ -105,14 +113,28 @@ impl EventSlices {
         }
     }
 
+    /// Lets their thread write state and end, whoever still has a handle.
+    pub fn stop(self) {
+        let _ = self.stateful.send(Work::Stop);
+    }
+
     /// For one thread that judges events, which has this pulse.
     pub fn judge(&self, pulse: Arc<Pulse>) -> Judge {
         Judge { slices: self.clone(), pulse, version: 0, files: Vec::new(), has_stateful: false }
     }
 }
 
+/// Loads `<data>/slices/nostr/*.js` as [`EventSlices::start`] does, and nothing else: how many files there are, and what is
+/// wrong with each that does not load.
+pub fn check(data: &Path, config: &config::Script, pulse: &Arc<Pulse>) -> (usize, Vec<ScriptError>) {
+    let limits = Limits::from(config);
+    let files = seat::files(&data.join("slices").join("nostr"));
+    let wrong = files.iter().filter_map(|file| seat::load_file(file, &limits, pulse, &mut Vec::new()).err());
+    (files.len(), wrong.collect())
+}
+
 impl EventSlicesThread {
-    /// Waits until state is written. All [`EventSlices`] handles must be gone.
+    /// Waits until state is written. All [`EventSlices`] handles must be gone, or one told to [`EventSlices::stop`].
     pub fn join(self) {
         wait_for(&self.0.thread);
     }

@@ -21,6 +21,8 @@ pub struct Limits {
     pub source_bytes: usize,
     /// Bytes of one value that is kept.
     pub value_bytes: usize,
+    /// Levels of arrays and objects in such a value, or in the body of a block.
+    pub value_depth: usize,
     /// Events that a state takes in between two copies of it.
     pub state_events: usize,
     /// Failures in a row after which a slice is not asked any more.
@@ -39,6 +41,7 @@ impl From<&config::Script> for Limits {
             load: Duration::from_millis(config.load_ms_max),
             source_bytes: config.source_bytes_max,
             value_bytes: config.value_bytes_max,
+            value_depth: config.value_depth_max,
             state_events: config.state_events_max,
             failures: config.failures_max,
             pause: Duration::from_secs(config.pause_seconds),

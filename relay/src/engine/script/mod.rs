@@ -27,4 +27,5 @@ mod value;
 
 pub use limits::Limits;
 pub use modules::Sources;
+pub use reader::DEPTH_CEILING;
 pub use room::Scripts;

@@ -14,6 +14,7 @@ use rquickjs::{Ctx, Error, Module, Result};
 /// Modules that are part of the relay. Only they may import those whose names are not of packages.
 const HOST: &[(&str, &str)] = &[
     ("host:realm.js", include_str!("host/realm.js")),
+    ("host:buffer.js", include_str!("host/buffer.js")),
     ("host:nostr.js", include_str!("host/nostr.js")),
     ("host:pico.js", include_str!("host/pico.js")),
     ("host:picostore.js", include_str!("host/picostore.js")),
@@ -31,7 +32,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("picostack", "host:picostack.js"),
     ("cborg", "host:cborg.js"),
     ("msgpackr", "host:msgpackr.js"),
-    ("buffer", "host:realm.js"),
+    ("buffer", "host:buffer.js"),
 ];
 
 /// The files of one script, as they were when it was first loaded. Clones share their texts.

@@ -4,7 +4,7 @@
 use rquickjs::{Array, BigInt, Ctx, Object, String as JsString, TypedArray, Value};
 
 use super::cbor::number;
-use super::reader::{DEPTH_MAX, DecodeError, Malformed, Reader, SAFE_MAX};
+use super::reader::{DecodeError, Malformed, Reader, SAFE_MAX, depth_max};
 use super::value::{Kind, Unusable, kind};
 
 impl Reader<'_> {
@@ -22,7 +22,7 @@ pub fn decode<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> Result<Value<'js>, DecodeErr
 }
 
 fn read<'js>(ctx: &Ctx<'js>, reader: &mut Reader<'_>, depth: usize) -> Result<Value<'js>, DecodeError> {
-    if depth > DEPTH_MAX {
+    if depth > depth_max(ctx) {
         return Err(Malformed::Depth.into());
     }
     let first = u8::try_from(reader.number(1)?).unwrap_or_default();
@@ -103,7 +103,7 @@ pub fn encode<'js>(ctx: &Ctx<'js>, value: &Value<'js>, max: usize) -> Result<Vec
 }
 
 fn write<'js>(ctx: &Ctx<'js>, value: &Value<'js>, out: &mut Vec<u8>, max: usize, depth: usize) -> Result<(), Unusable> {
-    if depth > DEPTH_MAX {
+    if depth > depth_max(ctx) {
         return Err(Unusable::Depth);
     }
     match kind(ctx, value)? {

@@ -47,7 +47,7 @@ pub(super) fn natives<'js>(ctx: &Ctx<'js>, around: &Rc<Around>) -> rquickjs::Res
     };
     natives.set("includes", Function::new(ctx.clone(), includes)?)?;
     natives.set("lower", Function::new(ctx.clone(), lower)?)?;
-    let keep = |ctx: Ctx<'js>, kept: Vec<Value<'js>>| match <[Value<'js>; 3]>::try_from(kept) {
+    let keep = |ctx: Ctx<'js>, kept: Vec<Value<'js>>| match <[Value<'js>; 4]>::try_from(kept) {
         Ok(kept) => Helpers::keep(&ctx, kept),
         Err(_) => Err(rquickjs::Error::Unknown),
     };

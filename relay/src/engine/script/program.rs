@@ -95,6 +95,7 @@ impl Program {
         let kept = context.with(|ctx| {
             let start = || {
                 ctx.store_userdata(Rc::clone(&around.fuel.ticks)).map_err(|_| rquickjs::Error::Unknown)?;
+                ctx.store_userdata(limits.value_depth).map_err(|_| rquickjs::Error::Unknown)?;
                 ctx.globals().set("__native", natives(&ctx, &around)?)?;
                 start(&ctx, host, &file)
             };
@@ -238,7 +239,7 @@ fn start<'js>(ctx: &Ctx<'js>, host: Host, file: &str) -> rquickjs::Result<Starte
     };
     let file = serde_json::to_string(file).unwrap_or_default();
     let source = format!(
-        "import 'host:realm.js'\nimport * as host from '{host}'\nimport * as main from {file}\n\
+        "import 'host:realm.js'\nimport 'host:buffer.js'\nimport * as host from '{host}'\nimport * as main from {file}\n\
          const started = await host.start(main)\nexport {{ host, started }}"
     );
     let (module, promise) = Module::declare(ctx.clone(), MAIN, source)?.eval()?;

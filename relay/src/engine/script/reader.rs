@@ -1,7 +1,15 @@
 //! Bytes that are read value by value, and what may be wrong with them: what CBOR and msgpack share.
 
-/// How deep values may be nested.
-pub(super) const DEPTH_MAX: usize = 64;
+use rquickjs::Ctx;
+
+/// How deep values may be nested at the very most, so that they fit on the stack of any thread: `script.value_depth_max` is not
+/// more. What is stored is shown that deep, whatever the option says now.
+pub const DEPTH_CEILING: usize = 256;
+
+/// How deep values of this runtime may be nested: `script.value_depth_max`.
+pub(super) fn depth_max(ctx: &Ctx<'_>) -> usize {
+    ctx.userdata::<usize>().map_or(0, |max| *max)
+}
 
 /// The largest integer that a JavaScript number holds exactly.
 pub(super) const SAFE_MAX: u64 = (1 << 53) - 1;
@@ -15,8 +23,8 @@ pub enum Malformed {
     /// More follows after the value.
     #[error("the bytes go on after their value")]
     Trailing,
-    /// Nested more deeply than [`DEPTH_MAX`].
-    #[error("the value is nested too deeply")]
+    /// Nested more deeply than it may be.
+    #[error("the value is nested too deeply (script.value_depth_max)")]
     Depth,
     /// Something that is not read.
     #[error("the bytes have {0}")]

@@ -1,7 +1,7 @@
 //! What a value of the runtime is, for those who write it down.
 
 use rquickjs::function::This;
-use rquickjs::{Array, Ctx, FromJs, Function, Object, Type, Value};
+use rquickjs::{Array, BigInt, Ctx, FromJs, Function, Object, Type, Value};
 
 /// A value that can be written down.
 pub(super) enum Kind<'js> {
@@ -21,8 +21,8 @@ pub(super) enum Kind<'js> {
 /// Why a value cannot be written down.
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
-    /// Nested more deeply than 64, or holding itself.
-    #[error("a value is nested too deeply")]
+    /// Nested more deeply than it may be, or holding itself.
+    #[error("a value is nested too deeply (script.value_depth_max)")]
     Depth,
     /// Larger than it may be.
     #[error("a value is larger than {0} bytes")]
@@ -43,20 +43,27 @@ pub(super) struct Helpers<'js> {
     plain: Function<'js>,
     /// `Object.prototype`.
     object: Object<'js>,
+    /// A BigInt `n` as `-1n - n`.
+    below_zero: Function<'js>,
 }
 
 impl<'js> Helpers<'js> {
     /// Keeps them for [`Helpers::of`].
-    pub(super) fn keep(ctx: &Ctx<'js>, [to_hex, plain, object]: [Value<'js>; 3]) -> rquickjs::Result<()> {
-        ctx.store_userdata(vec![to_hex, plain, object]).map_err(|_| rquickjs::Error::Unknown)?;
+    pub(super) fn keep(ctx: &Ctx<'js>, kept: [Value<'js>; 4]) -> rquickjs::Result<()> {
+        ctx.store_userdata(kept.to_vec()).map_err(|_| rquickjs::Error::Unknown)?;
         Ok(())
     }
 
     fn of(ctx: &Ctx<'js>) -> rquickjs::Result<Self> {
         let kept = ctx.userdata::<Vec<Value<'js>>>().ok_or(rquickjs::Error::Unknown)?;
-        let [to_hex, plain, object] = kept.as_slice() else { return Err(rquickjs::Error::Unknown) };
-        Ok(Self { to_hex: to_hex.get()?, plain: plain.get()?, object: object.get()? })
+        let [to_hex, plain, object, below_zero] = kept.as_slice() else { return Err(rquickjs::Error::Unknown) };
+        Ok(Self { to_hex: to_hex.get()?, plain: plain.get()?, object: object.get()?, below_zero: below_zero.get()? })
     }
+}
+
+/// The integer `-1 - n`, which may be less than the runtime takes as a number of 64 bits.
+pub(super) fn below_zero<'js>(ctx: &Ctx<'js>, n: u64) -> rquickjs::Result<Value<'js>> {
+    Helpers::of(ctx)?.below_zero.call((BigInt::from_u64(ctx.clone(), n)?,))
 }
 
 pub(super) fn kind<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> Result<Kind<'js>, Unusable> {

@@ -336,6 +336,19 @@ fn asking_again() {
     assert_eq!(told(&mut talk), ["000000030101a0"]);
 }
 
+#[test]
+fn asking_for_all_waits_for_what_is_under_way() {
+    let mut talk = introduced();
+    talk.ask_for_all(NOW);
+    assert_eq!(told(&mut talk), [""; 0], "an answer is under way");
+    assert_eq!(hear(&mut talk, "000200000000"), ["downloaded", "000000030101a0"]);
+    // Once.
+    assert_eq!(hear(&mut talk, "000300000000"), ["downloaded"]);
+    talk.ask_for_all(NOW);
+    assert_eq!(told(&mut talk), ["000000040101a0"]);
+    assert_eq!(hear(&mut talk, "000400000000"), ["downloaded"]);
+}
+
 proptest::proptest! {
     /// Whatever a peer sends, in whatever order: no panic, few ports, only whole frames.
     #[test]

@@ -1,7 +1,7 @@
 //! CBOR shown to people.
 
 use super::{Head, Malformed, Reader};
-use crate::engine::script::reader::DEPTH_MAX;
+use crate::engine::script::reader::DEPTH_CEILING;
 
 /// JSON text of a value, for people: bytes become lower-case hex, numbers that JSON does not have and what is undefined
 /// become null, and so does what is no CBOR.
@@ -13,7 +13,7 @@ pub fn to_json(bytes: &[u8]) -> String {
 
 fn json(reader: &mut Reader<'_>, head: Head, depth: usize) -> Result<serde_json::Value, Malformed> {
     use serde_json::Value as Json;
-    if depth > DEPTH_MAX {
+    if depth > DEPTH_CEILING {
         return Err(Malformed::Depth);
     }
     Ok(match head {

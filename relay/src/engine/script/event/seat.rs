@@ -98,12 +98,13 @@ impl Keeper {
         let pause = seat.look_every.unwrap_or(seat.save_every).min(seat.save_every);
         loop {
             let work = seat.work.recv_timeout(pause);
+            let is_over = matches!(work, Ok(Work::Stop) | Err(RecvTimeoutError::Disconnected));
             let is_time = seat.look_every.is_some_and(|every| looked.elapsed() >= every);
             if is_time || matches!(work, Ok(Work::Reload)) {
                 looked = Instant::now();
                 self.look(&mut running);
             }
-            if saved.elapsed() >= seat.save_every || matches!(work, Err(RecvTimeoutError::Disconnected)) {
+            if saved.elapsed() >= seat.save_every || is_over {
                 saved = Instant::now();
                 self.save(&mut running);
             }
@@ -121,7 +122,7 @@ impl Keeper {
                     }
                 }
                 Ok(Work::Reload) | Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Work::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             }
             // Another has taken over.
             if self.pulse.is_stuck() {
@@ -165,29 +166,9 @@ impl Keeper {
         let mut stateful = Vec::new();
         let mut failed = None;
         for path in self.files() {
-            let mut sources = Sources::file(&path, limits.source_bytes);
-            let whole = Arc::new(Health::new(ROOM, sources.main(), &limits));
-            let loaded = Program::load(&mut sources, Host::Nostr, &limits, &self.pulse, &whole).and_then(|program| {
-                program.started(|_, started| {
-                    let started: Array<'_> = started.get()?;
-                    Ok((started.get::<Vec<String>>(0)?, started.get::<bool>(1)?, started.get::<Vec<bool>>(2)?))
-                })
-            });
-            read.extend(sources.paths());
-            match loaded {
-                Ok((names, has_state, required)) => {
-                    let rule = |(name, is_required): (&String, bool)| Rule {
-                        health: Arc::new(Health::new(ROOM, name, &limits)),
-                        is_required,
-                    };
-                    let slices = names.iter().zip(required).map(rule).collect();
-                    let file = File { sources, whole, slices };
-                    if has_state {
-                        stateful.push(file);
-                    } else {
-                        stateless.push(file);
-                    }
-                }
+            match load_file(&path, &limits, &self.pulse, &mut read) {
+                Ok((file, true)) => stateful.push(file),
+                Ok((file, false)) => stateless.push(file),
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
@@ -215,14 +196,8 @@ impl Keeper {
         running
     }
 
-    /// `*.js` and `*.mjs` of the folder, in order. No folder: none.
     fn files(&self) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(&self.seat.folder).into_iter().flatten().flatten();
-        let is_script =
-            |path: &PathBuf| path.extension().is_some_and(|end| end == "js" || end == "mjs") && path.is_file();
-        let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_script).collect();
-        files.sort();
-        files
+        files(&self.seat.folder)
     }
 
     fn state_of(&self, file: &str) -> PathBuf {
@@ -239,6 +214,38 @@ impl Keeper {
             }
         }
     }
+}
+
+/// `*.js` and `*.mjs` of the folder, in order. No folder: none.
+pub(super) fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_script = |path: &PathBuf| path.extension().is_some_and(|end| end == "js" || end == "mjs") && path.is_file();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_script).collect();
+    files.sort();
+    files
+}
+
+/// A file, and whether it has state. What was read is added to `read`.
+pub(super) fn load_file(
+    path: &Path,
+    limits: &Limits,
+    pulse: &Arc<Pulse>,
+    read: &mut Vec<PathBuf>,
+) -> Result<(File, bool), ScriptError> {
+    let mut sources = Sources::file(path, limits.source_bytes);
+    let whole = Arc::new(Health::new(ROOM, sources.main(), limits));
+    let loaded = Program::load(&mut sources, Host::Nostr, limits, pulse, &whole).and_then(|program| {
+        program.started(|_, started| {
+            let started: Array<'_> = started.get()?;
+            Ok((started.get::<Vec<String>>(0)?, started.get::<bool>(1)?, started.get::<Vec<bool>>(2)?))
+        })
+    });
+    read.extend(sources.paths());
+    let (names, has_state, required) = loaded?;
+    let rule =
+        |(name, is_required): (&String, bool)| Rule { health: Arc::new(Health::new(ROOM, name, limits)), is_required };
+    let slices = names.iter().zip(required).map(rule).collect();
+    Ok((File { sources, whole, slices }, has_state))
 }
 
 /// All filters, then all reducers.

@@ -1,6 +1,7 @@
 // The part of msgpackr that slices use. What it writes and reads is in msgpack.rs.
 
-import { asBytes, Buffer, msgpackDecode, msgpackEncode } from 'host:realm.js'
+import { Buffer } from 'host:buffer.js'
+import { asBytes, msgpackDecode, msgpackEncode } from 'host:realm.js'
 
 export const pack = value => Buffer.from(msgpackEncode(value))
 export const unpack = bytes => msgpackDecode(asBytes(bytes))

@@ -1,6 +1,6 @@
 // Slices for nostr events: registers them, and asks them.
 
-const { Promise, JSON: { parse } } = globalThis
+const { Promise, WeakSet, ArrayBuffer: { isView }, JSON: { parse }, Object: { freeze, keys } } = globalThis
 const slices = []
 let hasReducers = false
 
@@ -20,16 +20,30 @@ function register (slice, more) {
   const { name, filter, reducer, initialValue, required } = slice
   if (typeof filter !== 'function') throw new TypeError(`Slice ${name} needs a filter`)
   if (reducer !== undefined && typeof reducer !== 'function') throw new TypeError(`The reducer of ${name} is no function`)
-  slices.push({ name, filter: filter.bind(slice), reducer: reducer?.bind(slice), initialValue, required: !!required, state: initialValue, accepts: false })
+  slices.push({ name, filter: filter.bind(slice), reducer: reducer?.bind(slice), initialValue, required: !!required, state: frozen(initialValue), accepts: false })
 }
 
 // The slice that is asked, or was asked last.
 export let at = 0
 
-// What is being judged, for those who take it in afterwards.
+// What makes the question about the event that is being judged, for those who take it in afterwards.
 let current
 
-// An event as the filters of one call see it. Its tags are read when somebody asks for them; most only look at the kind.
+// States may be looked at and not changed: a filter that refuses an event must not leave anything behind. What was frozen
+// before is not visited again, so a new state that shares most with the old one costs what is new in it.
+const isFrozen = new WeakSet()
+function frozen (value) {
+  if (value === null || typeof value !== 'object' || isView(value) || isFrozen.has(value)) return value
+  isFrozen.add(freeze(value))
+  for (const key of keys(value)) {
+    const member = value[key]
+    if (typeof member === 'object') frozen(member)
+  }
+  return value
+}
+
+// An event as one filter sees it: what it does to it, no other sees. Its tags are read when somebody asks for them; most only
+// look at the kind.
 const seen = (id, pubkey, created_at, kind, json, content, sig) => {
   let tags
   return {
@@ -63,27 +77,35 @@ const shapes = [seen(), question()].flatMap(object => {
 
 // undefined: nobody minds. Otherwise the reason. `skipped` says for each slice that it is not asked; without, all are.
 export function judge (skipped, now, auth, id, pubkey, created_at, kind, tags, content, sig) {
-  const event = seen(id, pubkey, created_at, kind, tags, content, sig)
-  if (hasReducers) current = { event, AUTHOR: pubkey, now, auth }
+  if (slices.length === 1 && !hasReducers) {
+    // As most files are: nobody else looks, so the least is done.
+    at = 0
+    if (skipped !== undefined && skipped[0]) return
+    const verdict = slices[0].filter(question(seen(id, pubkey, created_at, kind, tags, content, sig), pubkey, slices[0].state, now, auth))
+    if (typeof verdict === 'object' && verdict instanceof Promise) return verdict.then(reasonOf)
+    return reasonOf(verdict)
+  }
+  const ask = slice => question(seen(id, pubkey, created_at, kind, tags, content, sig), pubkey, slice.state, now, [...auth])
+  if (hasReducers) current = ask
   for (at = 0; at < slices.length; at++) {
     const slice = slices[at]
     slice.accepts = false
     if (skipped !== undefined && skipped[at]) continue
-    const verdict = slice.filter(question(event, pubkey, slice.state, now, auth))
-    if (typeof verdict === 'object' && verdict instanceof Promise) {
-      return judgeSlowly(skipped, { event, AUTHOR: pubkey, now, auth }, verdict)
-    }
+    const verdict = slice.filter(ask(slice))
+    if (typeof verdict === 'object' && verdict instanceof Promise) return judgeSlowly(skipped, ask, verdict)
     slice.accepts = !verdict
     if (verdict && verdict !== true) return reason(verdict)
   }
 }
 
-async function judgeSlowly (skipped, context, pending) {
+const reasonOf = verdict => verdict && verdict !== true ? reason(verdict) : undefined
+
+async function judgeSlowly (skipped, ask, pending) {
   for (; at < slices.length; at++) {
     const slice = slices[at]
     slice.accepts = false
     if (skipped !== undefined && skipped[at]) continue
-    const verdict = await (pending ?? slice.filter({ ...context, state: slice.state }))
+    const verdict = await (pending ?? slice.filter(ask(slice)))
     pending = undefined
     slice.accepts = !verdict
     if (verdict && verdict !== true) return reason(verdict)
@@ -98,9 +120,9 @@ export async function reduce () {
   for (at = 0; at < slices.length; at++) {
     const slice = slices[at]
     if (!slice.reducer || !slice.accepts) continue
-    const state = await slice.reducer({ ...current, state: slice.state })
+    const state = await slice.reducer(current(slice))
     if (state === undefined) throw new TypeError(`The reducer of ${slice.name} returned no state`)
-    next.push([slice, state])
+    next.push([slice, frozen(state)])
   }
   for (const [slice, state] of next) slice.state = state
   return next.length > 0
@@ -113,5 +135,5 @@ export const save = () => {
 }
 
 export const restore = states => {
-  for (const slice of slices) if (slice.reducer && Object.hasOwn(states, slice.name)) slice.state = states[slice.name]
+  for (const slice of slices) if (slice.reducer && Object.hasOwn(states, slice.name)) slice.state = frozen(states[slice.name])
 }

@@ -1,6 +1,7 @@
 // Slices of pico rooms: registers them, and asks them. Both generations of picostore.
 
-import { Buffer, toHex } from 'host:realm.js'
+import { Buffer } from 'host:buffer.js'
+import { toHex } from 'host:realm.js'
 import * as cborg from 'host:cborg.js'
 import * as msgpackr from 'host:msgpackr.js'
 import * as picofeed from 'host:picofeed.js'

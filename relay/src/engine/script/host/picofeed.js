@@ -1,6 +1,7 @@
 // The part of picofeed that slices use: bytes, and blocks to read. Feeds are written and signed by apps, not by rules.
 
-import { asBytes, Buffer, decoded, fromHex as bytesOf, toHex as hexOf, utf8 } from 'host:realm.js'
+import { Buffer } from 'host:buffer.js'
+import { asBytes, decoded, fromHex as bytesOf, toHex as hexOf, utf8 } from 'host:realm.js'
 
 export const symFeed = Symbol.for('PIC0::Feed')
 export const symBlock = Symbol.for('PIC0::Block')

@@ -197,51 +197,6 @@ export function asBytes (value) {
   throw new TypeError('Expected bytes')
 }
 
-// The part of node's Buffer that slices of the first generation use.
-export class Buffer extends Uint8Array {
-  static from (value, encoding = 'utf8') {
-    if (typeof value !== 'string') return new Buffer(ArrayBuffer.isView(value) ? asBytes(value) : value)
-    switch (encoding) {
-      case 'hex': return new Buffer(fromHex(value))
-      case 'base64': return new Buffer(Uint8Array.fromBase64(value))
-      case 'base64url': return new Buffer(Uint8Array.fromBase64(value, { alphabet: 'base64url' }))
-      case 'latin1': case 'binary': return new Buffer(Array.from(value, c => c.charCodeAt(0) & 255))
-      default: return new Buffer(utf8(value))
-    }
-  }
-
-  static alloc (size, fill = 0) { return new Buffer(size).fill(fill) }
-  static isBuffer (value) { return value instanceof Buffer }
-  static byteLength (value) { return Buffer.from(value).length }
-  static compare (a, b) { return compare(a, b) }
-  static concat (list) {
-    const all = new Buffer(list.reduce((sum, part) => sum + part.length, 0))
-    let at = 0
-    for (const part of list) { all.set(part, at); at += part.length }
-    return all
-  }
-
-  toString (encoding = 'utf8') {
-    switch (encoding) {
-      case 'hex': return toHex(this)
-      case 'base64': return this.toBase64()
-      case 'base64url': return this.toBase64({ alphabet: 'base64url', omitPadding: true })
-      case 'latin1': case 'binary': return Array.from(this, n => String.fromCharCode(n)).join('')
-      default: return text(this)
-    }
-  }
-
-  equals (other) { return compare(this, other) === 0 }
-  compare (other) { return compare(this, other) }
-  slice (from, to) { return this.subarray(from, to) }
-  copy (target, at = 0, from = 0, to = this.length) { target.set(this.subarray(from, to), at); return to - from }
-  toJSON () { return { type: 'Buffer', data: Array.from(this) } }
-  readUInt8 (at = 0) { return this[at] }
-  readUInt16BE (at = 0) { return this[at] << 8 | this[at + 1] }
-  readUInt32BE (at = 0) { return (this[at] << 24 | this[at + 1] << 16 | this[at + 2] << 8 | this[at + 3]) >>> 0 }
-}
-define(globalThis, 'Buffer', Buffer)
-
 // -1, 0 or 1, as texts are ordered.
 export function compare (a, b) {
   const length = Math.min(a.length, b.length)
@@ -288,6 +243,6 @@ function plain (value) {
   }
   return members
 }
-native.keep([hexOf, plain, objectPrototype])
+native.keep([hexOf, plain, objectPrototype, n => -1n - n])
 
 export { getPrototypeOf }

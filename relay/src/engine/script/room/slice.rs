@@ -83,8 +83,11 @@ impl ScriptSlice {
         let Some(body) = block.body else { return Ok(Verdict::Reject("the body has no collection".to_owned())) };
         let max = self.value_bytes();
         self.script.run(&self.health, block.now, |ctx, host| {
-            let (Ok(payload), Ok(date)) = (item(ctx, body.payload)?, item(ctx, body.date)?) else {
-                return Ok(Verdict::Reject("the body is malformed".to_owned()));
+            let (payload, date) = match (item(ctx, body.payload)?, item(ctx, body.date)?) {
+                (Ok(payload), Ok(date)) => (payload, date),
+                (Err(error), _) | (_, Err(error)) => {
+                    return Ok(Verdict::Reject(format!("the body is malformed: {error}")));
+                }
             };
             let mut args = self.args(ctx, 7)?;
             push_block(ctx, &mut args, block)?;

@@ -614,6 +614,123 @@ fn what_is_imported_works() {
 }
 
 #[test]
+fn what_cborg_reads_is_read() {
+    // As cborg 4.5.8 in node 22 reads each of them.
+    let text = "import { Memory } from '@telamon/picostore'
+        import { decode, encode } from 'cborg'
+        const tell = value => typeof value === 'bigint' ? `${value}n` : value
+        export default store => store.register('x', class extends Memory {
+          compute (_, { payload }) {
+            if (Array.isArray(payload)) {
+              let depth = 0
+              for (; Array.isArray(payload); payload = payload[0]) depth++
+              return depth
+            }
+            if (typeof payload !== 'object') return [tell(payload), tell(decode(encode(payload)))]
+            return [Object.keys(payload), payload.a ?? null, payload.admin ?? null, Object.keys({ ...payload }), {}.admin ?? null, payload]
+          } })";
+    let nested = |depth: usize| format!("{}00", "81".repeat(depth));
+    let hex = |text: &str| data_encoding::HEXLOWER.decode(text.as_bytes()).unwrap();
+    let proto = "695f5f70726f746f5f5f";
+    for (payload, read) in [
+        ("64ff616263".into(), Some(json!(["\u{fffd}abc", "\u{fffd}abc"]))),
+        ("63eda080".into(), Some(json!(["\u{fffd}\u{fffd}\u{fffd}", "\u{fffd}\u{fffd}\u{fffd}"]))),
+        ("64f09f98ff".into(), Some(json!(["\u{fffd}\u{fffd}", "\u{fffd}\u{fffd}"]))),
+        ("a161ff01".into(), Some(json!([["\u{fffd}"], null, null, ["\u{fffd}"], null, {"\u{fffd}": 1}]))),
+        ("3bffffffffffffffff".into(), Some(json!(["-18446744073709551616n", "-18446744073709551616n"]))),
+        ("3b8000000000000000".into(), Some(json!(["-9223372036854775809n", "-9223372036854775809n"]))),
+        ("3b7fffffffffffffff".into(), Some(json!(["-9223372036854775808n", "-9223372036854775808n"]))),
+        // It becomes the prototype of this one object, and of nothing else; it is not kept.
+        (format!("a1{proto}a16561646d696ef5"), Some(json!([[], null, true, [], null, {}]))),
+        (format!("a1{proto}01"), Some(json!([[], null, null, [], null, {}]))),
+        (format!("a2616101{proto}a1617801"), Some(json!([["a"], 1, null, ["a"], null, {"a": 1}]))),
+        (nested(70), Some(json!(70))),
+        (nested(100), Some(json!(100))),
+        // Here there is a limit; node has that of its stack.
+        (nested(101), None),
+        ("c100".into(), None),
+    ] {
+        let mut room = room(text);
+        let done = room.dispatch(&chain(1, &[&hex(&payload)]), 0, Mode::Quiet).unwrap();
+        assert_eq!(!done.merged.is_empty(), read.is_some(), "{payload}: {:?}", done.decisions);
+        if let Some(read) = read {
+            let found = state(&mut room, "x");
+            assert_eq!(found.as_object().unwrap().values().collect::<Vec<_>>(), [&read], "{payload}");
+        }
+    }
+    // The limit has a name.
+    let deep = |value_depth_max| config::Script { value_depth_max, ..config::Script::default() };
+    for (limit, is_read) in [(70, true), (69, false), (256, true)] {
+        let scripts = Scripts::new((&deep(limit)).into());
+        let slices = scripts.load_sources(vec![Sources::text("x.js", text)], &Arc::default()).unwrap();
+        let mut room = Offline::new(slices, crate::engine::Limits::default()).unwrap();
+        let done = room.dispatch(&chain(1, &[&hex(&nested(70))]), 0, Mode::Quiet).unwrap();
+        assert_eq!(!done.merged.is_empty(), is_read, "{limit}: {:?}", done.decisions);
+        if !is_read {
+            assert!(format!("{:?}", done.decisions).contains("script.value_depth_max"), "{:?}", done.decisions);
+        }
+    }
+}
+
+#[test]
+fn a_buffer_is_that_of_node() {
+    // As node 20 answers.
+    let cases = [
+        (r#"Buffer.allocUnsafe(3).length"#, r#"3"#),
+        (r#"Buffer.alloc(5, 'ab').toString()"#, r#""ababa""#),
+        (r#"Buffer.alloc(5, 'YWI=', 'base64').toString()"#, r#""ababa""#),
+        (r#"Buffer.alloc(3, 7).toString('hex')"#, r#""070707""#),
+        (r#"Buffer.alloc(8).fill(Buffer.from([1, 2, 3])).toString('hex')"#, r#""0102030102030102""#),
+        (r#"Buffer.from('0102zz', 'hex').toString('hex')"#, r#""0102""#),
+        (r#"Buffer.from('a-_b', 'base64').toString('hex')"#, r#""6befdb""#),
+        (r#"Buffer.from('\u00e4', 'utf16le').toString('hex')"#, r#""e400""#),
+        (
+            r#"[b => b.writeUInt32BE(4294967295, 2), b => b.writeInt16LE(-2, 1), b => b.writeDoubleBE(-0.1), b => b.writeFloatLE(1.5, 4), b => b.writeUIntBE(0x123456789a, 1, 5), b => b.writeIntLE(-3, 0, 6), b => b.writeBigUInt64LE(2n ** 64n - 1n), b => b.writeUint8(200, 7), b => b.write('h\u00e4llo', 5), b => b.write('00ff', 1, 'hex')].map(f => { const b = Buffer.alloc(8); return [f(b), b.toString('hex')] })"#,
+            r#"[[6,"0000ffffffff0000"],[3,"00feff0000000000"],[8,"bfb999999999999a"],[8,"000000000000c03f"],[6,"00123456789a0000"],[6,"fdffffffffff0000"],[8,"ffffffffffffffff"],[8,"00000000000000c8"],[3,"000000000068c3a4"],[2,"0000ff0000000000"]]"#,
+        ),
+        (
+            r#"(b => [b.readUInt32BE(1), b.readInt32LE(), b.readInt8(3), b.readDoubleLE(), b.readFloatBE(2), b.readUIntLE(1, 6), b.readIntBE(2, 3), String(b.readBigInt64BE())])(Buffer.from('fedcba9876543210', 'hex'))"#,
+            r#"[3703216246,-1732584194,-104,1.1806583595659977e-230,-0.0011631944216787815,55338348362460,-4548490,"-81985529216486896"]"#,
+        ),
+        (
+            r#"[b => b.readUInt32BE(5), b => b.readInt8(8), b => b.writeUInt8(256), b => b.writeInt16BE(40000), b => b.writeUInt32LE(1, 6), b => b.readUIntBE(0, 7)].map(f => { try { return f(Buffer.alloc(8)) } catch (e) { return e.name } })"#,
+            r#"["RangeError","RangeError","RangeError","RangeError","RangeError","RangeError"]"#,
+        ),
+        (
+            r#"(b => [b.indexOf('lo'), b.lastIndexOf('l'), b.includes(Buffer.from('ell')), b.indexOf(111), b.indexOf('x'), b.toString('latin1', 1, 3), b.compare(Buffer.from('help')), b.equals(Buffer.from('hello'))])(Buffer.from('hello'))"#,
+            r#"[3,3,true,4,-1,"el",-1,true]"#,
+        ),
+        (r#"Buffer.concat([Buffer.from('abc'), Buffer.from('def')], 5).toString()"#, r#""abcde""#),
+        (r#"Buffer.from([1, 2, 3, 4]).swap32().toString('hex')"#, r#""04030201""#),
+        (r#"(b => { b.slice(1, 3).fill(9); return b.toString('hex') })(Buffer.alloc(4))"#, r#""00090900""#),
+        (
+            r#"[Buffer.isEncoding('UTF-8'), Buffer.isEncoding('x'), Buffer.byteLength('\u00e4'), Buffer.byteLength('QUJD', 'base64')]"#,
+            r#"[true,false,2,3]"#,
+        ),
+        (r#"Buffer.from(JSON.parse(JSON.stringify(Buffer.from('hi')))).toString()"#, r#""hi""#),
+        (r#"(t => [Buffer.from('abcdef').copy(t, 1, 2), t.toString('hex')])(Buffer.alloc(3))"#, r#"[2,"006364"]"#),
+    ];
+    let all: String = cases.iter().map(|(code, _)| format!("() => {code},\n")).collect();
+    let text = format!(
+        "import {{ Memory }} from '@telamon/picostore'
+        import {{ Buffer as Same }} from 'buffer'
+        const all = [{all}]
+        export default store => store.register('x', class extends Memory {{
+          compute () {{ return all.map(one => JSON.stringify(one())).concat(`${{Same === Buffer}}`) }}
+        }})"
+    );
+    let mut room = room(&text);
+    let done = room.dispatch(&chain(1, &[b"\x01"]), 5, Mode::Loud).unwrap();
+    assert_eq!(done.failure, None);
+    let found = state(&mut room, "x");
+    let said = found.as_object().unwrap().values().next().unwrap();
+    for (at, (code, answer)) in cases.iter().enumerate() {
+        assert_eq!(said[at], *answer, "{code}");
+    }
+    assert_eq!(said[cases.len()], "true");
+}
+
+#[test]
 fn slices_of_several_files_hear_each_other() {
     let one = "import { Memory } from '@telamon/picostore'
         export default store => store.register('x', class extends Memory {
