@@ -278,6 +278,45 @@ async fn goes_on_as_long_as_something_comes() {
     cut_after("EVENT", &[150, 300, 450, 600]).await;
 }
 
+/// A relay without negentropy that has these events, newest first, and ends the connection after so many of an answer.
+async fn cutting(events: Vec<Event>, most: usize) -> Scripted {
+    Scripted::start(move |mut it| {
+        let events = events.clone();
+        async move {
+            while let Some((name, filter)) = it.req().await
+                && it.give(&name, &filter, &events, most).await.is_some()
+            {}
+        }
+    })
+    .await
+}
+
+/// A relay that cuts the connection inside every large page is asked for smaller ones, and one that cuts it even inside
+/// the smallest is given up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gets_past_cuts_inside_every_page() {
+    let mut all = events(1_000);
+    all.sort_by_key(|event| std::cmp::Reverse(event.created_at()));
+    let folder = folder_with(&[]);
+    let config = SMALL.replace("page_events_max = 50\nrange_events_max = 200", "page_events_max = 500");
+    std::fs::write(folder.path().join("picorelay.toml"), &config).unwrap();
+    let relay = cutting(all.clone(), 100).await;
+    let output = sync(folder.path(), &relay.url, &["--dir", "down"]).await;
+    assert!(output.success, "{output:?}");
+    assert_eq!(export(folder.path()), ids(&all));
+    says(&output, all.len(), " fetched");
+    // 500, 250 and 125 are too many.
+    assert_eq!(relay.connections(), 4, "{output:?}");
+
+    let folder = folder_with(&[]);
+    std::fs::write(folder.path().join("picorelay.toml"), &config).unwrap();
+    let relay = cutting(all, 4).await;
+    let output = sync(folder.path(), &relay.url, &["--dir", "down"]).await;
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stderr.contains("closed the connection"), "{output:?}");
+    assert_eq!(export(folder.path()).len(), 4);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn says_what_is_wrong() {
     let folder = folder_with(&[]);

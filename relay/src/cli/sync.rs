@@ -60,7 +60,7 @@ pub(super) async fn run(args: SyncArgs, config: Config) -> Outcome {
         lane: 0,
     };
     let began = Instant::now();
-    let memory = Arc::new(Memory::new(config.sync.known_ids_max));
+    let memory = Arc::new(Memory::new(&config.sync));
     let shown = Shown::new(Arc::clone(&memory));
     let mut task = Task { args, config, signers, local, memory, shown, stop };
     let done = {
@@ -167,8 +167,10 @@ impl Task {
         Range { since: filter.since.unwrap_or(0), until: filter.until.unwrap_or(CREATED_AT_MAX).min(last) }
     }
 
-    fn progress(&self, record: &Record) -> (u64, Vec<Range>) {
-        (self.memory.tally.lock().total(), record.done.ranges().to_vec())
+    /// What a connection may have brought further. Pages that have become smaller are a new try.
+    fn progress(&self, record: &Record) -> (u64, usize, Vec<Range>) {
+        let events = self.memory.stride.lock().events();
+        (self.memory.tally.lock().total(), events, record.done.ranges().to_vec())
     }
 
     fn failure(&self, fault: &Fault, record: &Record) -> Failure {

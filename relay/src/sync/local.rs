@@ -10,8 +10,10 @@ use tokio::time::Instant;
 use super::done::Range;
 use super::fault::Fault;
 use super::known::Known;
+use super::stride::Stride;
 use super::tally::Tally;
 use crate::clock::{self, Timestamp};
+use crate::config;
 use crate::event::{Event, Id};
 use crate::filter::Filter;
 use crate::guard::Viewer;
@@ -129,6 +131,8 @@ pub struct Memory {
     plain: Mutex<Option<Instant>>,
     /// It did not answer when it was asked for many events at a time, or is just asked that.
     pub gives_little: std::sync::atomic::AtomicBool,
+    /// How many events are asked for at a time.
+    pub stride: Mutex<Stride>,
     /// The most events it gave at a time.
     pub largest_page: std::sync::atomic::AtomicUsize,
     /// What became of events so far.
@@ -139,13 +143,15 @@ pub struct Memory {
 
 impl Memory {
     /// Nothing yet.
-    pub fn new(ids_max: usize) -> Self {
+    pub fn new(config: &config::Sync) -> Self {
+        let ids_max = config.known_ids_max;
         Self {
             there: Known::new(ids_max),
             refused: Known::new(ids_max),
             unwanted: Known::new(ids_max),
             plain: Mutex::default(),
             gives_little: false.into(),
+            stride: Mutex::new(Stride::new(config.page_events_max)),
             largest_page: 0.into(),
             tally: Mutex::default(),
             planned: 0.into(),

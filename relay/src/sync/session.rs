@@ -330,6 +330,9 @@ impl<'a> Session<'a> {
             // It closed the connection at our NEG-OPEN: the next one will do without.
             self.memory.set_plain();
         }
+        if matches!(fault, Fault::Gone | Fault::Silent(_)) && self.link.client.is_in_page() {
+            self.memory.stride.lock().cut();
+        }
         // What came is kept, and counted, however the connection ended.
         let events = std::mem::take(&mut self.pending);
         if !events.is_empty() {

@@ -90,7 +90,7 @@ impl Upstream {
             subscriptions: app.subscriptions.clone(),
             signers: Arc::clone(&app.signers),
             stop: app.stop.clone(),
-            memory: Arc::new(Memory::new(config.known_ids_max)),
+            memory: Arc::new(Memory::new(&config)),
             config,
             in_step: None,
             compared: None,
