@@ -154,7 +154,10 @@ impl Task {
             self.shown.reached(range.since);
             Ok(record.add(range, url, *direction, filter)?)
         };
-        let walked = walk(&mut session, &job, gaps, &mut steps).await;
+        let mut walked = walk(&mut session, &job, gaps, &mut steps).await;
+        if walked.is_ok() {
+            walked = session.ask_back().await;
+        }
         session.end(walked.as_ref().err().unwrap_or(&Fault::Stopped)).await;
         walked
     }
@@ -268,6 +271,10 @@ fn lines(tally: &Tally, took: Duration) -> Vec<String> {
     lines.push(format!("{:>9} sent", tally.sent));
     lines.push(format!("{:>9} refused there", sum(&tally.sent_refused)));
     lines.extend(reasons(&tally.sent_refused));
+    if tally.asked_back > 0 {
+        let (not_kept, asked) = (tally.not_kept, tally.asked_back);
+        lines.push(format!("{not_kept:>9} not kept there, of {asked} that were asked for again"));
+    }
     if tally.missing > 0 {
         lines.push(format!("{:>9} promised and not given", tally.missing));
     }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::done::Range;
 use super::fault::Fault;
 use super::known::Known;
+use super::sample::Sample;
 use super::stride::Stride;
 use super::tally::Tally;
 use crate::clock::{self, Timestamp};
@@ -123,6 +124,8 @@ impl Local {
 pub struct Memory {
     /// Ids it has: not sent again.
     pub there: Known,
+    /// Some of the ids that it took when they were sent.
+    pub sample: Mutex<Sample>,
     /// Ids it refused: not offered again.
     pub refused: Known,
     /// Ids we refused: not fetched again.
@@ -147,6 +150,7 @@ impl Memory {
         let ids_max = config.known_ids_max;
         Self {
             there: Known::new(ids_max),
+            sample: Mutex::new(Sample::new(config.sample_events_max)),
             refused: Known::new(ids_max),
             unwanted: Known::new(ids_max),
             plain: Mutex::default(),

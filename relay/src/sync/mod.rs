@@ -16,6 +16,7 @@ pub mod link;
 pub mod local;
 pub mod pace;
 pub mod record;
+mod sample;
 pub mod session;
 mod shared;
 pub mod stride;

@@ -2,6 +2,7 @@
 //! the caller.
 
 mod ask;
+mod kept;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -234,7 +235,10 @@ impl<'a> Session<'a> {
     fn sent(&mut self, id: Id, answer: &Result<(), String>) {
         self.memory.tally.lock().went(answer);
         match answer {
-            Ok(()) => self.memory.there.insert(id),
+            Ok(()) => {
+                self.memory.sample.lock().note(id, rand::random());
+                self.memory.there.insert(id)
+            }
             // That it has trouble says nothing of the event.
             Err(why) => !why.starts_with("error:") && self.memory.refused.insert(id),
         };

@@ -32,7 +32,7 @@ impl Session<'_> {
     }
 
     /// Events of a page.
-    fn page_events(&self) -> usize {
+    pub(super) fn page_events(&self) -> usize {
         self.memory.stride.lock().events()
     }
 
@@ -52,7 +52,7 @@ impl Session<'_> {
         Ok(asked?.is_ok_and(|page| page.events.len() > count))
     }
 
-    async fn ask(&mut self, filter: &Filter, limit: usize) -> Result<Result<Page, String>, Fault> {
+    pub(super) async fn ask(&mut self, filter: &Filter, limit: usize) -> Result<Result<Page, String>, Fault> {
         let filter = Filter { limit: Some(limit as u64), ..filter.clone() };
         let json = filter.json();
         let now = self.link.now();
