@@ -580,6 +580,21 @@ async fn pages_that_are_cut_off_become_smaller() {
     assert_eq!(relay.metric("picorelay_upstream_connected", ""), 1.0);
 }
 
+/// A pause is never said to be of no time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pauses_are_said_as_they_are() {
+    let relay = Relay::with(&through("ws://127.0.0.1:1"));
+    let began = Instant::now();
+    let said = || relay.log().lines().find(|line| line.contains("trying again")).map(str::to_owned);
+    while said().is_none() {
+        assert!(began.elapsed() < PATIENCE);
+        sleep(Duration::from_millis(20)).await;
+    }
+    let said = said().unwrap();
+    // The first pause is from half a second to a second.
+    assert!(said.contains("seconds=1") && !said.contains("seconds=0"), "{said}");
+}
+
 /// Ids that it says it has and does not give are not waited for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_promised_and_not_given_is_let_go() {

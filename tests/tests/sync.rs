@@ -389,6 +389,35 @@ async fn what_is_taken_and_not_kept_is_told() {
     says(&output, 0, " not kept there, of 2 that were asked for again");
 }
 
+/// What is false counts once, however often it comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_false_counts_once() {
+    let mut all = events(100);
+    all.sort_by_key(|event| std::cmp::Reverse(event.created_at()));
+    for event in &mut all[..10] {
+        event.0["sig"] = "00".repeat(64).into();
+    }
+    // It comes anew with each connection, of which the first end in the middle of a page.
+    let given = all.clone();
+    let relay = Scripted::start(move |mut it| {
+        let (given, most) = (given.clone(), if it.number <= 3 { 20 } else { usize::MAX });
+        async move {
+            while let Some((name, filter)) = it.req().await
+                && it.give(&name, &filter, &given, most).await.is_some()
+            {}
+        }
+    })
+    .await;
+    let folder = folder_with(&[]);
+    let output = sync(folder.path(), &relay.url, &["--dir", "down"]).await;
+    assert_eq!(output.code, Some(3), "{output:?}");
+    // 50 and 25 are too many for the first ones.
+    assert_eq!(relay.connections(), 3, "{output:?}");
+    says(&output, all.len() - 10, " fetched");
+    says(&output, 10, " refused here");
+    assert!(output.stderr.ends_with(": 10 refused here\n"), "{output:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn says_what_is_wrong() {
     let folder = folder_with(&[]);

@@ -258,12 +258,13 @@ impl Answers for Batch {
         let memory = &self.intake.memory;
         let mut tally = memory.tally.lock();
         for (id, outcome) in &outcomes {
-            tally.came(outcome);
+            // What is refused comes again with each connection, and counts once.
+            let is_new = !outcome.is_final_refusal() || memory.unwanted.insert(*id);
+            if is_new {
+                tally.came(outcome);
+            }
             let (outcome_word, reason) = outcome.labels();
             metrics::event(outcome_word, reason);
-            if outcome.is_final_refusal() {
-                memory.unwanted.insert(*id);
-            }
         }
         drop(tally);
         let is_last = {

@@ -116,7 +116,7 @@ impl Upstream {
             let pause =
                 if fault.is_hostile() { backoff.longest(random) } else { backoff.pause(began.elapsed(), random) };
             failures = if self.compared == reached { failures.saturating_add(1) } else { 1 };
-            let (upstream, seconds) = (&self.name, pause.as_secs());
+            let (upstream, seconds) = (&self.name, pause.as_millis().div_ceil(1000));
             // One that stays away is told of once.
             if failures == 1 {
                 tracing::warn!(%upstream, error = %fault, seconds, "the connection to an upstream relay ended; trying again");
