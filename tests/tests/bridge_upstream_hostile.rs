@@ -327,7 +327,7 @@ async fn hostile_upstreams_cost_only_themselves() {
     client.publish(&[&Key::new().event(json!({}))]).await;
     node.write("still here").await;
     relay.until_blocks(51).await;
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     // Nothing false is there: no event of another kind, and each is what its id says.
     for event in client.query(json!({"kinds": [1, kind::BLOCK, kind::HEAD], "limit": 5000})).await {
         let hashed = json!([0, event["pubkey"], event["created_at"], event["kind"], event["tags"], event["content"]])
@@ -344,7 +344,7 @@ async fn hostile_upstreams_cost_only_themselves() {
     let began = Instant::now();
     relay.stop();
     eprintln!("stopped in {:?}", began.elapsed());
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 /// Killed in the middle of what it gives, three times, each time after a few events more.
@@ -399,6 +399,60 @@ async fn what_an_upstream_does_not_tell_is_found_later() {
     relay.until_blocks(7).await;
     assert_eq!(upstream.connections(), 1);
     assert_eq!(relay.metric("picorelay_upstream_connected", ""), 1.0);
+}
+
+/// An upstream has something, and then no more. Blocks are given back to it; the head of a chain that was made a moment ago
+/// is not, since it goes when the next one comes, of which we may not have heard yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_replaced_there_is_not_given_back() {
+    let events = chain(1);
+    // A second and 999 seconds old.
+    let (young, old) = (head(&Key::numbered(7), 1), head(&Key::numbered(7), 999));
+    let all = vec![events[0].clone(), young.clone(), old.clone()];
+    let (taken, given) = (Arc::new(Mutex::new(BTreeSet::new())), Arc::new(all));
+    let (noted, given_by_it) = (Arc::clone(&taken), Arc::clone(&given));
+    let upstream = Scripted::start(move |mut it| {
+        let (noted, given) = (Arc::clone(&noted), Arc::clone(&given_by_it));
+        async move {
+            let mut asked = 0;
+            while let Some(message) = it.hear().await {
+                let name = message[1].clone();
+                let said = match message[0].as_str() {
+                    Some("NEG-OPEN") => it.say(json!(["NEG-ERR", name, "unsupported: no"])).await,
+                    Some("REQ") => {
+                        asked += 1;
+                        // The first request is the live one.
+                        if it.number == 1 && asked == 2 {
+                            for event in given.iter() {
+                                let _ = it.say(json!(["EVENT", name, event.0])).await;
+                            }
+                        }
+                        it.say(json!(["EOSE", name, ["finish"]])).await
+                    }
+                    Some("EVENT") => {
+                        let id = name["id"].as_str().unwrap().to_owned();
+                        noted.lock().unwrap().insert(id.clone());
+                        it.say(json!(["OK", id, true, ""])).await
+                    }
+                    _ => Some(()),
+                };
+                if said.is_none() || it.number == 1 && asked == 3 {
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    let relay = Relay::with(&through(&upstream.url).replace("[sync]", "[sync]\nfull_seconds = 1"));
+    let back = BTreeSet::from([events[0].id().to_owned(), old.id().to_owned()]);
+    let began = Instant::now();
+    while taken.lock().unwrap().len() < back.len() {
+        assert!(began.elapsed() < PATIENCE, "{:?} of {back:?}", taken.lock().unwrap());
+        sleep(Duration::from_millis(20)).await;
+    }
+    relay.until_log("in step with an upstream relay").await;
+    assert_eq!(*taken.lock().unwrap(), back);
+    assert_eq!(relay.client().await.query(json!({"ids": [young.id()]})).await.len(), 1);
 }
 
 /// One that had no negentropy is asked again after a while: relays are updated.
@@ -501,7 +555,7 @@ async fn what_overruns_an_upstream_comes_later() {
         assert!(began.elapsed() < PATIENCE, "{} of 100", blocks());
         sleep(Duration::from_millis(20)).await;
     }
-    assert!(relay.log().contains("events come faster than an upstream relay takes them"), "{}", relay.log());
+    relay.until_log("events come faster than an upstream relay takes them").await;
     assert_eq!(upstream.connections(), 1);
 }
 
@@ -547,7 +601,7 @@ async fn an_upstream_that_pours_is_read_slower() {
     sleep(Duration::from_secs(3)).await;
     let rate = (received() - before) / began.elapsed().as_secs_f64();
     assert!(rate > 5.0 && rate < 45.0, "{rate} in a second");
-    assert!(relay.log().contains("it is read slower"), "{}", relay.log());
+    relay.until_log("it is read slower").await;
     assert_eq!(upstream.connections(), 1);
     // What is written here goes out all the same.
     let mut node = Node::connect(&room(&relay, "r"), Format::V8, 1).await;

@@ -308,7 +308,7 @@ async fn a_room_whose_slices_cannot_be_loaded_takes_nothing() {
     let mut writer = node(&relay, "chess", 1).await;
     writer.send(live(&feed(1, &[task("a")]).encode())).await;
     relay.until_metric("picorelay_pico_blocks_total", "outcome=\"rejected\"", 1.0).await;
-    assert!(relay.log().contains("the slices of the room cannot be loaded"), "{}", relay.log());
+    relay.until_log("the slices of the room cannot be loaded").await;
     let later = relay.http("GET /pico/chess/state/rules", &[]);
     assert_eq!((later.status, later.header("retry-after")), (503, "5"));
     // Other rooms are none the worse.

@@ -74,7 +74,7 @@ async fn a_slice_judges_events_before_they_are_kept_or_passed_on() {
     // Old code stays while the new does not load.
     write(&relay.data().join("slices/nostr/nospam.js"), "export default store => {");
     relay.hang_up();
-    until_log(&relay, "do not load").await;
+    relay.until_log("do not load").await;
     assert_eq!(client.offer(&event(1, "more spam")).await, (false, "blocked: spam is not welcome".to_owned()));
     write(&relay.data().join("slices/nostr/nospam.js"), &NO_SPAM.replace("spam is", "eggs are"));
     relay.hang_up();
@@ -83,14 +83,6 @@ async fn a_slice_judges_events_before_they_are_kept_or_passed_on() {
     relay.hang_up();
     until(&mut client, &key, 1, "spam", &(true, String::new())).await;
     relay.stop();
-}
-
-pub(crate) async fn until_log(relay: &Relay, text: &str) {
-    let began = Instant::now();
-    while !relay.log().contains(text) {
-        assert!(began.elapsed() < PATIENCE, "the log does not say: {text}");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
 }
 
 #[tokio::test]
@@ -216,7 +208,7 @@ async fn a_slice_that_cannot_be_stopped_is_given_up_and_events_go_on() {
         assert_eq!(client.offer(&event("stuck ")).await, fine);
         assert_eq!(client.offer(&event("stuck")).await, fine);
         assert_eq!(relay.metric("picorelay_script_stuck", ""), 1.0);
-        until_log(&relay, "cannot be stopped").await;
+        relay.until_log("cannot be stopped").await;
         write(&path, &text.replace("&& 'bad'", "&& 'still bad'"));
         until(&mut client, &key, 1, "bad", &refused("blocked: still bad")).await;
         // And the relay can be stopped, and nothing is lost.
@@ -246,7 +238,7 @@ async fn a_slice_that_is_stuck_while_it_is_loaded_stops_the_start_and_no_reload(
     let mut client = relay.client().await;
     let key = Key::new();
     write(&path, &text);
-    until_log(&relay, "cannot be stopped").await;
+    relay.until_log("cannot be stopped").await;
     let spam = (false, "blocked: spam is not welcome".to_owned());
     assert_eq!(client.offer(&key.event(json!({"content": "spam"}))).await, spam, "the old code stays");
     write(&path, &NO_SPAM.replace("spam is", "eggs are"));

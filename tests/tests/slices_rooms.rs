@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::pico::{Node, live};
 use crate::harness::{PATIENCE, Relay};
-use crate::slices::{SHORT, STUCK, until_log, write};
+use crate::slices::{SHORT, STUCK, write};
 
 /// A chain of one author: bodies are CBOR `[collection, payload, 0]`, both texts.
 fn chain(author: u8, blocks: &[(&str, &str)]) -> Feed {
@@ -90,13 +90,13 @@ async fn slices_change_while_the_relay_runs() {
         // What does not load changes nothing: neither a file that is wrong ..
         write(&folder.join("lib/words.js"), "export const allowed = ");
         told(&relay);
-        until_log(&relay, "the old ones go on").await;
-        assert!(relay.log().contains("lib/words.js:1"), "{}", relay.log());
+        relay.until_log("the old ones go on").await;
+        relay.until_log("lib/words.js:1").await;
         until_allowed(&relay, &mut authors, "two").await;
         // .. nor one that is not there; when it comes, it is loaded.
         write(&folder.join("words.js"), &WORDS.replace("lib/words", "lib/more"));
         told(&relay);
-        until_log(&relay, "lib/more.js").await;
+        relay.until_log("lib/more.js").await;
         until_allowed(&relay, &mut authors, "two").await;
         write(&folder.join("lib/more.js"), &allows("three"));
         write(&folder.join("words.js"), &WORDS.replace("lib/words", "lib/more").replace("no $", "not $"));
@@ -139,7 +139,7 @@ async fn a_room_whose_slice_cannot_be_stopped_holds_up_nobody_else() {
     writer.send(live(&chain(3, &[("words", "good"), ("words", "stuck")]).encode())).await;
     relay.until_metric("picorelay_script_stuck", "", 1.0).await;
     relay.until_metric("picorelay_pico_blocks_total", "outcome=\"failed\"", 2.0).await;
-    assert!(relay.log().contains("cannot be stopped"), "{}", relay.log());
+    relay.until_log("cannot be stopped").await;
     // The room takes nothing, and shows and hands out what it has.
     writer.send(live(&chain(4, &[("words", "fine")]).encode())).await;
     relay.until_metric("picorelay_pico_blocks_total", "outcome=\"failed\"", 3.0).await;
@@ -201,7 +201,7 @@ async fn a_slice_that_was_stuck_and_comes_back_lets_its_room_go_on() {
     let mut writer = node(&relay, "talk", 1).await;
     writer.send(live(&chain(2, &[("words", "stuck")]).encode())).await;
     relay.until_metric("picorelay_pico_blocks_total", "outcome=\"failed\"", 1.0).await;
-    until_log(&relay, "has come to an end").await;
+    relay.until_log("has come to an end").await;
     assert_eq!(words(&relay), json!({}));
     // The room goes on without the slice, until its file changes.
     writer.send(live(&chain(3, &[("words", "fine")]).encode())).await;

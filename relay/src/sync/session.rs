@@ -18,9 +18,10 @@ use super::link::Link;
 use super::local::{Intake, Local, Memory, Window};
 use super::pace::Pace;
 use super::tally::Tally;
+use crate::clock::{self, Timestamp};
 use crate::config;
 use crate::connection::Outbox;
-use crate::event::{Event, Id};
+use crate::event::{Class, Event, Id};
 use crate::policy::is_protected;
 use crate::store::Body;
 
@@ -35,6 +36,9 @@ const LOOK_UP: usize = 200;
 
 /// What is counted for an event beside its text.
 const EVENT_BYTES: usize = 100;
+
+/// For so long after an event was made its author may be about to replace it.
+const REPLACED_SECONDS: Timestamp = 60;
 
 /// What happened.
 pub enum Turn {
@@ -285,9 +289,17 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// What only its author may publish (NIP-70) is not ours to send, nor what the caller keeps back.
+    /// What only its author may publish (NIP-70) is not ours to send, nor what the caller keeps back, nor what was there
+    /// a moment ago and has a newer version there now, which we are still to hear of.
     fn may_go(&self, body: &Body) -> bool {
-        let may = |event: &Event| !is_protected(event) && self.may.as_ref().is_none_or(|may| may(event));
+        let was_replaced = |event: &Event| {
+            matches!(event.class(), Class::Replaceable | Class::Addressable)
+                && self.memory.there.contains(&event.id)
+                && clock::now() < event.created_at.saturating_add(REPLACED_SECONDS)
+        };
+        let may = |event: &Event| {
+            !is_protected(event) && !was_replaced(event) && self.may.as_ref().is_none_or(|may| may(event))
+        };
         match body {
             Body::Event(event) => may(event),
             Body::Json(json) => Event::parse(json).is_ok_and(|event| may(&event)),

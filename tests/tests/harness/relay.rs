@@ -83,6 +83,15 @@ impl Relay {
         self.until_metric("picorelay_pico_blocks_total", "outcome=\"new\"", count as f64).await;
     }
 
+    /// Waits until its log has this text.
+    pub(crate) async fn until_log(&self, text: &str) {
+        let began = std::time::Instant::now();
+        while !self.log().contains(text) {
+            assert!(began.elapsed() < PATIENCE, "the log does not say {text:?}\n{}", self.log());
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
     /// Asks it to stop (SIGTERM) and waits: it must exit with 0.
     pub(crate) fn stop(&mut self) {
         let status = self.terminate();

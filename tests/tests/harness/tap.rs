@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{accept_async, connect_async};
+use tokio_tungstenite::{accept_async, connect_async_with_config};
 
 /// What passed: true when it came from who connected.
 type Seen = Arc<Mutex<Vec<(bool, Value)>>>;
@@ -58,8 +58,12 @@ impl Tap {
 
 async fn pass(socket: TcpStream, to: String, negentropy: bool, seen: Seen, mut cuts: watch::Receiver<u32>) {
     cuts.mark_unchanged();
+    // Small messages one after the other, which Nagle's algorithm would keep back.
+    if socket.set_nodelay(true).is_err() {
+        return;
+    }
     let Ok(mut client) = accept_async(socket).await else { return };
-    let Ok((mut relay, _)) = connect_async(to).await else { return };
+    let Ok((mut relay, _)) = connect_async_with_config(to, None, true).await else { return };
     let note = |up: bool, message: &Message| {
         if let Message::Text(text) = message {
             let json: Value = serde_json::from_str(text).unwrap();
