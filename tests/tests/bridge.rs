@@ -544,6 +544,37 @@ async fn threads_profiles_and_deletions_are_carried() {
     }
 }
 
+/// Copies are found among any number of events that say they are copies of the same block.
+#[tokio::test]
+async fn false_copies_hide_no_copy() {
+    let relay = Relay::with(&format!("{READABLE}\n[limits]\nmessages_per_minute = 0"));
+    let mut alice = Node::connect(&room(&relay, "notes"), Format::V8, 1).await;
+    let mut client = relay.client().await;
+    let first = alice.write_bytes(&record("notes", json!({"text": "first"}))).await;
+    let root = until_events(&mut client, json!({"kinds": [1]}), 1).await.remove(0);
+    // Newer ones are found first, and the copy must not be behind the end of what is read.
+    let stranger = Key::new();
+    let tag = json!(["i", format!("pico:block:{}", first.id())]);
+    let created_at = now() + 60;
+    let flood: Vec<Event> = (0..5_100)
+        .map(|n| stranger.event(json!({"content": n.to_string(), "created_at": created_at, "tags": [tag]})))
+        .collect();
+    for events in flood.chunks(100) {
+        for event in events {
+            client.send(format!(r#"["EVENT",{event}]"#)).await;
+        }
+        for event in events {
+            assert!(client.ok(event.id()).await.0);
+        }
+    }
+    let answer = record("notes", json!({"text": "second", "replyTo": first.id().to_string()}));
+    let answer = alice.write_bytes(&answer).await;
+    let copies = json!({"kinds": [1], "#i": [format!("pico:block:{}", answer.id())]});
+    let copy = until_events(&mut client, copies, 1).await.remove(0);
+    let marks: Vec<&Value> = copy["tags"].as_array().unwrap().iter().filter(|tag| tag[0] == "e").collect();
+    assert!(marks.len() == 1 && marks[0][1] == root["id"], "{copy}");
+}
+
 /// A page becomes an article with a link to the silo, and the next one takes its place.
 #[tokio::test]
 async fn pages_become_articles() {

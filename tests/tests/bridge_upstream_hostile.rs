@@ -58,16 +58,7 @@ fn head(key: &Key, n: u64) -> Event {
 async fn serve(conversation: &mut Conversation, events: &[Event]) -> Option<()> {
     loop {
         let (name, filter) = conversation.req().await?;
-        let wanted = |event: &&Event| {
-            let at = event.created_at();
-            filter["since"].as_u64().is_none_or(|since| at >= since)
-                && filter["until"].as_u64().is_none_or(|until| at <= until)
-        };
-        let limit = usize::try_from(filter["limit"].as_u64().unwrap_or(500)).unwrap();
-        for event in events.iter().filter(wanted).take(limit) {
-            conversation.say(json!(["EVENT", name, event.0])).await?;
-        }
-        conversation.say(json!(["EOSE", name])).await?;
+        conversation.give(&name, &filter, events, usize::MAX).await?;
     }
 }
 
@@ -620,6 +611,42 @@ async fn an_upstream_that_pours_is_read_slower() {
         assert!(began.elapsed() < PATIENCE);
         sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// One that cuts the connection inside every large page is asked for smaller ones.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_that_are_cut_off_become_smaller() {
+    let key = Key::numbered(1);
+    let events: Vec<Event> = (0..400).map(|n| head(&key, n)).collect();
+    let upstream = Scripted::start(move |mut it| {
+        let events = events.clone();
+        async move {
+            while let Some((name, filter)) = it.req().await
+                && it.give(&name, &filter, &events, 100).await.is_some()
+            {}
+        }
+    })
+    .await;
+    let relay = Relay::with(&through(&upstream.url));
+    relay.until_metric("picorelay_upstream_events_total", "outcome=\"received\"", 400.0).await;
+    // 500, 250 and 125 are too many.
+    assert_eq!(upstream.connections(), 4);
+    assert_eq!(relay.metric("picorelay_upstream_connected", ""), 1.0);
+}
+
+/// A pause is never said to be of no time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pauses_are_said_as_they_are() {
+    let relay = Relay::with(&through("ws://127.0.0.1:1"));
+    let began = Instant::now();
+    let said = || relay.log().lines().find(|line| line.contains("trying again")).map(str::to_owned);
+    while said().is_none() {
+        assert!(began.elapsed() < PATIENCE);
+        sleep(Duration::from_millis(20)).await;
+    }
+    let said = said().unwrap();
+    // The first pause is from half a second to a second.
+    assert!(said.contains("seconds=1") && !said.contains("seconds=0"), "{said}");
 }
 
 /// Ids that it says it has and does not give are not waited for.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nostr_relay_builder::builder::RateLimit;
@@ -276,6 +277,145 @@ async fn goes_on_after_a_cut() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn goes_on_as_long_as_something_comes() {
     cut_after("EVENT", &[150, 300, 450, 600]).await;
+}
+
+/// A relay without negentropy that has these events, newest first, and ends the connection after so many of an answer.
+async fn cutting(events: Vec<Event>, most: usize) -> Scripted {
+    Scripted::start(move |mut it| {
+        let events = events.clone();
+        async move {
+            while let Some((name, filter)) = it.req().await
+                && it.give(&name, &filter, &events, most).await.is_some()
+            {}
+        }
+    })
+    .await
+}
+
+/// A relay that cuts the connection inside every large page is asked for smaller ones, and one that cuts it even inside
+/// the smallest is given up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gets_past_cuts_inside_every_page() {
+    let mut all = events(1_000);
+    all.sort_by_key(|event| std::cmp::Reverse(event.created_at()));
+    let folder = folder_with(&[]);
+    let config = SMALL.replace("page_events_max = 50\nrange_events_max = 200", "page_events_max = 500");
+    std::fs::write(folder.path().join("picorelay.toml"), &config).unwrap();
+    let relay = cutting(all.clone(), 100).await;
+    let output = sync(folder.path(), &relay.url, &["--dir", "down"]).await;
+    assert!(output.success, "{output:?}");
+    assert_eq!(export(folder.path()), ids(&all));
+    says(&output, all.len(), " fetched");
+    // 500, 250 and 125 are too many.
+    assert_eq!(relay.connections(), 4, "{output:?}");
+
+    let folder = folder_with(&[]);
+    std::fs::write(folder.path().join("picorelay.toml"), &config).unwrap();
+    let relay = cutting(all, 4).await;
+    let output = sync(folder.path(), &relay.url, &["--dir", "down"]).await;
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stderr.contains("closed the connection"), "{output:?}");
+    assert_eq!(export(folder.path()).len(), 4);
+}
+
+/// A relay that says OK to everything: keeps what `keeps` says, and has `has`.
+async fn agreeable(has: Vec<Event>, keeps: impl Fn(&Event) -> bool + Send + Sync + Clone + 'static) -> Scripted {
+    let kept = Arc::new(Mutex::new(has));
+    Scripted::start(move |mut it| {
+        let (kept, keeps) = (Arc::clone(&kept), keeps.clone());
+        async move {
+            while let Some(message) = it.hear().await {
+                let name = message[1].as_str().unwrap_or_default().to_owned();
+                let there = kept.lock().unwrap().clone();
+                let said = match message[0].as_str() {
+                    Some("EVENT") => {
+                        let event = Event(message[1].clone());
+                        let id = event.id().to_owned();
+                        if keeps(&event) {
+                            kept.lock().unwrap().push(event);
+                        }
+                        it.say(json!(["OK", id, true, ""])).await
+                    }
+                    Some("REQ") => it.give(&name, &message[2], &there, usize::MAX).await,
+                    Some("NEG-OPEN") => it.say(json!(["NEG-ERR", name, "unsupported: not here"])).await,
+                    _ => Some(()),
+                };
+                if said.is_none() {
+                    return;
+                }
+            }
+        }
+    })
+    .await
+}
+
+/// A relay that says that it has taken an event may not have kept it: some of what was sent is asked for again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_taken_and_not_kept_is_told() {
+    // Profiles may be replaced there by newer ones, and are not asked for.
+    let (notes, profiles) = (30, 5);
+    let all = events(notes);
+    let sent = notes + profiles;
+    let nothing = agreeable(vec![], |_| false).await;
+    let output = sync(folder_with(&all).path(), &nothing.url, &["--dir", "up"]).await;
+    assert_eq!(output.code, Some(3), "{output:?}");
+    says(&output, sent, " sent");
+    says(&output, notes, " not kept there, of 30 that were asked for again");
+    assert!(output.stderr.ends_with(": 30 taken there and not kept\n"), "{output:?}");
+
+    let everything = agreeable(vec![], |_| true).await;
+    let output = sync(folder_with(&all).path(), &everything.url, &["--dir", "up"]).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    says(&output, 0, " not kept there, of 30 that were asked for again");
+
+    // No more than so many are asked for, and those that are gone there as their author wants it are not missed.
+    let folder = folder_with(&all);
+    std::fs::write(folder.path().join("picorelay.toml"), format!("{SMALL}\nsample_events_max = 10")).unwrap();
+    let output = sync(folder.path(), &nothing.url, &["--dir", "up"]).await;
+    let line = output.stdout.lines().find(|line| line.contains("not kept there, of ")).unwrap();
+    let asked: usize = line.split_whitespace().rev().nth(5).unwrap().parse().unwrap();
+    assert!((1..=10).contains(&asked), "{line}");
+
+    let key = Key::new();
+    let notes = [key.event(json!({"content": "oops"})), key.event(json!({"content": "stays"}))];
+    let passing = key.event(json!({"content": "soon gone", "tags": [["expiration", (now() + 1_000).to_string()]]}));
+    let gone = notes[0].id().to_owned();
+    let deletion = key.event(json!({"kind": 5, "tags": [["e", gone]]}));
+    let strict = agreeable(vec![deletion], move |event| event.id() != gone && event["content"] != "soon gone").await;
+    let folder = folder_with(&[notes[0].clone(), notes[1].clone(), passing]);
+    let output = sync(folder.path(), &strict.url, &["--dir", "up"]).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    says(&output, 3, " sent");
+    says(&output, 0, " not kept there, of 2 that were asked for again");
+}
+
+/// What is false counts once, however often it comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_false_counts_once() {
+    let mut all = events(100);
+    all.sort_by_key(|event| std::cmp::Reverse(event.created_at()));
+    for event in &mut all[..10] {
+        event.0["sig"] = "00".repeat(64).into();
+    }
+    // It comes anew with each connection, of which the first end in the middle of a page.
+    let given = all.clone();
+    let relay = Scripted::start(move |mut it| {
+        let (given, most) = (given.clone(), if it.number <= 3 { 20 } else { usize::MAX });
+        async move {
+            while let Some((name, filter)) = it.req().await
+                && it.give(&name, &filter, &given, most).await.is_some()
+            {}
+        }
+    })
+    .await;
+    let folder = folder_with(&[]);
+    let output = sync(folder.path(), &relay.url, &["--dir", "down"]).await;
+    assert_eq!(output.code, Some(3), "{output:?}");
+    // 50 and 25 are too many for the first ones.
+    assert_eq!(relay.connections(), 3, "{output:?}");
+    says(&output, all.len() - 10, " fetched");
+    says(&output, 10, " refused here");
+    assert!(output.stderr.ends_with(": 10 refused here\n"), "{output:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -214,6 +214,11 @@ fn long_texts_and_unpublished_pages_are_not_copied() {
     };
     assert!(copied(&vec![b'a'; NOTE_BYTES_MAX], None));
     assert!(!copied(&vec![b'a'; NOTE_BYTES_MAX + 1], None));
+    // It is said where people look for it.
+    let said = format!("{},{:03} bytes", NOTE_BYTES_MAX / 1000, NOTE_BYTES_MAX % 1000);
+    for text in [include_str!("../../../docs/BRIDGE.md"), include_str!("../../../docs/nostr-pico.md")] {
+        assert!(text.contains(&said), "{said}");
+    }
     assert!(copied(&page("<p>Hi"), Some(SILO)));
     assert!(!copied(&page("<p>Hi"), None));
 }

@@ -17,15 +17,31 @@ pub async fn events(
     max: u64,
     now: Timestamp,
 ) -> Result<Result<Vec<Verified>, StoreError>, Stopped> {
+    let mut found = Vec::new();
+    let read = each(readers, filter, max, now, |event| found.push(event)).await?;
+    Ok(read.map(|()| found))
+}
+
+/// The same for who need not keep them: each is given as it is read.
+///
+/// # Errors
+///
+/// The database failed, or the relay stops.
+pub async fn each(
+    readers: &Readers,
+    filter: Filter,
+    max: u64,
+    now: Timestamp,
+    mut take: impl FnMut(Verified),
+) -> Result<Result<(), StoreError>, Stopped> {
     let query = Query { limit_default: max, limit_max: max, ..Query::everything(vec![filter], now) };
     let mut scan = Scan::new(query);
-    let mut found = Vec::new();
     loop {
         let (next, rows, step) = readers.slice(scan).await?;
-        found.extend(rows.into_iter().filter_map(event));
+        rows.into_iter().filter_map(event).for_each(&mut take);
         match step {
             Ok(Step::Again) => scan = next,
-            Ok(Step::Done) => return Ok(Ok(found)),
+            Ok(Step::Done) => return Ok(Ok(())),
             Err(error) => return Ok(Err(error)),
         }
     }

@@ -173,9 +173,8 @@ impl Outbound {
         }
         let values = unknown.iter().map(|id| format!("pico:block:{id}")).collect();
         let mut found = 0;
-        for event in self.ask(lookup::tagged(&[0, 1, 30023], None, b'i', values)).await? {
-            found += usize::from(self.note_copy(&event, published));
-        }
+        let filter = lookup::tagged(&[0, 1, 30023], None, b'i', values);
+        self.each(filter, |event| found += usize::from(self.note_copy(&event, published))).await?;
         Ok(if found > 0 { self.wrap(one, standing, published).0 } else { drafts })
     }
 
@@ -290,12 +289,20 @@ impl Outbound {
         }
     }
 
+    /// All that a filter matches. Anybody can publish events that name the same blocks, newer ones without end: ours must
+    /// not be behind a limit. The time that takes grows with them, what is kept does not.
+    pub(super) async fn each(&self, filter: Filter, take: impl FnMut(Verified)) -> Result<(), Failure> {
+        Ok(lookup::each(&self.readers, filter, u64::MAX, clock::now(), take).await??)
+    }
+
+    /// The newest that a filter matches, where others cannot hide what is looked for, or it is made again.
     pub(super) async fn ask(&self, filter: Filter) -> Result<Vec<Verified>, Failure> {
         Ok(lookup::events(&self.readers, filter, ANSWERS_MAX, clock::now()).await??)
     }
 }
 
-/// Events that an answer of the store may have. There are at most two of ours for each block of a batch.
+/// Events that an answer of the store may have. Of heads there is one by each relay for each chain looked at; a head that
+/// others hide is looked up once more by its address before it is made again.
 const ANSWERS_MAX: u64 = 5_000;
 
 fn is_same_chain(one: &Draft, other: &Draft) -> bool {

@@ -33,18 +33,19 @@ impl Outbound {
         let chains: HashMap<BlockId, BlockId> =
             standing().map(|standing| (standing.block.id(), standing.chain.genesis)).collect();
         // By tag alone: along the authors the store would walk through everything that this relay has published.
-        for event in self.ask(lookup::tagged(&PUBLISHED, None, b'i', values)).await? {
-            if event.kind == kind::BLOCK {
-                let Some((place, chain)) = carried_by(&event) else { continue };
-                if event.pubkey == self.signers.relay() {
-                    published.wrapped.insert(place);
-                } else if event.expires_at().is_none() && chains.get(&place.1) == Some(&chain) {
-                    published.carried.insert(place);
-                }
-            } else {
+        self.each(lookup::tagged(&PUBLISHED, None, b'i', values), |event| {
+            if event.kind != kind::BLOCK {
                 self.note_copy(&event, &mut published);
+                return;
             }
-        }
+            let Some((place, chain)) = carried_by(&event) else { return };
+            if event.pubkey == self.signers.relay() {
+                published.wrapped.insert(place);
+            } else if event.expires_at().is_none() && chains.get(&place.1) == Some(&chain) {
+                published.carried.insert(place);
+            }
+        })
+        .await?;
         Ok(published)
     }
 

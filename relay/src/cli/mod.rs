@@ -67,12 +67,13 @@ const EXAMPLES: &str = "\
 Examples:
   picorelay                                      Serve on 127.0.0.1:7420
   picorelay --listen 0.0.0.0:7420 --data /srv/relay
-  picorelay import notes.jsonl                   Take in events, one JSON object a line
+  picorelay import notes.jsonl                   Take in events, one a line
   picorelay export backup.jsonl                  Write out everything
-  picorelay check                                Say what is wrong with the configuration
+  picorelay check                                Check the configuration
 
-Every option of the configuration is also an environment variable: `listen` in section [server] is
-PICORELAY_SERVER__LISTEN. Flags win over the environment, the environment over the file.";
+Every option of the configuration is also an environment variable: `listen` in
+section [server] is PICORELAY_SERVER__LISTEN. Flags win over the environment,
+the environment over the file.";
 
 /// One for each file beside this one.
 #[derive(Debug, Subcommand)]
@@ -109,7 +110,7 @@ Examples:
   picorelay export backup.jsonl
   picorelay export | gzip > backup.jsonl.gz
   picorelay export --filter '{\"kinds\":[0,3,10002]}' profiles.jsonl
-  picorelay export --filter '{\"since\":1767225600}' - | picorelay import --data ./other
+  picorelay export --filter '{\"since\":1767225600}' - | picorelay import --data b
   picorelay export --room notes notes.pico
   picorelay export --room notes /media/stick/notes.pico --budget 64GB")]
     Export(ExportArgs),
@@ -124,10 +125,14 @@ Examples:
 Examples:
   picorelay sync wss://relay.example             Both ways
   picorelay sync wss://relay.example --dir down  Only fetch
-  picorelay sync wss://relay.example --dir up --filter '{\"authors\":[\"<hex key>\"]}'
+  picorelay sync wss://relay.example --dir up --filter '{\"authors\":[\"<hex>\"]}'
 
-Exit codes: 0 both sides have the same, 1 it could not be finished (no connection, cut off, lies without end), 2 used
-wrongly, 3 finished, but some was refused, false, promised and not given, or may be missed. Why is said on the last line.")]
+Exit codes:
+  0  both sides have the same
+  1  it could not be finished: no connection, cut off, lies without end
+  2  used wrongly
+  3  finished, but some was refused, false, taken and not kept, promised and
+     not given, or may be missed: the last line says what")]
     Sync(SyncArgs),
 
     /// Check the configuration and say what is wrong, with file, line and option
@@ -137,8 +142,8 @@ wrongly, 3 finished, but some was refused, false, promised and not given, or may
     #[command(after_help = "\
 Examples:
   picorelay check --config /etc/picorelay.toml
-  picorelay check --show                         Print all options as they are in effect
-  picorelay check --ready                        Also ask the running server whether it is ready")]
+  picorelay check --show   Print all options as they are in effect
+  picorelay check --ready  Also ask the running server whether it is ready")]
     Check(CheckArgs),
 
     /// Show the relay's own public key, and make one if there is none
@@ -147,8 +152,8 @@ Examples:
     /// itself. Keep a copy of the file with your backups.
     #[command(after_help = "\
 Examples:
-  picorelay key                                  Public key, as npub and hex
-  picorelay key --secret                         Secret key, as nsec: show it to nobody")]
+  picorelay key           Public key, as npub and hex
+  picorelay key --secret  Secret key, as nsec: show it to nobody")]
     Key(KeyArgs),
 
     /// What has to do with the slices of pico rooms
@@ -166,8 +171,8 @@ pub enum PicoCommand {
     /// not be running on the same data folder.
     #[command(after_help = "\
 Examples:
-  picorelay pico reload chess                    Compute the state of the room chess anew
-  picorelay pico reload chess --drop             Remove blocks that its slices do not accept now")]
+  picorelay pico reload chess         Compute the state of the room chess anew
+  picorelay pico reload chess --drop  Remove blocks its slices do not accept now")]
     Reload(ReloadArgs),
 
     /// Try slices on blocks from files, without a relay
@@ -436,6 +441,19 @@ fn with_causes(error: &dyn Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Texts with line breaks of their own are not to be broken once more by a terminal of the usual width.
+    #[test]
+    fn help_fits_into_80_columns() {
+        let mut commands = vec![Cli::command()];
+        while let Some(command) = commands.pop() {
+            let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in text.lines() {
+                assert!(line.chars().count() <= 80, "{}: {line}", command.get_name());
+            }
+            commands.extend(command.get_subcommands().cloned());
+        }
+    }
 
     #[test]
     fn arguments() {

@@ -60,7 +60,7 @@ pub(super) async fn run(args: SyncArgs, config: Config) -> Outcome {
         lane: 0,
     };
     let began = Instant::now();
-    let memory = Arc::new(Memory::new(config.sync.known_ids_max));
+    let memory = Arc::new(Memory::new(&config.sync));
     let shown = Shown::new(Arc::clone(&memory));
     let mut task = Task { args, config, signers, local, memory, shown, stop };
     let done = {
@@ -154,7 +154,10 @@ impl Task {
             self.shown.reached(range.since);
             Ok(record.add(range, url, *direction, filter)?)
         };
-        let walked = walk(&mut session, &job, gaps, &mut steps).await;
+        let mut walked = walk(&mut session, &job, gaps, &mut steps).await;
+        if walked.is_ok() {
+            walked = session.ask_back().await;
+        }
         session.end(walked.as_ref().err().unwrap_or(&Fault::Stopped)).await;
         walked
     }
@@ -167,8 +170,10 @@ impl Task {
         Range { since: filter.since.unwrap_or(0), until: filter.until.unwrap_or(CREATED_AT_MAX).min(last) }
     }
 
-    fn progress(&self, record: &Record) -> (u64, Vec<Range>) {
-        (self.memory.tally.lock().total(), record.done.ranges().to_vec())
+    /// What a connection may have brought further. Pages that have become smaller are a new try.
+    fn progress(&self, record: &Record) -> (u64, usize, Vec<Range>) {
+        let events = self.memory.stride.lock().events();
+        (self.memory.tally.lock().total(), events, record.done.ranges().to_vec())
     }
 
     fn failure(&self, fault: &Fault, record: &Record) -> Failure {
@@ -266,6 +271,10 @@ fn lines(tally: &Tally, took: Duration) -> Vec<String> {
     lines.push(format!("{:>9} sent", tally.sent));
     lines.push(format!("{:>9} refused there", sum(&tally.sent_refused)));
     lines.extend(reasons(&tally.sent_refused));
+    if tally.asked_back > 0 {
+        let (not_kept, asked) = (tally.not_kept, tally.asked_back);
+        lines.push(format!("{not_kept:>9} not kept there, of {asked} that were asked for again"));
+    }
     if tally.missing > 0 {
         lines.push(format!("{:>9} promised and not given", tally.missing));
     }

@@ -49,6 +49,7 @@ const MAY_BE_ZERO: &[&str] = &[
     "pico.verify_threads",
     "sync.events_per_minute",
     "sync.bytes_per_second",
+    "sync.sample_events_max",
     "script.reload_seconds",
 ];
 

@@ -37,6 +37,9 @@ pub struct Sync {
     pub outbox_bytes_max: usize,
     /// Ids remembered of what another relay has, and of what it or this one refused, so that it is not sent again.
     pub known_ids_max: usize,
+    /// Events that `picorelay sync` asks for again after it has sent them, chosen at random, to see whether the other relay
+    /// keeps what it says it has taken. 0: none.
+    pub sample_events_max: usize,
     /// False or unasked messages after which a relay is cut off.
     pub faults_max: u32,
     /// Times that a relay may say `rate-limited:` on end before it is given up for a while. Each makes the pause longer.
@@ -76,6 +79,7 @@ impl Default for Sync {
             events_in_flight_max: 200,
             outbox_bytes_max: 4 << 20,
             known_ids_max: 100_000,
+            sample_events_max: 200,
             faults_max: 100,
             retries_max: 8,
             connect_seconds: 15,

@@ -64,6 +64,8 @@ pub struct Page {
     pub events: Vec<(Timestamp, Id)>,
     /// The relay says that nothing else matches (NIP-67).
     pub finish: bool,
+    /// As many came as were asked for: there may be more.
+    pub is_full: bool,
 }
 
 /// Ids remembered of a live subscription.
@@ -200,6 +202,11 @@ impl Client {
         self.sent.insert(id, Sent { json, wait: Wait::asked(now) });
     }
 
+    /// True when a page has begun to come, and not ended.
+    pub fn is_in_page(&self) -> bool {
+        self.requests.values().any(|request| request.limit.is_some() && !request.page.events.is_empty())
+    }
+
     /// Events that wait for their OK.
     pub fn in_flight(&self) -> usize {
         self.sent.len()
@@ -299,6 +306,7 @@ impl Client {
         self.stragglers = 0;
         let mut page = std::mem::take(&mut request.page);
         page.finish = finish;
+        page.is_full = request.limit.is_some_and(|limit| page.events.len() >= limit);
         request.wait = Wait::None;
         if request.limit.is_some() {
             self.requests.remove(name);

@@ -10,8 +10,11 @@ use tokio::time::Instant;
 use super::done::Range;
 use super::fault::Fault;
 use super::known::Known;
+use super::sample::Sample;
+use super::stride::Stride;
 use super::tally::Tally;
 use crate::clock::{self, Timestamp};
+use crate::config;
 use crate::event::{Event, Id};
 use crate::filter::Filter;
 use crate::guard::Viewer;
@@ -121,6 +124,8 @@ impl Local {
 pub struct Memory {
     /// Ids it has: not sent again.
     pub there: Known,
+    /// Some of the ids that it took when they were sent.
+    pub sample: Mutex<Sample>,
     /// Ids it refused: not offered again.
     pub refused: Known,
     /// Ids we refused: not fetched again.
@@ -129,6 +134,8 @@ pub struct Memory {
     plain: Mutex<Option<Instant>>,
     /// It did not answer when it was asked for many events at a time, or is just asked that.
     pub gives_little: std::sync::atomic::AtomicBool,
+    /// How many events are asked for at a time.
+    pub stride: Mutex<Stride>,
     /// The most events it gave at a time.
     pub largest_page: std::sync::atomic::AtomicUsize,
     /// What became of events so far.
@@ -139,13 +146,16 @@ pub struct Memory {
 
 impl Memory {
     /// Nothing yet.
-    pub fn new(ids_max: usize) -> Self {
+    pub fn new(config: &config::Sync) -> Self {
+        let ids_max = config.known_ids_max;
         Self {
             there: Known::new(ids_max),
+            sample: Mutex::new(Sample::new(config.sample_events_max)),
             refused: Known::new(ids_max),
             unwanted: Known::new(ids_max),
             plain: Mutex::default(),
             gives_little: false.into(),
+            stride: Mutex::new(Stride::new(config.page_events_max)),
             largest_page: 0.into(),
             tally: Mutex::default(),
             planned: 0.into(),
@@ -248,12 +258,13 @@ impl Answers for Batch {
         let memory = &self.intake.memory;
         let mut tally = memory.tally.lock();
         for (id, outcome) in &outcomes {
-            tally.came(outcome);
+            // What is refused comes again with each connection, and counts once.
+            let is_new = !outcome.is_final_refusal() || memory.unwanted.insert(*id);
+            if is_new {
+                tally.came(outcome);
+            }
             let (outcome_word, reason) = outcome.labels();
             metrics::event(outcome_word, reason);
-            if outcome.is_final_refusal() {
-                memory.unwanted.insert(*id);
-            }
         }
         drop(tally);
         let is_last = {

@@ -3,8 +3,8 @@
 //! From the wire up: [`client`] is the protocol as a state machine without IO, [`link`] its socket, [`session`] a
 //! connection at work. [`walk`] goes through time, newest first, a range that fits into memory at a time, and finds what
 //! either side lacks: by negentropy (`compare`), or by paging where there is none ([`crowd`]: where pages end in the
-//! middle of a second). [`upstream`] does that for what is `shared` of the rooms of the bridge, and then stays to follow.
-//! Everything that comes enters through `ingest`; [`tally`] counts what became of it.
+//! middle of a second, [`stride`]: how large they are). [`upstream`] does that for what is `shared` of the rooms of the
+//! bridge, and then stays to follow. Everything that comes enters through `ingest`; [`tally`] counts what became of it.
 
 pub mod client;
 mod compare;
@@ -16,8 +16,10 @@ pub mod link;
 pub mod local;
 pub mod pace;
 pub mod record;
+mod sample;
 pub mod session;
 mod shared;
+pub mod stride;
 pub mod tally;
 pub mod upstream;
 pub mod walk;

@@ -2,6 +2,7 @@
 //! the caller.
 
 mod ask;
+mod kept;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -238,7 +239,10 @@ impl<'a> Session<'a> {
     fn sent(&mut self, id: Id, answer: &Result<(), String>) {
         self.memory.tally.lock().went(answer);
         match answer {
-            Ok(()) => self.memory.there.insert(id),
+            Ok(()) => {
+                self.memory.sample.lock().note(id, rand::random());
+                self.memory.there.insert(id)
+            }
             // That it has trouble says nothing of the event.
             Err(why) => !why.starts_with("error:") && self.memory.refused.insert(id),
         };
@@ -341,6 +345,9 @@ impl<'a> Session<'a> {
         if matches!(fault, Fault::Gone) && self.link.client.is_opening() {
             // It closed the connection at our NEG-OPEN: the next one will do without.
             self.memory.set_plain();
+        }
+        if matches!(fault, Fault::Gone | Fault::Silent(_)) && self.link.client.is_in_page() {
+            self.memory.stride.lock().cut();
         }
         // What came is kept, and counted, however the connection ended.
         let events = std::mem::take(&mut self.pending);

@@ -29,6 +29,10 @@ pub struct Tally {
     pub failed: u64,
     /// Sent and taken by the other relay.
     pub sent: u64,
+    /// Of these, as many as were asked for again afterwards.
+    pub asked_back: u64,
+    /// Of these, as many as were not there.
+    pub not_kept: u64,
     /// Sent and refused by the other relay, by reason.
     pub sent_refused: BTreeMap<String, u64>,
     /// Offered by the other relay and not given when asked for.
@@ -89,6 +93,7 @@ impl Tally {
         let counts = [
             (refused, "refused here"),
             (self.sent_refused.values().sum(), "refused there"),
+            (self.not_kept, "taken there and not kept"),
             (self.missing, "promised and not given"),
             (self.unasked, "false or not asked for"),
             (self.failed, "not saved"),

@@ -90,7 +90,7 @@ impl Upstream {
             subscriptions: app.subscriptions.clone(),
             signers: Arc::clone(&app.signers),
             stop: app.stop.clone(),
-            memory: Arc::new(Memory::new(config.known_ids_max)),
+            memory: Arc::new(Memory::new(&config)),
             config,
             in_step: None,
             compared: None,
@@ -116,7 +116,7 @@ impl Upstream {
             let pause =
                 if fault.is_hostile() { backoff.longest(random) } else { backoff.pause(began.elapsed(), random) };
             failures = if self.compared == reached { failures.saturating_add(1) } else { 1 };
-            let (upstream, seconds) = (&self.name, pause.as_secs());
+            let (upstream, seconds) = (&self.name, pause.as_millis().div_ceil(1000));
             // One that stays away is told of once.
             if failures == 1 {
                 tracing::warn!(%upstream, error = %fault, seconds, "the connection to an upstream relay ended; trying again");

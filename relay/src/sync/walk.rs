@@ -117,7 +117,7 @@ async fn page_through(
         if is_cut_off(session, range, &page) {
             let Read { events, is_more } = crowd::read(session, &job.filter, range.until).await?;
             theirs.extend(events.into_iter().filter(|id| window.contains(range.until, id)));
-            if is_more || !session.gives_more_than(page.events.len()).await? {
+            if is_more || page.is_full || !session.gives_more_than(page.events.len()).await? {
                 session.memory.tally.lock().crowded += 1;
             }
         }
@@ -140,12 +140,12 @@ async fn page_through(
 /// No relay gives fewer events than this at a time, if it has more.
 const LIMIT_MIN: usize = 5;
 
-/// Whether a page ends in the second with which it began, and that may go on: it has as many events as this relay gives.
+/// Whether a page ends in the second with which it began, and that may go on: it has as many events as were asked for, or
+/// as this relay gives.
 fn is_cut_off(session: &Session<'_>, range: Range, page: &Page) -> bool {
     let count = page.events.len();
     !page.finish
-        && count >= LIMIT_MIN
-        && count >= session.page_events_max()
+        && (page.is_full || (count >= LIMIT_MIN && count >= session.largest_page()))
         && page.events.iter().all(|(at, _)| *at == range.until)
 }
 

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::{SinkExt, StreamExt};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, accept_async};
+
+use super::Event;
 
 /// Ends with its connections when dropped.
 pub(crate) struct Scripted {
@@ -88,7 +90,7 @@ impl Conversation {
             let name = message[1].as_str().unwrap_or_default().to_owned();
             match message[0].as_str()? {
                 "REQ" => return Some((name, message[2].take())),
-                "NEG-OPEN" => drop(self.say(serde_json::json!(["NEG-ERR", name, "unsupported: not here"])).await?),
+                "NEG-OPEN" => drop(self.say(json!(["NEG-ERR", name, "unsupported: not here"])).await?),
                 _ => {}
             }
         }
@@ -99,8 +101,32 @@ impl Conversation {
         self.socket.send(Message::text(message.to_string())).await.ok()
     }
 
+    /// Answers a REQ with what of `events`, newest first, it asks for. `None` when the other is gone, or more than `most`
+    /// would have to be given: who calls then lets the connection end.
+    pub(crate) async fn give(&mut self, name: &str, filter: &Value, events: &[Event], most: usize) -> Option<()> {
+        let limit = filter["limit"].as_u64().map_or(500, |limit| usize::try_from(limit).unwrap());
+        let asked: Vec<&Event> = events.iter().filter(|event| is_asked_for(filter, event)).take(limit).collect();
+        for event in asked.iter().take(most) {
+            self.say(json!(["EVENT", name, event.0])).await?;
+        }
+        if asked.len() > most { None } else { self.say(json!(["EOSE", name])).await }
+    }
+
     /// Says nothing until the other is gone.
     pub(crate) async fn until_gone(&mut self) {
         while self.socket.next().await.is_some_and(|item| item.is_ok()) {}
     }
+}
+
+/// What a filter says of times, ids, kinds and `e` tags.
+fn is_asked_for(filter: &Value, event: &Event) -> bool {
+    let at = event.created_at();
+    let has = |name: &str, value: &Value| filter[name].as_array().is_none_or(|values| values.contains(value));
+    let tags = event["tags"].as_array().unwrap();
+    let named = filter["#e"].as_array();
+    filter["since"].as_u64().is_none_or(|since| at >= since)
+        && filter["until"].as_u64().is_none_or(|until| at <= until)
+        && has("ids", &event["id"])
+        && has("kinds", &event["kind"])
+        && named.is_none_or(|ids| tags.iter().any(|tag| tag[0] == "e" && ids.contains(&tag[1])))
 }

@@ -13,7 +13,7 @@ use crate::sync::fault::Fault;
 impl Session<'_> {
     /// One page of what the other relay has.
     pub async fn page(&mut self, filter: &Filter) -> Result<Page, Fault> {
-        self.ask(filter, self.config.page_events_max).await?.map_err(Fault::Refused)
+        self.ask(filter, self.page_events()).await?.map_err(Fault::Refused)
     }
 
     /// A page with as many events as may be asked for at all. `None` when that is refused. Not all relays answer then, so
@@ -21,24 +21,29 @@ impl Session<'_> {
     pub async fn large_page(&mut self, filter: &Filter) -> Result<Option<Page>, Fault> {
         let limit = self.config.page_events_max.max(self.config.second_page_events_max);
         if self.memory.gives_little.swap(true, Ordering::Relaxed) {
-            return Ok(self.ask(filter, self.config.page_events_max).await?.ok());
+            return Ok(self.ask(filter, self.page_events()).await?.ok());
         }
         let asked = self.ask(filter, limit).await?;
         self.memory.gives_little.store(asked.is_err(), Ordering::Relaxed);
         match asked {
             Ok(page) => Ok(Some(page)),
-            Err(_) => Ok(self.ask(filter, self.config.page_events_max).await?.ok()),
+            Err(_) => Ok(self.ask(filter, self.page_events()).await?.ok()),
         }
     }
 
-    /// How many events a page has that may not be all: as many as the other relay gives, as far as that is known.
-    pub fn page_events_max(&self) -> usize {
-        self.config.page_events_max.min(self.memory.largest_page.load(Ordering::Relaxed))
+    /// Events of a page.
+    pub(super) fn page_events(&self) -> usize {
+        self.memory.stride.lock().events()
+    }
+
+    /// The most events that a page had.
+    pub fn largest_page(&self) -> usize {
+        self.memory.largest_page.load(Ordering::Relaxed)
     }
 
     /// Whether the other relay gives more events than this at a time. Asked of whatever it has, which is not taken.
     pub async fn gives_more_than(&mut self, count: usize) -> Result<bool, Fault> {
-        if self.memory.largest_page.load(Ordering::Relaxed) > count {
+        if self.largest_page() > count {
             return Ok(true);
         }
         let takes = std::mem::replace(&mut self.takes, false);
@@ -47,7 +52,7 @@ impl Session<'_> {
         Ok(asked?.is_ok_and(|page| page.events.len() > count))
     }
 
-    async fn ask(&mut self, filter: &Filter, limit: usize) -> Result<Result<Page, String>, Fault> {
+    pub(super) async fn ask(&mut self, filter: &Filter, limit: usize) -> Result<Result<Page, String>, Fault> {
         let filter = Filter { limit: Some(limit as u64), ..filter.clone() };
         let json = filter.json();
         let now = self.link.now();
@@ -56,6 +61,9 @@ impl Session<'_> {
             match self.heard().await? {
                 Heard::End(of, page) if of == name => {
                     self.memory.largest_page.fetch_max(page.events.len(), Ordering::Relaxed);
+                    if page.is_full && limit >= self.page_events() {
+                        self.memory.stride.lock().filled();
+                    }
                     return Ok(Ok(page));
                 }
                 Heard::Closed(of, why) if of == name => return Ok(Err(why)),
@@ -69,7 +77,7 @@ impl Session<'_> {
     pub async fn fetch(&mut self, filter: &Filter, ids: Vec<Id>) -> Result<(), Fault> {
         let wanted = ids.into_iter().filter(|id| !self.memory.unwanted.contains(id));
         let wanted: Vec<Id> = wanted.collect::<HashSet<_>>().into_iter().collect();
-        let mut chunks: Vec<Vec<Id>> = wanted.chunks(self.config.page_events_max).map(<[Id]>::to_vec).collect();
+        let mut chunks: Vec<Vec<Id>> = wanted.chunks(self.page_events()).map(<[Id]>::to_vec).collect();
         let mut open: Vec<(Name, Vec<Id>)> = Vec::new();
         loop {
             while open.len() < self.config.requests_max
