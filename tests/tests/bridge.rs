@@ -247,6 +247,47 @@ async fn a_false_chain_is_put_right() {
     until_events(&mut relay.client().await, json!({"kinds": [kind::BLOCK], "authors": [own]}), 2).await;
 }
 
+/// Blocks wait in their events for the one before. However many others follow that, and however they are dated, and whatever
+/// is said of the chain of the right one: it is found.
+#[tokio::test]
+async fn the_authors_next_block_is_found_among_many() {
+    let mut relay = Relay::with("[limits]\nmessages_per_minute = 0");
+    let mut author = Node::silent(&room(&relay, "r"), Format::V8, [1; 32]).await;
+    let [genesis, next] = ["genesis", "next"].map(|text| author.append(text));
+    let stranger = Key::new();
+    let dated = |block: &Block, chain, created_at: u64| {
+        let mut draft = wrapped(&stranger, "r", block, chain).0;
+        draft["created_at"] = created_at.into();
+        stranger.event(draft)
+    };
+    let at = now() - 1_000;
+    let mut events = vec![dated(&next, genesis.id(), at)];
+    for n in 0..1_100u64 {
+        let secret = picofeed::Secret::ed25519([2; 32]);
+        let rival = Block::sign(Format::V8, Some(&genesis.id()), format!("rival {n}").as_bytes(), &secret).unwrap();
+        events.push(dated(&rival, genesis.id(), if n % 50 == 0 { at - n } else { at + n }));
+    }
+    for n in 1..=20 {
+        events.push(dated(&next, author.append(&format!("{n}")).id(), at - n));
+    }
+    let mut client = relay.client().await;
+    for events in events.chunks(100) {
+        for event in events {
+            client.send(format!(r#"["EVENT",{event}]"#)).await;
+        }
+        for event in events {
+            assert!(client.ok(event.id()).await.0);
+        }
+    }
+    relay.until_metric("picorelay_pico_blocks_total", "outcome=\"orphan\"", 1_101.0).await;
+    // Nothing waits in memory any more.
+    relay.restart();
+    relay.client().await.publish(&[&wrapped(&stranger, "r", &genesis, genesis.id())]).await;
+    relay.until_blocks(2).await;
+    let got = Node::connect(&room(&relay, "r"), Format::V8, 3).await;
+    assert_eq!(got.ids(), std::collections::HashSet::from([genesis.id(), next.id()]));
+}
+
 /// The relay publishes a block itself when the event that it came in goes, or is not to stay.
 #[tokio::test]
 async fn events_that_go_are_replaced() {

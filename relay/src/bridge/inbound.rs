@@ -2,7 +2,7 @@
 //!
 //! Works off what the store remembered of new events, in order, a batch at a time. A block of an event goes through its
 //! room like one of a peer, and the room decides; one whose parent is missing waits in the room's mempool. If it is pushed
-//! out of there, or the relay restarts, it is found again in its event when the parent comes: see `children`.
+//! out of there, or the relay restarts, it is found again in its event when the parent comes: see [`super::children`].
 
 use std::sync::Arc;
 
@@ -23,14 +23,10 @@ use crate::pico::mempool::Offered;
 use crate::pico::repo::{Repo, RoomName};
 use crate::pico::rooms::{self, Rooms};
 use crate::store::Readers;
-use crate::store::carry::Outgoing;
 use crate::verify::Verified;
 
 /// Replies name the events that they answer; no more of them are looked at.
 const ANSWERED_MAX: usize = 8;
-
-/// Children of the blocks of one batch that are looked at. There is one for each block, but for forks.
-const CHILDREN_MAX: u64 = 1_000;
 
 /// The work, and what it needs.
 pub struct Inbound {
@@ -127,7 +123,12 @@ impl Inbound {
 }
 
 /// Offers the blocks in events to their rooms.
-async fn offer(rooms: &Arc<Rooms>, repo: &Repo, limits: &Limits, events: Vec<Verified>) -> Result<(), Failure> {
+pub(super) async fn offer(
+    rooms: &Arc<Rooms>,
+    repo: &Repo,
+    limits: &Limits,
+    events: Vec<Verified>,
+) -> Result<(), Failure> {
     if events.is_empty() {
         return Ok(());
     }
@@ -181,58 +182,6 @@ async fn offer(rooms: &Arc<Rooms>, repo: &Repo, limits: &Limits, events: Vec<Ver
     Ok(())
 }
 
-/// Looks for events whose blocks follow those of a batch that rooms have stored, and are not stored themselves.
-///
-/// # Errors
-///
-/// The database failed, or the relay stops.
-pub(super) async fn children(
-    rooms: &Arc<Rooms>,
-    repo: &Repo,
-    readers: &Readers,
-    batch: &[Outgoing],
-) -> Result<(), Failure> {
-    let parents = batch.iter().map(|one| format!("pico:parent:{}", one.id)).collect();
-    let filter = lookup::tagged(&[kind::BLOCK], None, b'i', parents);
-    let mut events = lookup::events(readers, filter, CHILDREN_MAX, clock::now()).await??;
-    // Who was first counts, where two follow the same block.
-    events.reverse();
-    let mut missing: Vec<(BlockId, RoomName, Verified)> = Vec::new();
-    for event in events {
-        let named =
-            |what: &str| event.tags.values("i").find_map(|value| value.strip_prefix("pico:")?.strip_prefix(what));
-        let (Some(Ok(room)), Some(Ok(block))) =
-            (named("room:").map(str::parse::<RoomName>), named("block:").map(str::parse::<BlockId>))
-        else {
-            continue;
-        };
-        if batch.iter().any(|one| one.id == block && one.room == room) || repo.contains(&room, block).await? {
-            continue;
-        }
-        let Some(Ok(parent)) = named("parent:").map(str::parse::<BlockId>) else { continue };
-        missing.push((parent, room, event));
-    }
-    let missing = owners_first(repo, missing).await?;
-    let limits = rooms::limits(&rooms.config);
-    Box::pin(offer(rooms, repo, &limits, missing)).await
-}
-
-/// Where several events follow one block, those by the owner of its chain come first: a stranger can date a block as they
-/// like, and the others would find no place in the chain any more.
-async fn owners_first(repo: &Repo, events: Vec<(BlockId, RoomName, Verified)>) -> Result<Vec<Verified>, Failure> {
-    let mut ranked = Vec::with_capacity(events.len());
-    for (parent, room, event) in &events {
-        let is_alone = events.iter().filter(|(other, of, _)| other == parent && of == room).count() == 1;
-        let is_owner = is_alone || {
-            let owner = repo.find(room, *parent).await?.map(|(chain, _)| format!("pico:author:{}", chain.owner));
-            owner.is_some_and(|owner| event.tags.values("i").any(|value| value == owner))
-        };
-        ranked.push((!is_owner, event.clone()));
-    }
-    ranked.sort_by_key(|(is_other, _)| *is_other);
-    Ok(ranked.into_iter().map(|(_, event)| event).collect())
-}
-
-fn count(outcome: &'static str) {
+pub(super) fn count(outcome: &'static str) {
     metrics::counter!(BRIDGE_BLOCKS, "outcome" => outcome).increment(1);
 }

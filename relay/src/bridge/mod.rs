@@ -9,6 +9,7 @@
 //! Nothing goes round in circles: a block that came in an event is not put into another one, a copy never becomes a block,
 //! a block that holds an event is never copied, and a room tells nobody of a block it has.
 
+mod children;
 pub mod gate;
 mod heads;
 pub mod inbound;

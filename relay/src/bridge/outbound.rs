@@ -13,8 +13,8 @@ use picofeed::Id as BlockId;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::children::children;
 use super::heads::Heads;
-use super::inbound::children;
 use super::keys::Signers;
 use super::publish::publish;
 use super::published::Published;
