@@ -1,0 +1,210 @@
+//! The threads behind everything, without a network, and the order in which they start and end.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::bridge::Wanted;
+use crate::bridge::gate::Gate;
+use crate::config::Config;
+use crate::engine::host::{EngineThreads, Engines};
+use crate::engine::script::Scripts;
+use crate::engine::script::event::{EventSlices, EventSlicesThread};
+use crate::engine::script::pulse::{Lookout, LookoutThread};
+use crate::engine::slice::Loader;
+use crate::ingest::{AfterCommit, Ingest, Path, RecentIds, Saves, VerifyThreads};
+use crate::pico::repo::Repo;
+use crate::policy::judge::Judges;
+use crate::policy::plugin::{Plugin, PluginThread};
+use crate::policy::{self, Policy};
+use crate::store::carry::Interest;
+use crate::store::sqlite::{Options, Sqlite};
+use crate::store::{Backend, Pace, Readers, Slice, StoreError, WriterHandle, WriterThread};
+use crate::subscription::{self, Subscriptions};
+use crate::vanish::RelayUrls;
+
+/// Store, path in and live side: what works without a network.
+pub struct Core {
+    /// Queries.
+    pub readers: Readers,
+    /// Events in.
+    pub ingest: Ingest,
+    /// Blocks of pico rooms.
+    pub repo: Repo,
+    /// Those who decide about them, in rooms that have slices.
+    pub engines: Engines,
+    /// Which events go into rooms.
+    pub wanted: Option<Arc<Wanted>>,
+    /// Events out, live.
+    pub subscriptions: Subscriptions,
+    /// Whether the database takes events.
+    pub saves: Arc<Saves>,
+    /// Slices for events.
+    pub slices: EventSlices,
+    pub(super) threads: Threads,
+}
+
+/// The threads of a [`Core`].
+pub struct Threads {
+    verify: VerifyThreads,
+    engines: EngineThreads,
+    writer: WriterThread,
+    /// With these the others can be ended while a thread that is stuck has handles of them.
+    last: (WriterHandle, EventSlices, Option<Plugin>),
+    broadcast: JoinHandle<()>,
+    slices: EventSlicesThread,
+    plugin: Option<PluginThread>,
+    lookout: (Lookout, LookoutThread),
+    /// Holds the lock on the data folder until the others have ended.
+    backend: Option<Box<dyn Backend>>,
+}
+
+impl Core {
+    /// Opens the database in `config.server.data` and starts the threads.
+    pub fn start(config: &Config, urls: RelayUrls) -> Result<Self, StoreError> {
+        let wanted = Wanted::new(config).map(Arc::new);
+        let interest = wanted.clone().map(|wanted| wanted as Arc<dyn Interest>);
+        let options = Options { storage: config.storage.clone(), search: config.search.clone(), urls, interest };
+        let backend = Sqlite::open(&config.server.data, options)?;
+        let mut core = Self::on(config, &backend, wanted)?;
+        core.threads.backend = Some(Box::new(backend));
+        Ok(core)
+    }
+
+    /// The same on any backend, which asks `wanted` for its interest.
+    pub fn on(config: &Config, backend: &dyn Backend, wanted: Option<Arc<Wanted>>) -> Result<Self, StoreError> {
+        let (storage, limits) = (&config.storage, &config.limits);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let writer = backend.writer()?;
+        let subscriptions = Subscriptions::new(writer.last_seq(), limits.held_events_max);
+        let (broadcast, queue) = subscription::broadcast_queue(limits.broadcast_queue_max);
+        let recent = Arc::new(RecentIds::new(storage.recent_ids_max));
+        let after = AfterCommit {
+            wanted: wanted.clone(),
+            recent: Arc::clone(&recent),
+            subscriptions: subscriptions.clone(),
+            broadcast: broadcast.clone(),
+        };
+        let pace = Pace {
+            queue_max: storage.writer_queue_max,
+            batch_max: storage.writer_batch_max,
+            wait: Duration::from_millis(storage.writer_wait_ms),
+            sweep: Duration::from_secs(storage.sweep_seconds.max(1)),
+        };
+        let (handle, writer) = WriterHandle::start(writer, Box::new(after), pace)?;
+        let saves = Arc::new(Saves::default());
+        let (lookout, lookout_thread) = Lookout::start(Duration::from_millis(config.script.stuck_ms_max))?;
+        let (slices, slices_thread) = EventSlices::start(&config.server.data, &config.script, &lookout)?;
+        let (plugin, plugin_thread) = Plugin::start(&config.policy)?.unzip();
+        let last_plugin = plugin.clone();
+        let judges = Judges { slices: slices.clone(), plugin };
+        let readers = if storage.readers == 0 { cores.min(4) } else { storage.readers };
+        let slice = Slice {
+            rows: storage.slice_rows_max,
+            bytes: storage.slice_bytes_max,
+            examined: storage.slice_examined_max,
+        };
+        let readers = Readers::start(backend, readers, storage.reader_queue_max, slice)?;
+        let gate = Gate::new(config, readers.clone()).map(|gate| Box::new(gate) as Box<dyn Policy>);
+        let policies = policy::policies(config).into_iter().chain(gate).collect();
+        let path = Path {
+            policies,
+            judges,
+            writer: handle.clone(),
+            broadcast,
+            recent,
+            saves: Arc::clone(&saves),
+            author_keys_max: limits.author_keys_max,
+            niceness: limits.verify_niceness,
+        };
+        let (ingest, verify) = Ingest::start(&path, cores, limits.verify_queue_max, &lookout)?;
+        let (engines, engine_threads) = Engines::start(config, backend, &handle, &loader(config), &lookout)?;
+        drop(path);
+        let last = (handle.clone(), slices.clone(), last_plugin);
+        let repo = Repo::new(handle, readers.clone());
+        let listeners = subscriptions.clone();
+        let broadcast = std::thread::Builder::new()
+            .name("broadcast".into())
+            .spawn(move || subscription::broadcast_all(&listeners, &queue))?;
+        Ok(Self {
+            readers,
+            ingest,
+            repo,
+            engines,
+            wanted,
+            subscriptions,
+            saves,
+            slices,
+            threads: Threads {
+                verify,
+                engines: engine_threads,
+                last,
+                writer,
+                broadcast,
+                slices: slices_thread,
+                plugin: plugin_thread,
+                lookout: (lookout, lookout_thread),
+                backend: None,
+            },
+        })
+    }
+
+    /// Lets everything that came in be written, and ends the threads. Blocks.
+    pub fn finish(self) {
+        let Self { readers, ingest, repo, engines, subscriptions, slices, threads, .. } = self;
+        drop((readers, ingest, repo, engines, subscriptions, slices));
+        threads.join();
+    }
+}
+
+impl Threads {
+    fn join(self) {
+        // A thread that is stuck in a slice is left behind with its handles of the others, which would wait for it.
+        let (writer, slices, plugin) = self.last;
+        let mut is_left = self.verify.join();
+        if is_left {
+            slices.stop();
+            if let Some(plugin) = plugin {
+                plugin.stop();
+            }
+        } else {
+            drop((slices, plugin));
+        }
+        self.slices.join();
+        if let Some(plugin) = self.plugin {
+            plugin.join();
+        }
+        is_left |= self.engines.join();
+        if is_left {
+            writer.stop();
+        } else {
+            drop(writer);
+        }
+        self.writer.join();
+        if !is_left {
+            let _ = self.broadcast.join();
+        }
+        let (lookout, thread) = self.lookout;
+        drop(lookout);
+        thread.join();
+        drop(self.backend);
+    }
+}
+
+impl Threads {
+    /// Waits until everything that came in is written, `patience` at the most. False when that was too short.
+    pub async fn finish(self, patience: Duration) -> bool {
+        // Not of the runtime, which would wait for it: a slice that cannot be stopped must not keep the process.
+        let (done, joined) = tokio::sync::oneshot::channel();
+        let started = std::thread::Builder::new().name("ending".into()).spawn(move || {
+            self.join();
+            let _ = done.send(());
+        });
+        started.is_ok() && matches!(tokio::time::timeout(patience, joined).await, Ok(Ok(())))
+    }
+}
+
+/// What makes slices of files.
+pub fn loader(config: &Config) -> Arc<dyn Loader> {
+    Arc::new(Scripts::new((&config.script).into()))
+}

@@ -1,0 +1,142 @@
+//! Rooms into files.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use picofeed::Format;
+
+use super::Failure;
+use crate::app::relay_urls;
+use crate::cli::Outcome;
+use crate::config::Config;
+use crate::pico::file::{MAGIC, write_feed};
+use crate::pico::repo::{Part, RoomName, Run};
+use crate::store::sqlite::{FILE, Options, Sqlite};
+use crate::store::{Backend, Reader};
+
+/// Chains looked up at a time.
+const CHAINS: usize = 256;
+
+/// Bytes of blocks in one record.
+const RECORD_BYTES: u64 = 1 << 20;
+
+/// Writes a room out, whole or as much as fits.
+pub(in crate::cli) async fn export(file: PathBuf, room: RoomName, budget: Option<u64>, config: Config) -> Outcome {
+    tokio::task::spawn_blocking(move || {
+        let data = &config.server.data;
+        if !data.join(FILE).exists() {
+            return Err(format!("there is no database in {}", data.display()).into());
+        }
+        let urls = relay_urls(&config, config.server.listen);
+        let options = Options { storage: config.storage.clone(), search: config.search.clone(), urls, interest: None };
+        let mut reader = Sqlite::open_beside(data, options)?.reader()?;
+        let mut source = Source { reader: reader.as_mut(), room };
+        if source.is_empty()? {
+            return Err(format!("nothing is stored of the room {}", source.room).into());
+        }
+        if budget.is_some_and(|budget| budget < MAGIC.len() as u64) {
+            return Err("no file is as small as that".into());
+        }
+        if file == Path::new("-") {
+            if budget.is_some() {
+                return Err("--budget needs a file, not stdout".into());
+            }
+            let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+            out.write_all(MAGIC)?;
+            source.all(&mut out)?;
+            out.flush()?;
+            return Ok(());
+        }
+        let named = |error: io::Error| format!("{}: {error}", file.display());
+        let mut out = File::create(&file).map_err(named)?;
+        out.write_all(MAGIC).map_err(named)?;
+        let (chains, left_out) = match budget {
+            None => {
+                let mut out = BufWriter::with_capacity(1 << 16, &mut out);
+                let chains = source.all(&mut out)?;
+                out.flush().map_err(named)?;
+                (chains, 0)
+            }
+            Some(budget) => {
+                let chains = source.fitting(&mut out, budget)?;
+                // Some may have come or gone meanwhile.
+                (chains, source.each(|_, _| Ok(()))?.saturating_sub(chains))
+            }
+        };
+        out.sync_all().map_err(named)?;
+        tracing::info!(chains, left_out, "exported");
+        Ok(())
+    })
+    .await?
+}
+
+struct Source<'a> {
+    reader: &'a mut dyn Reader,
+    room: RoomName,
+}
+
+impl Source<'_> {
+    fn is_empty(&mut self) -> Result<bool, Failure> {
+        for format in Format::ALL {
+            if !self.reader.chains(&self.room, format, None, 1)?.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Visits every chain, by format and owner, and says how many there are.
+    fn each(&mut self, mut visit: impl FnMut(&mut Self, Run) -> Result<(), Failure>) -> Result<u64, Failure> {
+        let mut count = 0;
+        for format in Format::ALL {
+            let mut after = None;
+            loop {
+                let chains = self.reader.chains(&self.room, format, after.as_ref(), CHAINS)?;
+                let Some(last) = chains.last() else { break };
+                after = Some(last.owner);
+                for chain in &chains {
+                    visit(self, Run::Owned(format, chain.owner))?;
+                    count += 1;
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    /// Writes every chain.
+    fn all(&mut self, out: &mut dyn Write) -> Result<u64, Failure> {
+        self.each(|source, run| source.chain(run, out))
+    }
+
+    /// Whole chains, the newest and the most written on, as long as the file stays within `budget` bytes.
+    fn fitting(&mut self, out: &mut File, budget: u64) -> Result<u64, Failure> {
+        let mut len = MAGIC.len() as u64;
+        let mut count = 0;
+        for (format, owner) in self.reader.pick(&self.room, budget.saturating_sub(len))? {
+            let mut buffered = BufWriter::with_capacity(1 << 16, &mut *out);
+            self.chain(Run::Owned(format, owner), &mut buffered)?;
+            buffered.flush()?;
+            drop(buffered);
+            let end = out.stream_position()?;
+            if end <= budget {
+                len = end;
+                count += 1;
+            } else {
+                // What stands around the blocks is not counted when chains are picked.
+                out.set_len(len)?;
+                out.seek(io::SeekFrom::Start(len))?;
+            }
+        }
+        Ok(count)
+    }
+
+    fn chain(&mut self, run: Run, out: &mut dyn Write) -> Result<(), Failure> {
+        let mut part = Part { skip: 0, bytes_max: RECORD_BYTES, ..Part::ALL };
+        while let Some(feed) = self.reader.load(&self.room, run, part)? {
+            part.skip += feed.len() as u64;
+            write_feed(out, &feed.encode())?;
+        }
+        Ok(())
+    }
+}
