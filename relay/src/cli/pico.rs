@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use picofeed::{Block, Feed, Limits};
@@ -16,6 +17,7 @@ use crate::config::{Config, Durability, Storage};
 use crate::engine::offline::Offline;
 use crate::engine::replay::Replayed;
 use crate::engine::rules::Rules;
+use crate::engine::script::pulse::{Lookout, Pulse};
 use crate::engine::slice::Show;
 use crate::engine::{Decision, Engine, Mode, Rejection, Store};
 use crate::pico::file::{FEED_BYTES_MAX, Feeds};
@@ -58,7 +60,15 @@ pub(super) async fn reload(args: ReloadArgs, config: Config) -> Outcome {
 
 /// `picorelay pico test`.
 pub(super) fn test(args: &TestArgs, config: &Config) -> Outcome {
-    let slices = loader(config).load("", &args.files, &Arc::default(), &mut Vec::new())?;
+    let pulse = Arc::<Pulse>::default();
+    let (lookout, _thread) = Lookout::start(Duration::from_millis(config.script.stuck_ms_max))?;
+    // It is in the middle of something that cannot be stopped.
+    let end = |_: &Lookout| {
+        eprintln!("error: a slice does not come to an end (script.stuck_ms_max)");
+        std::process::exit(1);
+    };
+    lookout.watch(&pulse, Some(Box::new(end)));
+    let slices = loader(config).load("", &args.files, &pulse, &mut Vec::new())?;
     let shown: Vec<(String, Show, Option<Bytes>)> =
         slices.iter().map(|slice| (slice.name().to_owned(), slice.show(), slice.initial())).collect();
     // A room of thousands of chains is tried as fast as it is served: in a database, which goes with the folder.

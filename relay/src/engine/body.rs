@@ -9,6 +9,8 @@ pub(super) fn split(body: &[u8]) -> Option<Body<'_>> {
     let (4, len) = cbor.head()? else { return None };
     let (3, Some(bytes)) = cbor.head()? else { return None };
     let collection = std::str::from_utf8(cbor.take(bytes)?).ok()?;
+    // A byte order mark is not part of a text, as cborg reads it.
+    let collection = collection.strip_prefix('\u{feff}').unwrap_or(collection);
     let mut items: [&[u8]; 2] = [&[]; 2];
     let mut seen = 1;
     while len.is_none_or(|len| seen < len) {
@@ -108,6 +110,7 @@ mod tests {
         for bad in ["", "80", "8101", "a0", "48656c6c6f", "82617801 00", "826178", "9f617801", "81ff", "8161"] {
             assert_eq!(split_of(&hex(&bad.replace(' ', ""))), None, "{bad}");
         }
+        assert_eq!(split_of(&hex("8264efbbbf7801")).map(|body| body.0), Some("x".into()), "a byte order mark");
         // What slices read as cborg does: no UTF-8, less than -2^63, tags and what else has a length.
         for odd in [
             "62fffe",

@@ -8,11 +8,11 @@
 mod half;
 mod json;
 
-use rquickjs::{Array, BigInt, Ctx, Object, String as JsString, TypedArray, Value};
+use rquickjs::{Array, BigInt, Ctx, Object, String as JsString, Value};
 
 pub use self::json::to_json;
 use super::reader::{DecodeError, Malformed, Reader, SAFE_MAX, depth_max};
-use super::value::{Kind, Unusable, below_zero, kind};
+use super::value::{Kind, MakeBytes, Unusable, below_zero, buffer, kind, plain_bytes};
 
 /// U+FEFF in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -100,14 +100,29 @@ impl<'a> Reader<'a> {
 
 /// Reads one value, which must be all there is.
 pub fn decode<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> Result<Value<'js>, DecodeError> {
+    decode_with(ctx, bytes, plain_bytes)
+}
+
+/// The same, with Buffers for bytes.
+pub fn decode_with_buffers<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> Result<Value<'js>, DecodeError> {
+    decode_with(ctx, bytes, buffer)
+}
+
+fn decode_with<'js>(ctx: &Ctx<'js>, bytes: &[u8], make: MakeBytes) -> Result<Value<'js>, DecodeError> {
     let mut reader = Reader(bytes);
     let head = reader.head()?;
-    let value = read(ctx, &mut reader, head, depth_max(ctx))?;
+    let value = read(ctx, &mut reader, head, depth_max(ctx), make)?;
     reader.end(value)
 }
 
 /// `depth`: how many levels there may be below.
-fn read<'js>(ctx: &Ctx<'js>, reader: &mut Reader<'_>, head: Head, depth: usize) -> Result<Value<'js>, DecodeError> {
+fn read<'js>(
+    ctx: &Ctx<'js>,
+    reader: &mut Reader<'_>,
+    head: Head,
+    depth: usize,
+    make: MakeBytes,
+) -> Result<Value<'js>, DecodeError> {
     let below = || depth.checked_sub(1).ok_or(Malformed::Depth);
     Ok(match head {
         Head::Unsigned(n) if n <= SAFE_MAX => number(ctx, n as f64),
@@ -117,7 +132,7 @@ fn read<'js>(ctx: &Ctx<'js>, reader: &mut Reader<'_>, head: Head, depth: usize) 
             Ok(n) => BigInt::from_i64(ctx.clone(), -1 - n)?.into_value(),
             Err(_) => below_zero(ctx, n)?,
         },
-        Head::Bytes(len) => TypedArray::<u8>::new_copy(ctx.clone(), reader.take(len)?)?.into_value(),
+        Head::Bytes(len) => make(ctx, reader.take(len)?)?,
         Head::Text(len) => JsString::from_str(ctx.clone(), &reader.text(len)?)?.into_value(),
         Head::Bool(value) => Value::new_bool(ctx.clone(), value),
         Head::Null => Value::new_null(ctx.clone()),
@@ -127,7 +142,7 @@ fn read<'js>(ctx: &Ctx<'js>, reader: &mut Reader<'_>, head: Head, depth: usize) 
         Head::Array(len) => {
             let array = Array::new(ctx.clone())?;
             reader.elements::<DecodeError>(len, |reader, index, head| {
-                Ok(array.set(index, read(ctx, reader, head, below()?)?)?)
+                Ok(array.set(index, read(ctx, reader, head, below()?, make)?)?)
             })?;
             array.into_value()
         }
@@ -137,7 +152,7 @@ fn read<'js>(ctx: &Ctx<'js>, reader: &mut Reader<'_>, head: Head, depth: usize) 
                 let Head::Text(len) = head else { return Err(Malformed::Unsupported("a key that is no text").into()) };
                 let key = reader.text(len)?;
                 let head = reader.head()?;
-                Ok(object.set(key.as_ref(), read(ctx, reader, head, below()?)?)?)
+                Ok(object.set(key.as_ref(), read(ctx, reader, head, below()?, make)?)?)
             })?;
             object.into_value()
         }

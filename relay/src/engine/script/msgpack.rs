@@ -1,11 +1,15 @@
 //! msgpack as msgpackr writes and reads it by default, straight to and from values of the runtime. Bodies of blocks of the
-//! first generation are written so. Records and other extensions of msgpackr are not read.
+//! first generation are written so. Bytes are Buffers, and whole numbers of 64 bits BigInts, as in node. Of its extensions only
+//! undefined and times are read.
 
-use rquickjs::{Array, BigInt, Ctx, Object, String as JsString, TypedArray, Value};
+use rquickjs::{Array, BigInt, Ctx, Object, String as JsString, Value};
 
 use super::cbor::number;
-use super::reader::{DecodeError, Malformed, Reader, SAFE_MAX, depth_max};
-use super::value::{Kind, Unusable, kind};
+use super::reader::{DecodeError, Malformed, Reader, depth_max};
+use super::value::{Kind, Unusable, buffer, date, kind};
+
+/// Type -1, of which times are.
+const TIMESTAMP: u64 = 0xff;
 
 impl Reader<'_> {
     fn signed(&mut self, len: usize) -> Result<i64, Malformed> {
@@ -27,14 +31,13 @@ fn read<'js>(ctx: &Ctx<'js>, reader: &mut Reader<'_>, depth: usize) -> Result<Va
     }
     let first = u8::try_from(reader.number(1)?).unwrap_or_default();
     let whole = |n: i64| match i32::try_from(n) {
-        Ok(n) => Ok(Value::new_int(ctx.clone(), n)),
-        Err(_) if n.unsigned_abs() <= SAFE_MAX => Ok(number(ctx, n as f64)),
-        Err(_) => BigInt::from_i64(ctx.clone(), n).map(BigInt::into_value),
+        Ok(n) => Value::new_int(ctx.clone(), n),
+        Err(_) => number(ctx, n as f64),
     };
     let small = usize::from(first);
     Ok(match first {
-        0x00..=0x7f => whole(i64::from(first))?,
-        0xe0..=0xff => whole(i64::from(first.cast_signed()))?,
+        0x00..=0x7f => whole(i64::from(first)),
+        0xe0..=0xff => whole(i64::from(first.cast_signed())),
         0x80..=0x8f => map(ctx, reader, small & 15, depth)?,
         0x90..=0x9f => array(ctx, reader, small & 15, depth)?,
         0xa0..=0xbf => text(ctx, reader.take(small & 31)?)?,
@@ -43,18 +46,26 @@ fn read<'js>(ctx: &Ctx<'js>, reader: &mut Reader<'_>, depth: usize) -> Result<Va
         0xc3 => Value::new_bool(ctx.clone(), true),
         0xc4..=0xc6 => {
             let len = reader.len(1 << (first - 0xc4))?;
-            TypedArray::<u8>::new_copy(ctx.clone(), reader.take(len)?)?.into_value()
+            buffer(ctx, reader.take(len)?)?
         }
         0xca => number(ctx, f64::from(f32::from_bits(u32::try_from(reader.number(4)?).unwrap_or_default()))),
         0xcb => number(ctx, f64::from_bits(reader.number(8)?)),
         0xcc..=0xce => number(ctx, reader.number(1 << (first - 0xcc))? as f64),
-        0xcf => match reader.number(8)? {
-            n if n <= SAFE_MAX => number(ctx, n as f64),
-            n => BigInt::from_u64(ctx.clone(), n)?.into_value(),
-        },
-        0xd0..=0xd3 => whole(reader.signed(1 << (first - 0xd0))?)?,
+        // Whatever it is: only a BigInt is written so.
+        0xcf => BigInt::from_u64(ctx.clone(), reader.number(8)?)?.into_value(),
+        0xd0..=0xd2 => whole(reader.signed(1 << (first - 0xd0))?),
+        0xd3 => BigInt::from_i64(ctx.clone(), reader.signed(8)?)?.into_value(),
         // fixext 1 of type 0 is undefined.
         0xd4 if reader.number(2)? == 0 => Value::new_undefined(ctx.clone()),
+        0xd6 if reader.number(1)? == TIMESTAMP => date(ctx, reader.number(4)? as f64 * 1e3)?,
+        0xd7 if reader.number(1)? == TIMESTAMP => {
+            let both = reader.number(8)?;
+            date(ctx, (both & ((1 << 34) - 1)) as f64 * 1e3 + (both >> 34) as f64 / 1e6)?
+        }
+        0xc7 if reader.number(2)? == (12 << 8 | TIMESTAMP) => {
+            let nanos = reader.number(4)? as f64;
+            date(ctx, reader.signed(8)? as f64 * 1e3 + nanos / 1e6)?
+        }
         0xd9..=0xdb => {
             let len = reader.len(1 << (first - 0xd9))?;
             text(ctx, reader.take(len)?)?
@@ -86,11 +97,14 @@ fn array<'js>(ctx: &Ctx<'js>, reader: &mut Reader<'_>, len: usize, depth: usize)
 fn map<'js>(ctx: &Ctx<'js>, reader: &mut Reader<'_>, len: usize, depth: usize) -> Result<Value<'js>, DecodeError> {
     let object = Object::new(ctx.clone())?;
     for _ in 0..len {
-        let key: rquickjs::Coerced<String> = read(ctx, reader, depth + 1)?.get()?;
-        if key.0 == "__proto__" {
-            return Err(Malformed::Unsupported("the key __proto__").into());
+        let key = read(ctx, reader, depth + 1)?;
+        if key.is_object() {
+            return Err(Malformed::Unsupported("a key that is no text and no number").into());
         }
-        object.set(key.0, read(ctx, reader, depth + 1)?)?;
+        let key: rquickjs::Coerced<String> = key.get()?;
+        // As msgpackr has it.
+        let key = if key.0 == "__proto__" { "__proto_" } else { &key.0 };
+        object.set(key, read(ctx, reader, depth + 1)?)?;
     }
     Ok(object.into_value())
 }

@@ -8,7 +8,7 @@ use rquickjs::{Ctx, Function, Object, TypedArray, Value};
 use super::fuel::Fuel;
 use super::lower::lower;
 use super::reader::DecodeError;
-use super::value::{Helpers, Hex};
+use super::value::{self, Helpers, Hex};
 use super::{cbor, msgpack};
 use crate::engine::slice::Millis;
 
@@ -35,7 +35,10 @@ pub(super) fn natives<'js>(ctx: &Ctx<'js>, around: &Rc<Around>) -> rquickjs::Res
     natives.set("random", Function::new(ctx.clone(), move || next(&chance.chance))?)?;
     let log = Rc::clone(around);
     natives.set("log", Function::new(ctx.clone(), move |line: String| keep_line(&log.log, line))?)?;
-    let utf8 = |ctx: Ctx<'js>, text: String| TypedArray::<u8>::new_copy(ctx, text);
+    let utf8 = |ctx: Ctx<'js>, text: rquickjs::String<'js>| {
+        let bytes = value::text(&text).map_err(|error| throw(&ctx, error))?;
+        TypedArray::<u8>::new_copy(ctx, bytes)
+    };
     natives.set("utf8", Function::new(ctx.clone(), utf8)?)?;
     let text = |bytes: Hex| String::from_utf8_lossy(&bytes.0).into_owned();
     natives.set("text", Function::new(ctx.clone(), text)?)?;
@@ -47,11 +50,15 @@ pub(super) fn natives<'js>(ctx: &Ctx<'js>, around: &Rc<Around>) -> rquickjs::Res
     };
     natives.set("includes", Function::new(ctx.clone(), includes)?)?;
     natives.set("lower", Function::new(ctx.clone(), lower)?)?;
-    let keep = |ctx: Ctx<'js>, kept: Vec<Value<'js>>| match <[Value<'js>; 4]>::try_from(kept) {
+    let keep = |ctx: Ctx<'js>, kept: Vec<Value<'js>>| match <[Value<'js>; 5]>::try_from(kept) {
         Ok(kept) => Helpers::keep(&ctx, kept),
         Err(_) => Err(rquickjs::Error::Unknown),
     };
     natives.set("keep", Function::new(ctx.clone(), keep)?)?;
+    let keep = |ctx: Ctx<'js>, prototype: Object<'js>| {
+        ctx.store_userdata(vec![prototype]).map(drop).map_err(|_| rquickjs::Error::Unknown)
+    };
+    natives.set("keepBuffer", Function::new(ctx.clone(), keep)?)?;
     let max = around.value_bytes;
     let write = move |ctx: Ctx<'js>, value: Value<'js>| {
         let bytes = cbor::encode(&ctx, &value, max).map_err(|error| throw(&ctx, error))?;

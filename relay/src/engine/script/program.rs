@@ -92,14 +92,16 @@ impl Program {
             move || around.fuel.burn()
         })));
         let context = Context::custom::<Intrinsics>(&runtime).map_err(failed)?;
-        let kept = context.with(|ctx| {
-            let start = || {
-                ctx.store_userdata(Rc::clone(&around.fuel.ticks)).map_err(|_| rquickjs::Error::Unknown)?;
-                ctx.store_userdata(limits.value_depth).map_err(|_| rquickjs::Error::Unknown)?;
-                ctx.globals().set("__native", natives(&ctx, &around)?)?;
-                start(&ctx, host, &file)
-            };
-            start().map_err(|error| fault(&ctx, &file, &around, &error))
+        let kept = caught(&file, || {
+            context.with(|ctx| {
+                let start = || {
+                    ctx.store_userdata(Rc::clone(&around.fuel.ticks)).map_err(|_| rquickjs::Error::Unknown)?;
+                    ctx.store_userdata(limits.value_depth).map_err(|_| rquickjs::Error::Unknown)?;
+                    ctx.globals().set("__native", natives(&ctx, &around)?)?;
+                    start(&ctx, host, &file)
+                };
+                start().map_err(|error| fault(&ctx, &file, &around, &error))
+            })
         });
         *sources = shared.borrow().clone();
         sources.seal();
@@ -112,9 +114,11 @@ impl Program {
         &self,
         read: impl for<'js> FnOnce(&Ctx<'js>, Value<'js>) -> rquickjs::Result<T>,
     ) -> Result<T, ScriptError> {
-        self.context.with(|ctx| {
-            let value = self.started.clone().restore(&ctx);
-            value.and_then(|value| read(&ctx, value)).map_err(|error| ScriptError::of(&ctx, &self.file, &error))
+        caught(&self.file, || {
+            self.context.with(|ctx| {
+                let value = self.started.clone().restore(&ctx);
+                value.and_then(|value| read(&ctx, value)).map_err(|error| ScriptError::of(&ctx, &self.file, &error))
+            })
         })
     }
 
@@ -133,26 +137,29 @@ impl Program {
         fuel.ticks.set(self.limits.steps / STEPS_PER_TICK + 1);
         fuel.until.set(Instant::now() + self.limits.call);
         fuel.limit.set("script.call_ms_max");
-        let result = self.context.with(|ctx| {
-            let result = match self.host.clone().restore(&ctx) {
-                Ok(host) => call(&ctx, &host),
-                Err(error) => Err(error.into()),
-            };
-            let result = result.map_err(|failure| match failure {
-                Failure::Script(error) => fault(&ctx, &self.file, &self.around, &error),
-                Failure::Unusable(error) => ScriptError::unusable(&ctx, &self.file, &error),
-                Failure::Other(kind, why) => ScriptError::new(kind, &self.file, why),
-            });
-            // What a script left to be done later is done now, or not at all.
-            while !fuel.is_empty() && ctx.execute_pending_job() {}
-            result
+        let result = caught(&self.file, || {
+            self.context.with(|ctx| {
+                let result = match self.host.clone().restore(&ctx) {
+                    Ok(host) => call(&ctx, &host),
+                    Err(error) => Err(error.into()),
+                };
+                let result = result.map_err(|failure| match failure {
+                    Failure::Script(error) => fault(&ctx, &self.file, &self.around, &error),
+                    Failure::Unusable(error) => ScriptError::unusable(&ctx, &self.file, &error),
+                    Failure::Other(kind, why) => ScriptError::new(kind, &self.file, why),
+                });
+                // What a script left to be done later is done now, or not at all.
+                while !fuel.is_empty() && ctx.execute_pending_job() {}
+                result
+            })
         });
         for line in log.take() {
             tracing::debug!(slice = %self.file, "{line}");
         }
         let is_late = fuel.is_empty() || self.pulse.is_stuck();
         let result = if is_late { Err(too_long(&self.file, fuel)) } else { result };
-        self.spoilt |= matches!(&result, Err(error) if matches!(error.kind, FaultKind::Time | FaultKind::Memory));
+        let kind = result.as_ref().err().map(|error| error.kind);
+        self.spoilt |= matches!(kind, Some(FaultKind::Time | FaultKind::Memory | FaultKind::Panic));
         result
     }
 
@@ -228,6 +235,16 @@ fn fault(ctx: &Ctx<'_>, file: &str, around: &Around, error: &rquickjs::Error) ->
 
 fn too_long(file: &str, fuel: &Fuel) -> ScriptError {
     ScriptError::new(FaultKind::Time, file, format!("it took too long ({})", fuel.limit.get()))
+}
+
+/// What a script can bring about must not end the thread on which others are asked. No panic is known; one would be a fault
+/// of ours, or of the runtime's bindings.
+fn caught<T>(file: &str, work: impl FnOnce() -> Result<T, ScriptError>) -> Result<T, ScriptError> {
+    // The runtime is thrown away afterwards, and with it all that was left half done.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let why = "the relay has a fault: it panicked when it was asked, and the log says where";
+        Err(ScriptError::new(FaultKind::Panic, file, why.to_owned()))
+    })
 }
 
 type Started = (Persistent<Object<'static>>, Persistent<Value<'static>>);

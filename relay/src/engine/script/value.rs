@@ -1,7 +1,7 @@
 //! What a value of the runtime is, for those who write it down.
 
 use rquickjs::function::This;
-use rquickjs::{Array, BigInt, Ctx, FromJs, Function, Object, Type, Value};
+use rquickjs::{Array, BigInt, Ctx, FromJs, Function, Object, String as JsString, Type, TypedArray, Value};
 
 /// A value that can be written down.
 pub(super) enum Kind<'js> {
@@ -45,25 +45,57 @@ pub(super) struct Helpers<'js> {
     object: Object<'js>,
     /// A BigInt `n` as `-1n - n`.
     below_zero: Function<'js>,
+    /// A Date of milliseconds.
+    date: Function<'js>,
 }
 
 impl<'js> Helpers<'js> {
     /// Keeps them for [`Helpers::of`].
-    pub(super) fn keep(ctx: &Ctx<'js>, kept: [Value<'js>; 4]) -> rquickjs::Result<()> {
+    pub(super) fn keep(ctx: &Ctx<'js>, kept: [Value<'js>; 5]) -> rquickjs::Result<()> {
         ctx.store_userdata(kept.to_vec()).map_err(|_| rquickjs::Error::Unknown)?;
         Ok(())
     }
 
     fn of(ctx: &Ctx<'js>) -> rquickjs::Result<Self> {
         let kept = ctx.userdata::<Vec<Value<'js>>>().ok_or(rquickjs::Error::Unknown)?;
-        let [to_hex, plain, object, below_zero] = kept.as_slice() else { return Err(rquickjs::Error::Unknown) };
-        Ok(Self { to_hex: to_hex.get()?, plain: plain.get()?, object: object.get()?, below_zero: below_zero.get()? })
+        let [to_hex, plain, object, below_zero, date] = kept.as_slice() else { return Err(rquickjs::Error::Unknown) };
+        Ok(Self {
+            to_hex: to_hex.get()?,
+            plain: plain.get()?,
+            object: object.get()?,
+            below_zero: below_zero.get()?,
+            date: date.get()?,
+        })
     }
 }
 
 /// The integer `-1 - n`, which may be less than the runtime takes as a number of 64 bits.
 pub(super) fn below_zero<'js>(ctx: &Ctx<'js>, n: u64) -> rquickjs::Result<Value<'js>> {
     Helpers::of(ctx)?.below_zero.call((BigInt::from_u64(ctx.clone(), n)?,))
+}
+
+/// A Date.
+pub(super) fn date<'js>(ctx: &Ctx<'js>, millis: f64) -> rquickjs::Result<Value<'js>> {
+    Helpers::of(ctx)?.date.call((millis,))
+}
+
+/// Makes a value of bytes.
+pub(super) type MakeBytes = for<'js> fn(&Ctx<'js>, &[u8]) -> rquickjs::Result<Value<'js>>;
+
+/// Bytes as picostore 3 and cborg have them: an Uint8Array.
+pub(super) fn plain_bytes<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> rquickjs::Result<Value<'js>> {
+    Ok(TypedArray::<u8>::new_copy(ctx.clone(), bytes)?.into_value())
+}
+
+/// Bytes as picostore 2 and msgpackr have them in node: a Buffer.
+pub(super) fn buffer<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> rquickjs::Result<Value<'js>> {
+    let value = plain_bytes(ctx, bytes)?;
+    let prototype = ctx.userdata::<Vec<Object<'js>>>();
+    let prototype = prototype.as_ref().and_then(|kept| kept.first());
+    if let (Some(object), Some(prototype)) = (value.as_object(), prototype) {
+        object.set_prototype(Some(prototype))?;
+    }
+    Ok(value)
 }
 
 pub(super) fn kind<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> Result<Kind<'js>, Unusable> {
@@ -77,10 +109,7 @@ pub(super) fn kind<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> Result<Kind<'js>,
             Kind::BigInt(digits.parse().map_err(|_| Unusable::Type("a large BigInt".into()))?)
         }
         Type::String => Kind::Text(text(value)?),
-        Type::Array => match value.clone().into_array() {
-            Some(array) => Kind::Array(array),
-            None => Kind::Undefined,
-        },
+        Type::Array => array(value)?,
         Type::Object | Type::Proxy => return object(ctx, value),
         other => return Err(Unusable::Type(format!("a {}", other.as_str()))),
     })
@@ -127,14 +156,27 @@ fn object<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> Result<Kind<'js>, Unusable
     let plain: Value<'js> = helpers.plain.call((value.clone(),))?;
     match plain.as_object() {
         Some(object) if object.is_typed_array::<u8>() => Ok(Kind::Bytes(bytes(&helpers, &plain)?)),
-        Some(object) if plain.is_array() => Ok(object.clone().into_array().map_or(Kind::Undefined, Kind::Array)),
+        Some(_) if plain.is_array() => array(&plain),
         Some(object) => Ok(Kind::Object(members(object)?)),
         None => Ok(Kind::Undefined),
     }
 }
 
+/// Longer arrays have lengths that are no small integers, for which the runtime has no means.
+const ELEMENTS_MAX: f64 = i32::MAX as f64;
+
+fn array<'js>(value: &Value<'js>) -> Result<Kind<'js>, Unusable> {
+    let Some(array) = value.clone().into_array() else { return Ok(Kind::Undefined) };
+    if array.as_object().get::<_, f64>("length")? > ELEMENTS_MAX {
+        return Err(Unusable::Type(format!("an array of more than {ELEMENTS_MAX} elements")));
+    }
+    Ok(Kind::Array(array))
+}
+
 fn members<'js>(object: &Object<'js>) -> Result<Vec<(String, Value<'js>)>, Unusable> {
-    object.props::<String, Value<'js>>().map(|member| member.map_err(Unusable::from)).collect()
+    // Not as texts of ours at once, which would end at the first NUL.
+    let members = object.props::<JsString<'js>, Value<'js>>();
+    members.map(|member| member.map_err(Unusable::from).and_then(|(key, value)| Ok((text(&key)?, value)))).collect()
 }
 
 fn bytes<'js>(helpers: &Helpers<'js>, value: &Value<'js>) -> Result<Vec<u8>, Unusable> {

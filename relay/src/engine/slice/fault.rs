@@ -27,6 +27,9 @@ pub enum FaultKind {
     /// It returned something that has no meaning here, or a promise that nobody resolves.
     #[error("returned something unusable")]
     Result,
+    /// What it did brought a fault of the relay to light.
+    #[error("made the relay fail")]
+    Panic,
     /// It does not run any more.
     #[error("is disabled")]
     Disabled,

@@ -301,6 +301,28 @@ fn every_letter_has_the_lower_case_of_the_interpreter() {
 }
 
 #[test]
+fn a_state_that_cannot_be_kept_goes_back() {
+    let file = "export default store => store.register({ name: 'places', initialValue: [],
+        filter ({ event, state }) { if (event.content === 'which') return `${state.length}` },
+        reducer ({ event, state }) { const next = [...state]; next[event.content] = 1; return next } })";
+    let files = Files::new(&[("places.js", file)]);
+    let config = config::Script { state_events_max: 1, ..config() };
+    let (slices, thread) = files.start_with(&config).unwrap();
+    let mut judge = slices.judge(Arc::default());
+    let mut say = |content: &str| ask(&mut judge, &note(1, content), &[]);
+    for _ in 0..3 {
+        assert_eq!(say("1"), None);
+        // More than there is room for, and more than any array of the runtime that can be written down has.
+        for place in ["100000000", "2147483647", "4294967294"] {
+            let _ = say(place);
+            assert_eq!(say("which").as_deref(), Some("blocked: 2"), "{place}");
+        }
+    }
+    drop((slices, judge));
+    thread.join();
+}
+
+#[test]
 fn a_strangers_events_turn_no_slice_off() {
     let file = "export default store => {
         store.register({ name: 'tags', filter ({ event }) { if (event.content === 'bad') event.tags[7][1].trim() } })

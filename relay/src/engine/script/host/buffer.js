@@ -1,6 +1,6 @@
 // Buffer as node has it, as far as it is there without files and sockets: b4a and packages made for node want all of it.
 
-import { asBytes, compare, fromHex, text, toHex, utf8 } from 'host:realm.js'
+import { asBytes, compare, fromHex, keepBuffer, text, toHex, utf8 } from 'host:realm.js'
 
 const { Uint8Array, ArrayBuffer, DataView, RangeError, TypeError, BigInt } = globalThis
 const fromBase64 = Uint8Array.fromBase64
@@ -282,3 +282,5 @@ for (const name of ['readUIntBE', 'readUIntLE', 'writeUIntBE', 'writeUIntLE']) d
 
 Object.defineProperty(globalThis, 'Buffer', { value: Buffer, writable: true, enumerable: false, configurable: true })
 export default { Buffer }
+
+keepBuffer(Buffer.prototype)

@@ -16,6 +16,7 @@ export const text = u8 => native.text(toHex(u8))
 export const cborEncode = value => native.cborEncode(value)
 export const cborDecode = u8 => native.cborDecode(toHex(u8))
 export const msgpackEncode = value => native.msgpackEncode(value)
+export const keepBuffer = prototype => native.keepBuffer(prototype)
 export const msgpackDecode = u8 => native.msgpackDecode(toHex(u8))
 
 const define = (object, name, value) =>
@@ -243,6 +244,6 @@ function plain (value) {
   }
   return members
 }
-native.keep([hexOf, plain, objectPrototype, n => -1n - n])
+native.keep([hexOf, plain, objectPrototype, n => -1n - n, millis => new RealDate(millis)])
 
 export { getPrototypeOf }

@@ -10,8 +10,8 @@ use rquickjs::{Array, Ctx};
 
 use super::script::{Registered, Script, call, serve};
 use super::values::{
-    UNDEFINED, block_value, count, decode, encode, expiry, item, marks, millis, push_block, root_object, signals,
-    state_of, unusable,
+    UNDEFINED, block_value, count, decode, decode_first, encode, expiry, item, marks, millis, push_block, reason,
+    root_object, signals, state_of, unusable,
 };
 use crate::engine::script::cbor;
 use crate::engine::script::health::Health;
@@ -96,10 +96,10 @@ impl ScriptSlice {
             let verdict: Array<'_> = settle(ctx, verdict, || serve(ctx, host, view))?.get()?;
             let kind: String = verdict.get(0)?;
             match kind.as_str() {
-                "reject" => Ok(Verdict::Reject(verdict.get(1)?)),
+                "reject" => Ok(Verdict::Reject(reason(&verdict.get(1)?)?)),
                 "postpone" => Ok(Verdict::Postpone {
                     after: millis(verdict.get(1)?).max(0),
-                    reason: verdict.get(2)?,
+                    reason: reason(&verdict.get(2)?)?,
                     retries: count(verdict.get(3)?),
                 }),
                 _ => {
@@ -129,14 +129,14 @@ impl ScriptSlice {
             push_block(ctx, &mut args, block)?;
             let changed = Array::new(ctx.clone())?;
             if at_hand != Some((self.script.epoch.get(), version)) {
-                changed.set(0, decode(ctx, &state)?)?;
+                changed.set(0, decode_first(ctx, &state)?)?;
             }
             args.push_args([changed.into_value(), root_object(ctx, &roots)?])?;
             let verdict = call(ctx, host, "filter", args)?;
             Ok(match verdict.as_bool() {
                 Some(_) => Verdict::Pass,
                 None if verdict.is_undefined() => Verdict::Accept(Effects::default()),
-                None => Verdict::Reject(verdict.get()?),
+                None => Verdict::Reject(reason(&verdict)?),
             })
         });
         // After a fault nobody knows what the script has at hand.
@@ -182,7 +182,7 @@ impl Slice for ScriptSlice {
         self.script.run(&self.health, block.now, |ctx, host| {
             let mut args = self.args(ctx, 7)?;
             push_block(ctx, &mut args, block)?;
-            args.push_args([decode(ctx, &state)?, root_object(ctx, &roots)?])?;
+            args.push_args([decode_first(ctx, &state)?, root_object(ctx, &roots)?])?;
             let result: Array<'_> = call(ctx, host, "reducer", args)?.get()?;
             Ok(Effects {
                 puts: state_of(ctx, &result.get(0)?, max)?.map(|value| self.own(value)).into_iter().collect(),
@@ -217,8 +217,8 @@ impl Slice for ScriptSlice {
         self.script.run(&self.health, block.now, |ctx, host| {
             let mut args = self.args(ctx, 9)?;
             push_block(ctx, &mut args, block)?;
-            args.push_args([decode(ctx, &state)?, root_object(ctx, &roots)?])?;
-            args.push_args([decode(ctx, &signal.code)?, decode(ctx, &signal.payload)?])?;
+            args.push_args([decode_first(ctx, &state)?, root_object(ctx, &roots)?])?;
+            args.push_args([decode_first(ctx, &signal.code)?, decode_first(ctx, &signal.payload)?])?;
             let result: Array<'_> = call(ctx, host, "trap2", args)?.get()?;
             let puts = state_of(ctx, &result, max)?.map(|value| self.own(value)).into_iter().collect();
             Ok(Effects { puts, ..Effects::default() })
@@ -250,7 +250,7 @@ impl Slice for ScriptSlice {
             let mut args = self.args(ctx, 11)?;
             args.push_args([block_value(ctx, due.block)?, block_value(ctx, due.parent)?])?;
             args.push_args([due.owner.to_string(), due.chain.to_string()])?;
-            args.push_args([decode(ctx, &state)?, root_object(ctx, &roots)?, decode(ctx, due.payload)?])?;
+            args.push_args([decode_first(ctx, &state)?, root_object(ctx, &roots)?, decode_first(ctx, due.payload)?])?;
             args.push_args([due.at as f64, due.now as f64])?;
             args.push_arg(due.id.to_string())?;
             let result = call(ctx, host, "sweep", args)?;

@@ -351,6 +351,12 @@ fn hostile_slices_lose_their_blocks_and_nothing_else() {
         ("return Array.from({ length: 1000 }, () => 'x'.repeat(1e6))", FaultKind::Memory),
         ("const o = {}; o.o = o; return o", FaultKind::Result),
         ("return () => {}", FaultKind::Result),
+        // Of more elements than fit into 31 bits.
+        ("const a = []; a[2 ** 31 - 1] = 1; return a", FaultKind::Result),
+        ("return { deep: Object.assign([], { length: 2 ** 32 - 1 }) }", FaultKind::Result),
+        ("const a = []; a[2 ** 32 - 2] = 1; ctx.signal('s', a); return 1", FaultKind::Result),
+        ("const a = []; a[2 ** 32 - 2] = 1; (await import('cborg')).encode(a)", FaultKind::Threw),
+        ("const a = []; a[2 ** 32 - 2] = 1; return new Proxy(a, {})", FaultKind::Memory),
         ("return 2n ** 100n", FaultKind::Threw),
         ("return -(2n ** 64n) - 1n", FaultKind::Threw),
         ("throw new Error('no')", FaultKind::Threw),
@@ -835,6 +841,80 @@ fn many_latches_cost_few_calls() {
         let kept = matches!(done.decisions.as_slice(), [Decision::Merged(_)]);
         assert_eq!(kept, is_kept, "{count}: {:?}", done.decisions);
     }
+}
+
+/// A key is all of its letters, also those after a NUL; half of a character is U+FFFD, as everywhere.
+#[test]
+fn keys_are_kept_whole() {
+    let text = "import { decode, encode } from 'cborg'
+        import { Memory } from '@telamon/picostore'
+        import { pack, unpack } from 'msgpackr'
+        export default store => store.register('x', class extends Memory {
+          initialValue = {}
+          idOf = () => 'names'
+          compute (names, { payload, reject, AUTHOR }) {
+            const key = 'k\\0\\0z'
+            for (const copy of [decode(encode({ [key]: 1 })), unpack(pack({ [key]: 1 }))]) {
+              if (Object.keys(copy)[0] !== key) return reject('copied')
+            }
+            const halves = ['\\ud800', 'a\\udc00'].map(half => Buffer.from(half).toString('hex') + Buffer.byteLength(half))
+            if (halves.join() !== 'efbfbd3,61efbfbd4' || encode({ '\\ud800': 1 }).length !== 6) return reject('halves')
+            if (Object.hasOwn(names, payload)) return reject('taken')
+            return { ...names, [payload]: AUTHOR.slice(0, 2) }
+          } })";
+    let mut room = room(text);
+    let names = [&b"\x65alice"[..], b"\x66alice\0", b"\x67alice\0b", b"\x65alice"];
+    for (author, name) in (1..).zip(names) {
+        let done = room.dispatch(&chain(author, &[name]), 0, Mode::Quiet).unwrap();
+        assert_eq!(done.merged.len(), usize::from(author < 4), "{author}: {:?}", done.decisions);
+    }
+    let kept: Vec<String> = state(&mut room, "x")["names"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(kept, ["alice", "alice\0", "alice\0b"]);
+}
+
+/// Bytes are Buffers wherever picostore 2 and msgpackr have them, and msgpack is read as msgpackr reads it.
+#[test]
+fn bytes_of_the_first_generation_are_buffers() {
+    let text = "import { unpack } from 'msgpackr'
+        import { decodeBlock } from 'picostack'
+        const read = hex => unpack(Buffer.from(hex, 'hex'))
+        const same = (a, b) => { if (a !== b) throw new Error(`${String(a)} is not ${String(b)}`) }
+        export default store => store.register({ name: 's', initialValue: { seen: [] },
+          filter ({ state, AUTHOR }) {
+            same(read('c4026869').toString('hex'), '6869')
+            same(read('d30000000000000005'), 5n)
+            same(read('cf0000000000000005'), 5n)
+            same(read('d3ffffffffffffffff'), -1n)
+            same(read('d1fffe'), -2)
+            same(read('d6ff00000001').toISOString(), '1970-01-01T00:00:01.000Z')
+            same(read('d7ff7735940000000001').getTime(), 1500)
+            same(read('c70cff00000000fffffffffffffffe').getTime(), -2000)
+            same(Object.keys(read('81a95f5f70726f746f5f5f01'))[0], '__proto_')
+            let threw = false
+            try { read('81910101') } catch { threw = true }
+            same(threw, true)
+            if (state.owner && !state.owner.equals(AUTHOR)) return 'not the owner'
+            return false
+          },
+          reducer ({ state, AUTHOR, root, signal, mark }) {
+            same(root.s.owner === undefined || Buffer.isBuffer(root.s.owner), true)
+            signal('who', { who: AUTHOR })
+            mark({ who: AUTHOR }, 500)
+            return { ...state, owner: AUTHOR }
+          },
+          trap ({ payload, state }) { return { ...state, seen: [...state.seen, payload.who.toString('hex').length] } },
+          sweep ({ payload, state }) { return { ...state, seen: [...state.seen, payload.who.equals(state.owner)] } } })";
+    let mut room = room(text);
+    for (author, is_taken) in [(1, true), (2, false)] {
+        let mut feed = Feed::new(Format::V3);
+        for body in ["one", "two"] {
+            feed.append(body.as_bytes(), &Secret::ed25519([author; 32])).unwrap();
+        }
+        let done = room.dispatch(&feed, 100, Mode::Quiet).unwrap();
+        assert_eq!(done.merged.len(), if is_taken { 2 } else { 0 }, "{author}: {:?}", done.decisions);
+    }
+    room.gc(501).unwrap();
+    assert_eq!(state(&mut room, "s")["seen"], json!([64, 64, true, true]));
 }
 
 /// As in a node, where a TextDecoder reads them: a byte order mark at the beginning of a text is not part of it. And the

@@ -8,7 +8,7 @@ use rquickjs::{Array, Ctx, IntoJs, Object, String as JsString, TypedArray, Value
 use crate::engine::script::cbor;
 use crate::engine::script::program::Failure;
 use crate::engine::script::reader::{DecodeError, Malformed};
-use crate::engine::script::value::Unusable;
+use crate::engine::script::value::{Unusable, text};
 use crate::engine::slice::{Context, Expires, FaultKind, Mark, Millis, Signal};
 
 /// CBOR of `undefined`.
@@ -36,11 +36,11 @@ pub(super) fn block_value<'js>(ctx: &Ctx<'js>, block: Option<&Block>) -> rquickj
     Ok(parts.into_value())
 }
 
-/// The states of slices by name, as an object without a prototype.
+/// The states of slices of the first generation by name, as an object without a prototype.
 pub(super) fn root_object<'js>(ctx: &Ctx<'js>, roots: &[(String, Bytes)]) -> Result<Value<'js>, Failure> {
     let object = Object::new_proto(ctx.clone(), None)?;
     for (name, state) in roots {
-        object.set(JsString::from_str(ctx.clone(), name)?.into_js(ctx)?, decode(ctx, state)?)?;
+        object.set(JsString::from_str(ctx.clone(), name)?.into_js(ctx)?, decode_first(ctx, state)?)?;
     }
     Ok(object.into_value())
 }
@@ -61,6 +61,19 @@ pub(super) fn item<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> Result<Result<Value<'js
 pub(super) fn decode<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> Result<Value<'js>, Failure> {
     item(ctx, bytes)?.map_err(|error| Failure::Other(FaultKind::Result, error.to_string()))
 }
+
+/// What a slice of the first generation wrote before: its bytes are Buffers.
+pub(super) fn decode_first<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> Result<Value<'js>, Failure> {
+    Ok(cbor::decode_with_buffers(ctx, bytes)?)
+}
+
+/// Why a slice refuses a block.
+pub(super) fn reason(value: &Value<'_>) -> Result<String, Failure> {
+    Ok(text(value)?.chars().take(REASON_CHARS_MAX).collect())
+}
+
+/// Longer reasons are cut.
+const REASON_CHARS_MAX: usize = 1_000;
 
 pub(super) fn encode<'js>(ctx: &Ctx<'js>, value: &Value<'js>, max: usize) -> Result<Bytes, Failure> {
     Ok(cbor::encode(ctx, value, max).map_err(Failure::from)?.into())
