@@ -389,6 +389,114 @@ async fn what_is_taken_and_not_kept_is_told() {
     says(&output, 0, " not kept there, of 2 that were asked for again");
 }
 
+/// One cut inside the large page of a crowded second costs a connection, and no event.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_inside_a_crowded_second_loses_nothing() {
+    let at = now() - 1_000;
+    let mut all: Vec<Event> =
+        (0..300).map(|n| Key::new().event(json!({"content": n.to_string(), "created_at": at + n / 150}))).collect();
+    all.sort_by_key(|event| std::cmp::Reverse(event.created_at()));
+    let (given, is_cut) = (all.clone(), Arc::new(Mutex::new(false)));
+    let relay = Scripted::start(move |mut it| {
+        let (given, is_cut) = (given.clone(), Arc::clone(&is_cut));
+        async move {
+            while let Some((name, filter)) = it.req().await {
+                let is_large = filter["limit"].as_u64().is_some_and(|limit| limit > 1_000);
+                let cuts = is_large && !std::mem::replace(&mut *is_cut.lock().unwrap(), is_large);
+                if it.give(&name, &filter, &given, if cuts { 100 } else { usize::MAX }).await.is_none() {
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    let folder = folder_with(&[]);
+    let output = sync(folder.path(), &relay.url, &["--dir", "down"]).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert_eq!(export(folder.path()), ids(&all));
+    assert_eq!(relay.connections(), 2, "{output:?}");
+}
+
+/// Who keeps nothing is found out, whatever it does when it is asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_keeps_nothing_is_found_out() {
+    let all: Vec<Event> = (0..30).map(|n| Key::new().event(json!({"content": n.to_string()}))).collect();
+    let forged = Key::new().event(json!({"content": "something else"}));
+    for how in ["cuts", "refuses", "forges"] {
+        let forged = forged.clone();
+        let asked = Arc::new(Mutex::new(0));
+        let count = Arc::clone(&asked);
+        let relay = Scripted::start(move |mut it| {
+            let (forged, count) = (forged.clone(), Arc::clone(&count));
+            async move {
+                while let Some(message) = it.hear().await {
+                    let name = message[1].clone();
+                    let ids = message[2]["ids"].as_array().cloned();
+                    let said = match (message[0].as_str(), ids) {
+                        (Some("EVENT"), _) => it.say(json!(["OK", name["id"], true, ""])).await,
+                        (Some("NEG-OPEN"), _) => it.say(json!(["NEG-ERR", name, "unsupported: no"])).await,
+                        (Some("REQ"), Some(ids)) => {
+                            let times = {
+                                let mut count = count.lock().unwrap();
+                                *count += 1;
+                                *count
+                            };
+                            match how {
+                                "cuts" if times <= 3 => None,
+                                "refuses" => it.say(json!(["CLOSED", name, "restricted: not for you"])).await,
+                                "forges" => {
+                                    for id in ids {
+                                        let mut event = forged.0.clone();
+                                        event["id"] = id;
+                                        let _ = it.say(json!(["EVENT", name, event])).await;
+                                    }
+                                    it.say(json!(["EOSE", name])).await
+                                }
+                                _ => it.say(json!(["EOSE", name])).await,
+                            }
+                        }
+                        (Some("REQ"), None) => it.say(json!(["EOSE", name, ["finish"]])).await,
+                        _ => Some(()),
+                    };
+                    if said.is_none() {
+                        return;
+                    }
+                }
+            }
+        })
+        .await;
+        let folder = folder_with(&all);
+        let mut output = sync(folder.path(), &relay.url, &["--dir", "up"]).await;
+        if how == "cuts" {
+            // What was sent is remembered for the next run, which has nothing else to do.
+            assert_eq!(output.code, Some(1), "{how}: {output:?}");
+            output = sync(folder.path(), &relay.url, &["--dir", "up"]).await;
+            says(&output, 0, " sent");
+        }
+        assert_eq!(output.code, Some(3), "{how}: {output:?}");
+        let said = match how {
+            "refuses" => "30 taken there, of which it does not say whether they are kept",
+            _ => "30 taken there and not kept",
+        };
+        assert!(output.stderr.contains(said), "{how}: {output:?}");
+        assert!(*asked.lock().unwrap() < 30, "{how}: {}", asked.lock().unwrap());
+    }
+}
+
+/// What its author deleted at the other relay, and not here, is nobody's loss.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_deleted_there_is_not_missed() {
+    let key = Key::new();
+    let notes = [key.event(json!({"content": "oops"})), key.event(json!({"content": "stays"}))];
+    let other = Relay::start();
+    let deletion = key.event(json!({"kind": 5, "tags": [["e", notes[0].id()]]}));
+    other.client().await.publish(&[&deletion]).await;
+    let folder = folder_with(&notes);
+    let output = sync(folder.path(), &format!("ws://127.0.0.1:{}", other.port), &["--dir", "up"]).await;
+    says(&output, 1, " refused there");
+    assert_eq!(output.code, Some(0), "{output:?}");
+}
+
 /// What is false counts once, however often it comes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_false_counts_once() {

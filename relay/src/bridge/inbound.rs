@@ -111,7 +111,9 @@ impl Inbound {
 
     /// The rooms of whose blocks this event answers a copy.
     async fn rooms_answered(&self, event: &Event) -> Result<Vec<RoomName>, Failure> {
-        let ids: Vec<Id> = event.tags.values("e").filter_map(Id::from_hex).take(ANSWERED_MAX).collect();
+        // Who is only mentioned is not answered (NIP-10).
+        let answered = event.tags.iter().filter(|tag| tag.name() == "e" && tag.get(3) != Some("mention"));
+        let ids = answered.filter_map(|tag| Id::from_hex(tag.value()?)).take(ANSWERED_MAX).collect();
         let found = lookup::events(&self.readers, lookup::by_ids(ids), ANSWERED_MAX as u64, clock::now()).await??;
         let rooms = found.iter().filter_map(|event| {
             let Copied { author, room, .. } = Copied::parse(&parts(event, ""))?;

@@ -100,6 +100,7 @@ impl Task {
         if self.args.fresh {
             record.done = Default::default();
         }
+        self.memory.sample.lock().go_on(&record.sample);
         if record.goes_on() {
             self.shown.tell("going on where the last run ended");
         }
@@ -152,6 +153,7 @@ impl Task {
         let gaps = record.done.gaps(whole);
         let mut steps = |range: Range| {
             self.shown.reached(range.since);
+            record.sample = self.memory.sample.lock().ids().to_vec();
             Ok(record.add(range, url, *direction, filter)?)
         };
         let mut walked = walk(&mut session, &job, gaps, &mut steps).await;
@@ -171,8 +173,9 @@ impl Task {
     }
 
     /// What a connection may have brought further. Pages that have become smaller are a new try.
-    fn progress(&self, record: &Record) -> (u64, usize, Vec<Range>) {
-        let events = self.memory.stride.lock().events();
+    fn progress(&self, record: &Record) -> (u64, [usize; 2], Vec<Range>) {
+        let memory = &self.memory;
+        let events = [&memory.stride, &memory.second_stride].map(|stride| stride.lock().events());
         (self.memory.tally.lock().total(), events, record.done.ranges().to_vec())
     }
 
@@ -274,6 +277,9 @@ fn lines(tally: &Tally, took: Duration) -> Vec<String> {
     if tally.asked_back > 0 {
         let (not_kept, asked) = (tally.not_kept, tally.asked_back);
         lines.push(format!("{not_kept:>9} not kept there, of {asked} that were asked for again"));
+    }
+    if tally.not_told > 0 {
+        lines.push(format!("{:>9} of these it does not tell of", tally.not_told));
     }
     if tally.missing > 0 {
         lines.push(format!("{:>9} promised and not given", tally.missing));

@@ -202,9 +202,10 @@ impl Client {
         self.sent.insert(id, Sent { json, wait: Wait::asked(now) });
     }
 
-    /// True when a page has begun to come, and not ended.
-    pub fn is_in_page(&self) -> bool {
-        self.requests.values().any(|request| request.limit.is_some() && !request.page.events.is_empty())
+    /// The largest page that has not ended: how many events were asked for, and whether some came.
+    pub fn open_page(&self) -> Option<(usize, bool)> {
+        let open = self.requests.values().filter_map(|request| Some((request.limit?, !request.page.events.is_empty())));
+        open.max()
     }
 
     /// Events that wait for their OK.

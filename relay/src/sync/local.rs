@@ -132,10 +132,11 @@ pub struct Memory {
     pub unwanted: Known,
     /// Since when it is known not to speak negentropy.
     plain: Mutex<Option<Instant>>,
-    /// It did not answer when it was asked for many events at a time, or is just asked that.
-    pub gives_little: std::sync::atomic::AtomicBool,
     /// How many events are asked for at a time.
     pub stride: Mutex<Stride>,
+    /// The same of one second, which cannot be divided by time.
+    pub second_stride: Mutex<Stride>,
+    second_page_events_max: usize,
     /// The most events it gave at a time.
     pub largest_page: std::sync::atomic::AtomicUsize,
     /// What became of events so far.
@@ -154,8 +155,9 @@ impl Memory {
             refused: Known::new(ids_max),
             unwanted: Known::new(ids_max),
             plain: Mutex::default(),
-            gives_little: false.into(),
             stride: Mutex::new(Stride::new(config.page_events_max)),
+            second_stride: Mutex::new(Stride::new(config.second_page_events_max)),
+            second_page_events_max: config.second_page_events_max,
             largest_page: 0.into(),
             tally: Mutex::default(),
             planned: 0.into(),
@@ -179,7 +181,7 @@ impl Memory {
         let mut plain = self.plain.lock();
         if plain.is_some_and(|since| since.elapsed() >= after) {
             *plain = None;
-            self.gives_little.store(false, std::sync::atomic::Ordering::Relaxed);
+            *self.second_stride.lock() = Stride::new(self.second_page_events_max);
         }
     }
 

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::done::{Done, Range};
 use crate::clock::Timestamp;
 use crate::config::Direction;
+use crate::event::Id;
 use crate::filter::Filter;
 
 /// Where the files are, in the data folder.
@@ -27,6 +28,8 @@ pub struct Record {
     began: Timestamp,
     /// What is done.
     pub done: Done,
+    /// Some of what was sent, to be asked for again at the end.
+    pub sample: Vec<Id>,
 }
 
 /// As it is in the file.
@@ -37,6 +40,8 @@ struct Written {
     filter: String,
     began: Timestamp,
     done: Vec<[Timestamp; 2]>,
+    #[serde(default)]
+    sample: Vec<String>,
 }
 
 impl Record {
@@ -46,9 +51,10 @@ impl Record {
         let name = data_encoding::HEXLOWER.encode(Sha256::digest(task).get(..16).unwrap_or_default());
         let path = data.join(FOLDER).join(name);
         let written: Option<Written> = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        let mut record = Self { path, began: now, done: Done::default() };
+        let mut record = Self { path, began: now, done: Done::default(), sample: Vec::new() };
         if let Some(written) = written.filter(|it| it.began <= now && now - it.began < OLD_SECONDS) {
             record.began = written.began;
+            record.sample = written.sample.iter().filter_map(|id| Id::from_hex(id)).collect();
             written.done.iter().for_each(|[since, until]| record.done.add(Range { since: *since, until: *until }));
         }
         record
@@ -72,6 +78,7 @@ impl Record {
             filter: filter.json(),
             began: self.began,
             done: self.done.ranges().iter().map(|range| [range.since, range.until]).collect(),
+            sample: self.sample.iter().map(Id::to_hex).collect(),
         };
         if let Some(folder) = self.path.parent() {
             fs::create_dir_all(folder)?;
@@ -107,10 +114,11 @@ mod tests {
         let range = |since, until| Range { since, until };
         let mut record = open(1_000);
         assert!(!record.goes_on());
+        record.sample = vec![Id([7; 32])];
         record.add(range(500, 900), url, Direction::Both, &filter).unwrap();
         record.add(range(400, 499), url, Direction::Both, &filter).unwrap();
         let again = open(2_000);
-        assert!(again.goes_on());
+        assert!(again.goes_on() && again.sample == [Id([7; 32])]);
         assert_eq!((again.began, again.done.gaps(range(0, 1_000))), (1_000, vec![range(0, 399), range(901, 1_000)]));
 
         // Another task, an old one, one from the future, and a broken one.

@@ -28,6 +28,11 @@ impl Sample {
         }
     }
 
+    /// Goes on with what an earlier run had sent.
+    pub fn go_on(&mut self, ids: &[Id]) {
+        ids.iter().for_each(|id| self.note(*id, u64::MAX));
+    }
+
     /// The sample.
     pub fn ids(&self) -> &[Id] {
         &self.ids

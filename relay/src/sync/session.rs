@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
+use hashbrown::HashSet;
 use tokio::time::Instant;
 
 use super::client::Heard;
@@ -81,6 +82,8 @@ pub struct Session<'a> {
     pub may: Option<Arc<May>>,
     /// The crowded second that is just read.
     pub crowd: Option<Crowd>,
+    /// What is looked for again, as far as it came and is true.
+    kept: Option<HashSet<Id>>,
     /// How fast it is read, if not as fast as it comes.
     pub pace: Option<Pace>,
     /// Events that came and were handed on.
@@ -115,6 +118,7 @@ impl<'a> Session<'a> {
             takes: true,
             may: None,
             crowd: None,
+            kept: None,
             pace: None,
             came: 0,
             taken: Known::new(config.known_ids_max),
@@ -201,6 +205,15 @@ impl<'a> Session<'a> {
     }
 
     async fn take(&mut self, event: Event) -> Result<(), Fault> {
+        if let Some(kept) = &mut self.kept {
+            // Few, and none that costs more than an event that comes.
+            let id = event.id;
+            match crate::verify::verify(event) {
+                Ok(_) => _ = kept.insert(id),
+                Err(_) => self.memory.tally.lock().unasked += 1,
+            }
+            return Ok(());
+        }
         self.memory.there.insert(event.id);
         if self.crowd.as_mut().is_some_and(|crowd| !crowd.note(&event)) {
             return Ok(());
@@ -346,9 +359,7 @@ impl<'a> Session<'a> {
             // It closed the connection at our NEG-OPEN: the next one will do without.
             self.memory.set_plain();
         }
-        if matches!(fault, Fault::Gone | Fault::Silent(_)) && self.link.client.is_in_page() {
-            self.memory.stride.lock().cut();
-        }
+        self.cut(fault);
         // What came is kept, and counted, however the connection ended.
         let events = std::mem::take(&mut self.pending);
         if !events.is_empty() {

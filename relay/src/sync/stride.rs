@@ -8,7 +8,7 @@ const EVENTS_MIN: usize = 10;
 const PAGES: u32 = 8;
 
 /// The most that it takes.
-const PAGES_MAX: u32 = 1024;
+const PAGES_MAX: u32 = 256;
 
 /// Events of a page.
 #[derive(Debug)]
@@ -17,12 +17,14 @@ pub struct Stride {
     events_max: usize,
     full: u32,
     pages: u32,
+    /// It asked for more again and was not cut since.
+    grew: bool,
 }
 
 impl Stride {
     /// With pages of so many events at most.
     pub fn new(events_max: usize) -> Self {
-        Self { events: events_max, events_max, full: 0, pages: PAGES }
+        Self { events: events_max, events_max, full: 0, pages: PAGES, grew: false }
     }
 
     /// How many to ask for.
@@ -35,6 +37,12 @@ impl Stride {
         self.events = (self.events / 2).max(EVENTS_MIN.min(self.events_max));
         self.pages = (self.pages * 2).min(PAGES_MAX);
         self.full = 0;
+        self.grew = false;
+    }
+
+    /// So many at a time are too many for the other relay, whatever it does with fewer.
+    pub fn give_up(&mut self) {
+        self.events = 0;
     }
 
     /// A page came that has all that was asked for.
@@ -44,11 +52,11 @@ impl Stride {
             return;
         }
         self.full = 0;
-        if self.events < self.events_max {
-            self.events = (self.events * 2).min(self.events_max);
-        } else {
-            self.pages = PAGES;
+        // What went well twice becomes quicker.
+        if std::mem::replace(&mut self.grew, true) || self.events == self.events_max {
+            self.pages = (self.pages / 2).max(PAGES);
         }
+        self.events = (self.events * 2).min(self.events_max);
     }
 }
 
@@ -77,7 +85,7 @@ mod tests {
         assert_eq!(read(&mut stride, 1_000, 500), 0);
         assert_eq!(read(&mut stride, 500, 100), 3, "500, 250, 125");
         let more = read(&mut stride, 1_000_000, 100);
-        assert!((1..30).contains(&more), "{more} cuts in a million");
+        assert!((1..100).contains(&more), "{more} cuts in a million");
         // A relay that got over it is asked for as many as before.
         assert_eq!(read(&mut stride, 2_000_000, 500), 0);
         assert_eq!((stride.events(), stride.pages), (500, PAGES));

@@ -33,8 +33,12 @@ pub struct Tally {
     pub asked_back: u64,
     /// Of these, as many as were not there.
     pub not_kept: u64,
+    /// As many as the other relay does not say of.
+    pub not_told: u64,
     /// Sent and refused by the other relay, by reason.
     pub sent_refused: BTreeMap<String, u64>,
+    /// Of these, as many as are gone there for good, as their author wants it.
+    pub sent_gone: u64,
     /// Offered by the other relay and not given when asked for.
     pub missing: u64,
     /// Seconds in which the other relay has more events than it gives at a time: some of them may be missed.
@@ -67,7 +71,12 @@ impl Tally {
     pub fn went(&mut self, answer: &Result<(), String>) {
         match answer {
             Ok(()) => self.sent += 1,
-            Err(why) => count(&mut self.sent_refused, why),
+            Err(why) => {
+                // There is no prefix for that; relays say it in words.
+                let is_gone = ["deleted", "expired", "vanish"].iter().any(|word| why.to_lowercase().contains(word));
+                self.sent_gone += u64::from(is_gone);
+                count(&mut self.sent_refused, why);
+            }
         }
     }
 
@@ -92,8 +101,9 @@ impl Tally {
         let refused = self.refused.values().sum::<u64>() - self.gone;
         let counts = [
             (refused, "refused here"),
-            (self.sent_refused.values().sum(), "refused there"),
+            (self.sent_refused.values().sum::<u64>() - self.sent_gone, "refused there"),
             (self.not_kept, "taken there and not kept"),
+            (self.not_told, "taken there, of which it does not say whether they are kept"),
             (self.missing, "promised and not given"),
             (self.unasked, "false or not asked for"),
             (self.failed, "not saved"),

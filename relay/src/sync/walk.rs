@@ -119,6 +119,9 @@ async fn page_through(
             theirs.extend(events.into_iter().filter(|id| window.contains(range.until, id)));
             if is_more || page.is_full || !session.gives_more_than(page.events.len()).await? {
                 session.memory.tally.lock().crowded += 1;
+                // What did not come may be there all the same; what was there once is not given back on such grounds.
+                let was_there = |(at, id): &&(Timestamp, Id)| *at == range.until && session.memory.there.contains(id);
+                theirs.extend(window.items.iter().filter(was_there).map(|(_, id)| *id));
             }
         }
         session.memory.plan(session.came - came);

@@ -16,18 +16,34 @@ impl Session<'_> {
         self.ask(filter, self.page_events()).await?.map_err(Fault::Refused)
     }
 
-    /// A page with as many events as may be asked for at all. `None` when that is refused. Not all relays answer then, so
-    /// one that did not is not asked for so many again.
+    /// A page with as many events as may be asked for at all. `None` when that is refused. One that cuts the connection
+    /// inside such a page is asked for half as many, one that does not answer at all no more.
     pub async fn large_page(&mut self, filter: &Filter) -> Result<Option<Page>, Fault> {
-        let limit = self.config.page_events_max.max(self.config.second_page_events_max);
-        if self.memory.gives_little.swap(true, Ordering::Relaxed) {
-            return Ok(self.ask(filter, self.page_events()).await?.ok());
+        let limit = self.memory.second_stride.lock().events();
+        if limit > self.page_events() {
+            if let Ok(page) = self.ask(filter, limit).await? {
+                return Ok(Some(page));
+            }
+            self.memory.second_stride.lock().give_up();
         }
-        let asked = self.ask(filter, limit).await?;
-        self.memory.gives_little.store(asked.is_err(), Ordering::Relaxed);
-        match asked {
-            Ok(page) => Ok(Some(page)),
-            Err(_) => Ok(self.ask(filter, self.page_events()).await?.ok()),
+        Ok(self.ask(filter, self.page_events()).await?.ok())
+    }
+
+    /// The connection has ended: where that was inside a page, smaller ones are asked for.
+    pub(super) fn cut(&self, fault: &Fault) {
+        let is_silent = matches!(fault, Fault::Silent(_));
+        if !is_silent && !matches!(fault, Fault::Gone) {
+            return;
+        }
+        let Some((limit, has_begun)) = self.link.client.open_page() else { return };
+        if limit <= self.page_events() {
+            if has_begun {
+                self.memory.stride.lock().cut();
+            }
+        } else if has_begun && !is_silent {
+            self.memory.second_stride.lock().cut();
+        } else {
+            self.memory.second_stride.lock().give_up();
         }
     }
 

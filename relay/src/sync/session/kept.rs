@@ -18,6 +18,9 @@ const DELETION: u16 = 5;
 /// Some relays say OK before others can see it: what is missing is asked for once more after this time.
 const PAUSE: Duration = Duration::from_secs(2);
 
+/// Requests that may be refused before no more are made.
+const REFUSALS_MAX: usize = 10;
+
 impl Session<'_> {
     /// Asks for a sample of what was sent, and counts what is not there.
     pub async fn ask_back(&mut self) -> Result<(), Fault> {
@@ -30,7 +33,7 @@ impl Session<'_> {
         let stored = self.link.stall(local.bodies(&sample)).await??;
         let authors: HashMap<Id, PublicKey> =
             stored.iter().filter_map(|(id, body)| Some((*id, author_of_lasting(body)?))).collect();
-        let takes = std::mem::replace(&mut self.takes, false);
+        self.kept = Some(HashSet::new());
         let mut answer = self.look_for(authors.keys().copied().collect()).await?;
         if !answer.absent.is_empty() {
             self.link.stall(tokio::time::sleep(PAUSE)).await?;
@@ -38,9 +41,10 @@ impl Session<'_> {
             answer = Answer { absent: again.absent, unknown: answer.unknown + again.unknown };
         }
         let deleted = self.deleted(&answer.absent, &authors).await?;
-        self.takes = takes;
+        self.kept = None;
         let mut tally = self.memory.tally.lock();
-        tally.asked_back = (authors.len() - answer.unknown) as u64;
+        tally.asked_back = authors.len() as u64;
+        tally.not_told = answer.unknown as u64;
         tally.not_kept = (answer.absent.len() - deleted) as u64;
         Ok(())
     }
@@ -48,25 +52,35 @@ impl Session<'_> {
     /// Which of these are not there.
     async fn look_for(&mut self, ids: Vec<Id>) -> Result<Answer, Fault> {
         let mut answer = Answer::default();
+        let mut refusals = 0;
         let mut chunks: Vec<Vec<Id>> = ids.chunks(self.page_events()).map(<[Id]>::to_vec).collect();
         while let Some(chunk) = chunks.pop() {
             match self.ask(&by_ids(chunk.clone()), chunk.len()).await? {
-                Ok(page) => {
-                    let came: HashSet<Id> = page.events.into_iter().map(|(_, id)| id).collect();
-                    let rest: Vec<Id> = chunk.into_iter().filter(|id| !came.contains(id)).collect();
+                Ok(_) => {
+                    let asked = chunk.len();
+                    let came = self.kept.as_ref();
+                    let rest: Vec<Id> =
+                        chunk.into_iter().filter(|id| !came.is_some_and(|came| came.contains(id))).collect();
                     // Some relays give fewer than they are asked for.
-                    if came.is_empty() {
+                    if rest.len() == asked {
                         answer.absent.extend(rest);
                     } else if !rest.is_empty() {
                         chunks.push(rest);
                     }
                 }
                 // Some relays take fewer values in a filter.
-                Err(_) if chunk.len() > 1 => {
+                Err(_) if chunk.len() > 1 && refusals < REFUSALS_MAX => {
+                    refusals += 1;
                     let (one, other) = chunk.split_at(chunk.len() / 2);
                     chunks.extend([one.to_vec(), other.to_vec()]);
                 }
-                Err(_) => answer.unknown += 1,
+                Err(_) => {
+                    refusals += 1;
+                    answer.unknown += chunk.len();
+                    if refusals > REFUSALS_MAX {
+                        answer.unknown += chunks.drain(..).map(|chunk| chunk.len()).sum::<usize>();
+                    }
+                }
             }
         }
         Ok(answer)
