@@ -279,7 +279,7 @@ fn lines(tally: &Tally, took: Duration) -> Vec<String> {
         lines.push(format!("{not_kept:>9} not kept there, of {asked} that were asked for again"));
     }
     if tally.not_told > 0 {
-        lines.push(format!("{:>9} of these it does not tell of", tally.not_told));
+        lines.push(format!("{:>9} it does not say of whether they are kept", tally.not_told));
     }
     if tally.missing > 0 {
         lines.push(format!("{:>9} promised and not given", tally.missing));

@@ -43,7 +43,7 @@ impl Session<'_> {
         let deleted = self.deleted(&answer.absent, &authors).await?;
         self.kept = None;
         let mut tally = self.memory.tally.lock();
-        tally.asked_back = authors.len() as u64;
+        tally.asked_back = authors.len().saturating_sub(answer.unknown) as u64;
         tally.not_told = answer.unknown as u64;
         tally.not_kept = (answer.absent.len() - deleted) as u64;
         Ok(())
