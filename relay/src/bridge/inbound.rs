@@ -2,7 +2,7 @@
 //!
 //! Works off what the store remembered of new events, in order, a batch at a time. A block of an event goes through its
 //! room like one of a peer, and the room decides; one whose parent is missing waits in the room's mempool. If it is pushed
-//! out of there, or the relay restarts, it is found again in its event when the parent comes: see [`super::children`].
+//! out of there, or the relay restarts, it is found again in its event when the parent comes: see `children.rs`.
 
 use std::sync::Arc;
 
