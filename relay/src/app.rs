@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::account::Accounts;
 use crate::bridge::Wanted;
 use crate::bridge::keys::Signers;
 use crate::config::Config;
@@ -79,7 +80,9 @@ impl App {
     /// Puts the relay on a [`Core`]. The threads come back, to be waited for when all handles are gone.
     pub fn new(config: Config, core: Core, listening: SocketAddr, signers: Signers) -> (Arc<Self>, Threads) {
         let Core { readers, ingest, repo, engines, wanted, subscriptions, saves, slices, threads } = core;
-        let door = Door::new(config.limits.connections_max, config.limits.connections_per_address_max);
+        let limits = &config.limits;
+        let accounts = Accounts::new(limits.accounts_max);
+        let door = Door::new(limits.connections_max, limits.connections_per_address_max, accounts);
         let stop = CancellationToken::new();
         let carry = Carry { modes: Arc::new(Modes::new(&config)), ..Carry::default() };
         let app = Self {

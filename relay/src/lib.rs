@@ -3,6 +3,7 @@
 //! Modules in reading order: what an event is ([`event`], [`verify`], [`filter`]), who may see it ([`guard`]), where it is
 //! kept ([`store`]).
 
+pub mod account;
 pub mod app;
 pub mod bridge;
 pub mod cli;

@@ -7,13 +7,14 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::http::client_addr;
+use crate::account::{Account, Accounts};
 use crate::http::metrics::CONNECTIONS;
 
 /// Counts who is in.
 pub(super) struct Door {
     max: usize,
     max_per_address: usize,
+    accounts: Arc<Accounts>,
     open: Mutex<Open>,
     left: Notify,
 }
@@ -36,7 +37,7 @@ pub enum Full {
 /// A place of a connection; given back when dropped.
 pub struct Admission {
     door: Arc<Door>,
-    address: IpAddr,
+    account: Arc<Account>,
     client: IpAddr,
 }
 
@@ -45,11 +46,16 @@ impl Admission {
     pub fn client(&self) -> IpAddr {
         self.client
     }
+
+    /// The account of that address.
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
 }
 
 impl Door {
-    pub(super) fn new(max: usize, max_per_address: usize) -> Arc<Self> {
-        Arc::new(Self { max, max_per_address, open: Mutex::default(), left: Notify::new() })
+    pub(super) fn new(max: usize, max_per_address: usize, accounts: Arc<Accounts>) -> Arc<Self> {
+        Arc::new(Self { max, max_per_address, accounts, open: Mutex::default(), left: Notify::new() })
     }
 
     /// Waits until the last connection is gone.
@@ -66,19 +72,19 @@ impl Door {
     }
 
     pub(super) fn enter(door: &Arc<Self>, client: IpAddr) -> Result<Admission, Full> {
-        let address = client_addr::limit_key(client);
+        let account = door.accounts.of(client);
         let mut open = door.open.lock();
         if open.total >= door.max {
             return Err(Full::Relay);
         }
-        let here = open.by_address.entry(address).or_default();
+        let here = open.by_address.entry(account.address()).or_default();
         if door.max_per_address > 0 && *here >= door.max_per_address {
             return Err(Full::Address);
         }
         *here += 1;
         open.total += 1;
         metrics::gauge!(CONNECTIONS).increment(1.0);
-        Ok(Admission { door: Arc::clone(door), address, client })
+        Ok(Admission { door: Arc::clone(door), account, client })
     }
 }
 
@@ -86,10 +92,10 @@ impl Drop for Admission {
     fn drop(&mut self) {
         let mut open = self.door.open.lock();
         open.total -= 1;
-        if let Some(here) = open.by_address.get_mut(&self.address) {
+        if let Some(here) = open.by_address.get_mut(&self.account.address()) {
             *here -= 1;
             if *here == 0 {
-                open.by_address.remove(&self.address);
+                open.by_address.remove(&self.account.address());
             }
         }
         metrics::gauge!(CONNECTIONS).decrement(1.0);

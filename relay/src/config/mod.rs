@@ -183,6 +183,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// Open connections of one address (IPv6: of one /64). 0: no limit.
     pub connections_per_address_max: usize,
+    /// Addresses whose accounts (what they have used of their budgets) are remembered after their last connection is gone.
+    pub accounts_max: usize,
     /// Bytes of one WebSocket message. A larger one is refused; one of more than four times as much ends the connection.
     pub message_bytes_max: usize,
     /// Subscriptions of one connection, negentropy sessions included.
@@ -334,6 +336,7 @@ impl Default for Limits {
         Self {
             connections_max: 10_000,
             connections_per_address_max: 0,
+            accounts_max: 100_000,
             message_bytes_max: 512 * 1024,
             subscriptions_max: 100,
             filters_max: 20,

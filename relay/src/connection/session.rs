@@ -15,6 +15,7 @@ use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 
 use super::{Budget, Limiter, Outbox};
+use crate::account::Account;
 use crate::app::App;
 use crate::event::{Event, Id};
 use crate::guard::Viewer;
@@ -35,6 +36,8 @@ pub struct Session {
     pub number: u64,
     /// Where the client is.
     pub address: IpAddr,
+    /// What that address may use, and has used.
+    pub account: Arc<Account>,
     /// Where answers go.
     pub outbox: Arc<Outbox>,
     /// The keys this client has proved to hold; live subscriptions look at them too.
@@ -64,13 +67,14 @@ pub struct Open {
 
 impl Session {
     /// A new connection. Greets with the challenge of NIP-42.
-    pub fn new(app: Arc<App>, number: u64, address: IpAddr) -> Self {
+    pub fn new(app: Arc<App>, number: u64, (address, account): (IpAddr, Arc<Account>)) -> Self {
         let outbox = Arc::new(Outbox::new(app.config.limits.outbox_bytes_max));
         let challenge = data_encoding::HEXLOWER.encode(&rand::random::<[u8; 16]>());
         outbox.text(reply::auth(&challenge));
         Self {
             number,
             address,
+            account,
             viewer: Arc::new(RwLock::new(app.stranger())),
             challenge,
             subscriptions: HashMap::new(),

@@ -12,6 +12,7 @@ use futures_util::stream::{SplitSink, StreamExt};
 use futures_util::{FutureExt, Sink, SinkExt};
 
 use super::{Closing, Session};
+use crate::account::Account;
 use crate::app::App;
 use crate::message::reply;
 use crate::unfinished::Meter;
@@ -43,16 +44,16 @@ pub fn upgrade(upgrade: WebSocketUpgrade, app: Arc<App>, guard: crate::app::Admi
         .max_message_size(bytes)
         .max_frame_size(bytes)
         .on_upgrade(move |socket| async move {
-            serve(socket, app, guard.client(), &meter).await;
+            serve(socket, app, (guard.client(), Arc::clone(guard.account())), &meter).await;
             drop(guard);
         })
 }
 
-/// Serves one connection until it ends.
-pub async fn serve(socket: WebSocket, app: Arc<App>, address: IpAddr, meter: &Meter) {
+/// Serves one connection, of a client at an address with an account, until it ends.
+pub async fn serve(socket: WebSocket, app: Arc<App>, client: (IpAddr, Arc<Account>), meter: &Meter) {
     let number = app.next_connection();
     let ping = Duration::from_secs(app.config.limits.ping_seconds.max(1));
-    let session = Session::new(Arc::clone(&app), number, address);
+    let session = Session::new(Arc::clone(&app), number, client);
     let (sink, mut stream) = socket.split();
     let mut connection = Connection { session, sink, dirty: false, paused: false };
     let mut heard = Instant::now();
