@@ -1,80 +1,215 @@
 //! Who a connection belongs to: an account for each address (of IPv6: for each /64), shared by all connections of that
 //! address and kept for a while after the last of them is gone, so that whoever reconnects finds what they have used.
 
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
+use crate::config::Limits;
+use crate::event::PublicKey;
+use crate::holdings::Holdings;
 use crate::http::client_addr;
+use crate::store::Party;
+
+mod budget;
+mod flight;
+mod standing;
+
+pub use budget::{Bucket, Budget, Budgets};
+pub use flight::{AddressFlight, Flight, Held, event_bytes};
+
+use standing::{Penalties, Standing};
 
 /// How long the account of an address is kept when no connection has it any more.
 const KEPT: Duration = Duration::from_secs(600);
 
-/// The accounts of all addresses that are connected, or were lately.
+/// Accounts with lower numbers belong to other origins of work than addresses.
+const FIRST_NUMBER: u64 = Party::ADDRESS;
+
+/// The accounts of all addresses that are connected, or were lately, and the budgets of keys.
 #[derive(Debug)]
 pub struct Accounts {
-    max: usize,
-    by_address: Mutex<HashMap<IpAddr, Entry>>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    account: Arc<Account>,
-    asked_for: Instant,
+    limits: Limits,
+    flight: Arc<Flight>,
+    numbers: AtomicU64,
+    by_address: Mutex<Remembered<IpAddr, Account>>,
+    by_key: Mutex<Remembered<PublicKey, Mutex<Budgets>>>,
 }
 
 /// What one address may use, and has used.
 #[derive(Debug)]
 pub struct Account {
+    number: u64,
     address: IpAddr,
+    budgets: Mutex<Budgets>,
+    flight: Arc<AddressFlight>,
+    penalties: Penalties,
+    standing: Mutex<Standing>,
+    /// False events of the last minute when one came last: most addresses never have any, and nobody need look.
+    suspicion: AtomicUsize,
+    /// Connections that have sent true events and no false ones.
+    proven: AtomicUsize,
+    /// Its part of what queries of all take.
+    pub holdings: Holdings,
 }
 
 impl Account {
-    fn new(address: IpAddr) -> Self {
-        Self { address }
+    fn new(number: u64, address: IpAddr, limits: &Limits, flight: &Arc<Flight>) -> Self {
+        Self {
+            number,
+            address,
+            budgets: Mutex::new(Budgets::new(limits, limits.address_budget_factor)),
+            flight: flight.of_address(),
+            penalties: Penalties::new(limits),
+            standing: Mutex::new(Standing::new(Instant::now())),
+            suspicion: AtomicUsize::new(0),
+            proven: AtomicUsize::new(0),
+            holdings: Holdings::new(number, limits),
+        }
+    }
+
+    /// Tells accounts apart.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// The address; of IPv6 the first of its /64.
     pub fn address(&self) -> IpAddr {
         self.address
     }
+
+    /// What all its connections may use in a minute.
+    pub fn budgets(&self) -> &Mutex<Budgets> {
+        &self.budgets
+    }
+
+    /// What all its connections have under way.
+    pub fn flight(&self) -> &Arc<AddressFlight> {
+        &self.flight
+    }
+
+    /// False events came from it. True if it gets no new connections from now on, for a while.
+    pub fn false_events(&self, count: u32, now: Instant) -> bool {
+        let mut standing = self.standing.lock();
+        let is_shared = self.proven.load(Ordering::Relaxed) > 0;
+        let is_refused = standing.false_events(count, is_shared, now, &self.penalties);
+        self.suspicion.store(standing.in_a_minute(now) as usize + usize::from(is_refused), Ordering::Relaxed);
+        is_refused
+    }
+
+    /// How long reading waits after an event of a connection of this address that is not known to send true ones.
+    pub fn delay(&self, now: Instant) -> Duration {
+        if !self.is_suspect() {
+            return Duration::ZERO;
+        }
+        let standing = self.standing.lock();
+        if standing.in_a_minute(now) == 0 && standing.refused_for(now).is_none() {
+            self.suspicion.store(0, Ordering::Relaxed);
+        }
+        standing.delay(now, &self.penalties)
+    }
+
+    /// Whether false events came from it lately.
+    pub fn is_suspect(&self) -> bool {
+        self.suspicion.load(Ordering::Relaxed) > 0
+    }
+
+    /// How long it still gets no new connections, if it is refused.
+    pub fn refused_for(&self, now: Instant) -> Option<Duration> {
+        if !self.is_suspect() {
+            return None;
+        }
+        self.standing.lock().refused_for(now)
+    }
+
+    /// A connection has begun, or ceased, to be one that sends true events.
+    pub fn is_proven(&self, is_one_more: bool) {
+        if is_one_more {
+            self.proven.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.proven.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Accounts {
-    /// Remembers `max` addresses that are not connected any more; those that are connected always have an account.
-    pub fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { max: max.max(1), by_address: Mutex::default() })
+    /// Remembers `accounts_max` addresses that are not connected any more, and as many keys; those that are connected always
+    /// have an account.
+    pub fn new(limits: &Limits) -> Arc<Self> {
+        Arc::new(Self {
+            limits: limits.clone(),
+            flight: Flight::new(limits.in_flight_bytes_all_max),
+            numbers: AtomicU64::new(FIRST_NUMBER),
+            by_address: Mutex::new(Remembered::new(limits.accounts_max)),
+            by_key: Mutex::new(Remembered::new(limits.accounts_max)),
+        })
     }
 
     /// The account of an address, made if there is none.
     pub fn of(&self, client: IpAddr) -> Arc<Account> {
         let address = client_addr::limit_key(client);
-        let now = Instant::now();
-        let mut by_address = self.by_address.lock();
-        if by_address.len() >= self.max && !by_address.contains_key(&address) {
-            forget(&mut by_address, now);
-        }
-        let entry = by_address
-            .entry(address)
-            .or_insert_with(|| Entry { account: Arc::new(Account::new(address)), asked_for: now });
-        entry.asked_for = now;
-        Arc::clone(&entry.account)
+        self.by_address.lock().of(address, Instant::now(), || {
+            let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+            Account::new(number, address, &self.limits, &self.flight)
+        })
+    }
+
+    /// What a key may use in a minute, over all addresses.
+    pub fn of_key(&self, key: &PublicKey) -> Arc<Mutex<Budgets>> {
+        let budgets = || Mutex::new(Budgets::new(&self.limits, self.limits.address_budget_factor));
+        self.by_key.lock().of(*key, Instant::now(), budgets)
     }
 }
 
-/// Forgets accounts that nobody holds and that were not asked for lately; if there are none, those asked for longest ago.
-fn forget(by_address: &mut HashMap<IpAddr, Entry>, now: Instant) {
-    let is_idle = |entry: &Entry| Arc::strong_count(&entry.account) == 1;
-    let before = by_address.len();
-    by_address.retain(|_, entry| !is_idle(entry) || now.duration_since(entry.asked_for) < KEPT);
-    if by_address.len() == before {
-        let mut idle: Vec<Instant> = by_address.values().filter(|entry| is_idle(entry)).map(|e| e.asked_for).collect();
-        idle.sort_unstable();
-        if let Some(&middle) = idle.get(idle.len() / 2) {
-            by_address.retain(|_, entry| !is_idle(entry) || entry.asked_for > middle);
+/// What is kept for a while after nobody uses it.
+#[derive(Debug)]
+struct Remembered<K, V> {
+    max: usize,
+    entries: HashMap<K, Entry<V>>,
+}
+
+#[derive(Debug)]
+struct Entry<V> {
+    value: Arc<V>,
+    asked_for: Instant,
+}
+
+impl<V> Entry<V> {
+    fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.value) == 1
+    }
+}
+
+impl<K: Hash + Eq, V> Remembered<K, V> {
+    fn new(max: usize) -> Self {
+        Self { max: max.max(1), entries: HashMap::new() }
+    }
+
+    fn of(&mut self, key: K, now: Instant, make: impl FnOnce() -> V) -> Arc<V> {
+        if self.entries.len() >= self.max && !self.entries.contains_key(&key) {
+            self.forget(now);
+        }
+        let entry = self.entries.entry(key).or_insert_with(|| Entry { value: Arc::new(make()), asked_for: now });
+        entry.asked_for = now;
+        Arc::clone(&entry.value)
+    }
+
+    /// Forgets what nobody holds and nobody asked for lately; if there is none, what was asked for longest ago.
+    fn forget(&mut self, now: Instant) {
+        let before = self.entries.len();
+        self.entries.retain(|_, entry| !entry.is_idle() || now.duration_since(entry.asked_for) < KEPT);
+        if self.entries.len() == before {
+            let idle = self.entries.values().filter(|entry| entry.is_idle());
+            let mut idle: Vec<Instant> = idle.map(|entry| entry.asked_for).collect();
+            idle.sort_unstable();
+            if let Some(&middle) = idle.get(idle.len() / 2) {
+                self.entries.retain(|_, entry| !entry.is_idle() || entry.asked_for > middle);
+            }
         }
     }
 }
@@ -83,13 +218,18 @@ fn forget(by_address: &mut HashMap<IpAddr, Entry>, now: Instant) {
 mod tests {
     use super::*;
 
+    fn accounts(accounts_max: usize) -> Arc<Accounts> {
+        Accounts::new(&Limits { accounts_max, ..Limits::default() })
+    }
+
     #[test]
     fn one_for_each_address_also_after_it_left() {
-        let accounts = Accounts::new(10);
+        let accounts = accounts(10);
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
         let first = accounts.of(address("2001:db8::1"));
         assert!(Arc::ptr_eq(&first, &accounts.of(address("2001:db8::2"))));
         assert!(!Arc::ptr_eq(&first, &accounts.of(address("2001:db8:0:1::1"))));
+        assert_ne!(first.number(), accounts.of(address("10.0.0.1")).number());
         let pointer = Arc::as_ptr(&first);
         drop(first);
         assert_eq!(Arc::as_ptr(&accounts.of(address("2001:db8::3"))), pointer);
@@ -97,7 +237,7 @@ mod tests {
 
     #[test]
     fn forgets_no_account_that_is_in_use() {
-        let accounts = Accounts::new(4);
+        let accounts = accounts(4);
         let held: Vec<_> = (0..4).map(|n| accounts.of(IpAddr::from([10, 0, 0, n]))).collect();
         for n in 0..100 {
             accounts.of(IpAddr::from([10, 0, 1, n]));
@@ -105,6 +245,6 @@ mod tests {
         for (n, account) in (0..4).zip(&held) {
             assert!(Arc::ptr_eq(account, &accounts.of(IpAddr::from([10, 0, 0, n]))));
         }
-        assert!(accounts.by_address.lock().len() < 10);
+        assert!(accounts.by_address.lock().entries.len() < 10);
     }
 }

@@ -2,17 +2,21 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::account::Accounts;
 use crate::bridge::Wanted;
 use crate::bridge::keys::Signers;
+use crate::clientlog::ClientLog;
 use crate::config::Config;
+use crate::connection::Outboxes;
 use crate::engine::script::event::EventSlices;
+use crate::fair::Pool;
 use crate::guard::Viewer;
-use crate::http::metrics::CONNECTIONS_TOTAL;
+use crate::holdings::Bounds;
+use crate::http::metrics::{CONNECTIONS, CONNECTIONS_TOTAL};
 use crate::http::state::Watchers;
 use crate::ingest::{Ingest, Saves};
 use crate::pico::carry::{Carry, Modes};
@@ -22,14 +26,13 @@ use crate::store::Readers;
 use crate::subscription::Subscriptions;
 use crate::unfinished::Budget;
 use crate::vanish::RelayUrls;
+use crate::websocket::Parked;
 
 mod core;
 mod door;
 
 pub use self::core::{Core, Threads, loader};
-pub use self::door::{Admission, Full};
-
-use self::door::Door;
+pub use self::door::{Admission, Door, Full};
 
 /// The relay as its connections see it.
 pub struct App {
@@ -61,16 +64,28 @@ pub struct App {
     pub wanted: Option<Arc<Wanted>>,
     /// Events out, live.
     pub subscriptions: Subscriptions,
-    /// Open negentropy sessions.
-    pub reconciliations: AtomicUsize,
+    /// What clients of all addresses may hold.
+    pub bounds: Bounds,
     /// Whether the database takes events.
     pub saves: Arc<Saves>,
     /// What unfinished messages of all connections may hold.
     pub unfinished: Arc<Budget>,
     /// Slices for events.
     pub slices: EventSlices,
+    /// The log of clients.
+    pub clients: Arc<ClientLog>,
+    /// Threads on which large messages are read.
+    pub parsers: Pool,
+    /// What waits to be sent to clients.
+    pub outboxes: Arc<Outboxes>,
+    /// Connections that have not said what they want.
+    pub waiting: Arc<Door>,
     /// Told to stop.
     pub stop: CancellationToken,
+    /// Told to end at once, when a stop takes too long.
+    pub cut: CancellationToken,
+    /// Connections that wait for the end of the process.
+    pub parked: Arc<Parked>,
     restricted: Arc<[u16]>,
     connections: AtomicU64,
     door: Arc<Door>,
@@ -79,20 +94,24 @@ pub struct App {
 impl App {
     /// Puts the relay on a [`Core`]. The threads come back, to be waited for when all handles are gone.
     pub fn new(config: Config, core: Core, listening: SocketAddr, signers: Signers) -> (Arc<Self>, Threads) {
-        let Core { readers, ingest, repo, engines, wanted, subscriptions, saves, slices, threads } = core;
+        let Core { readers, ingest, repo, engines, wanted, subscriptions, saves, slices, parsers, urls, threads } =
+            core;
         let limits = &config.limits;
-        let accounts = Accounts::new(limits.accounts_max);
-        let door = Door::new(limits.connections_max, limits.connections_per_address_max, accounts);
-        let stop = CancellationToken::new();
+        let accounts = Accounts::new(limits);
+        let clients = ClientLog::new(config.server.log_addresses);
+        let waiting = Door::outer(limits.connections_waiting_max, Arc::clone(&accounts));
+        let (connections, of_address) = (limits.connections_max, limits.connections_per_address_max);
+        let door = Door::new(connections, of_address, accounts, Some(CONNECTIONS));
+        let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
         let carry = Carry { modes: Arc::new(Modes::new(&config)), ..Carry::default() };
         let app = Self {
-            rooms: Arc::new(Rooms::new(&config.pico, repo.clone(), engines, carry.clone(), stop.clone())),
+            rooms: Arc::new(Rooms::new(&config, repo.clone(), engines, carry.clone(), (stop.clone(), cut.clone()))),
             watchers: Watchers::new(config.engine.watchers_max),
             carry,
             wanted,
             public_url: config.server.url(listening),
             listening,
-            urls: relay_urls(&config, listening),
+            urls,
             relay_key: signers.relay().to_hex(),
             signers: Arc::new(signers),
             readers,
@@ -101,15 +120,26 @@ impl App {
             subscriptions,
             saves,
             slices,
-            reconciliations: AtomicUsize::new(0),
+            bounds: Bounds::new(&config),
+            parsers,
+            outboxes: Outboxes::new(limits.outbox_bytes_all_max),
+            waiting,
             unfinished: Budget::new(config.server.unfinished_bytes_max),
+            clients,
             stop,
+            cut,
+            parked: Arc::default(),
             restricted: config.auth.restricted_kinds.clone().into(),
             connections: AtomicU64::new(0),
             door,
             config,
         };
         (Arc::new(app), threads)
+    }
+
+    /// The readers as an address has them.
+    pub fn readers_of(&self, address: IpAddr) -> Readers {
+        self.readers.of(&self.accounts().of(address).holdings.party, 0)
     }
 
     /// Somebody who has not said who they are.
@@ -124,14 +154,24 @@ impl App {
 
     /// Lets a connection in, if there is room.
     pub fn admit(&self, address: IpAddr) -> Result<Admission, Full> {
-        let admission = Door::enter(&self.door, address);
+        let admission =
+            Door::admit(&self.door, address).map(|seat| Admission::new(seat, address, self.clients.came(address)));
         let outcome = match &admission {
             Ok(_) => "accepted",
             Err(Full::Relay) => "full",
             Err(Full::Address) => "full_address",
+            Err(Full::FalseEvents(_)) => "false_events",
         };
         metrics::counter!(CONNECTIONS_TOTAL, "outcome" => outcome).increment(1);
+        if admission.is_err() {
+            self.clients.turned_away(address, outcome);
+        }
         admission
+    }
+
+    /// The accounts of those who connect.
+    pub fn accounts(&self) -> &Accounts {
+        self.door.accounts()
     }
 
     /// Waits until the last connection is gone.
@@ -140,14 +180,13 @@ impl App {
     }
 }
 
-/// The URLs that mean a relay that listens there: the configured one, or the ways in which a machine names itself.
+/// The URLs that mean a relay that listens there: the configured ones, or the ways in which a machine names itself.
 pub fn relay_urls(config: &Config, listening: SocketAddr) -> RelayUrls {
+    if !config.server.public_url.is_empty() {
+        return RelayUrls::new(config.server.public_url.iter());
+    }
     let port = listening.port();
     let own = config.server.url(listening);
-    if config.server.public_url.is_empty() {
-        let local = ["localhost", "127.0.0.1", "[::1]"].map(|host| format!("ws://{host}:{port}"));
-        RelayUrls::new(local.iter().map(String::as_str).chain([own.as_str()]))
-    } else {
-        RelayUrls::new([own.as_str()])
-    }
+    let local = ["localhost", "127.0.0.1", "[::1]"].map(|host| format!("ws://{host}:{port}"));
+    RelayUrls::new(local.iter().map(String::as_str).chain([own.as_str()]))
 }

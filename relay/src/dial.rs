@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
@@ -23,19 +25,29 @@ pub enum DialError {
     Late(Duration),
 }
 
-/// Connects to `url`. Messages of more than `message_bytes_max` bytes will be errors.
+/// Connects to `url`, with these headers beside the usual ones. Messages of more than `message_bytes_max` bytes will be
+/// errors.
 ///
 /// # Errors
 ///
 /// The handshake failed, or took longer than `patience`.
-pub async fn dial(url: &str, message_bytes_max: usize, patience: Duration) -> Result<Socket, DialError> {
+pub async fn dial(
+    url: &str,
+    headers: &[(&'static str, &'static str)],
+    message_bytes_max: usize,
+    patience: Duration,
+) -> Result<Socket, DialError> {
     // The TLS library wants to be told once which cryptography to use; a second time is an error that changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let limits = WebSocketConfig::default()
         .read_buffer_size(READ_BYTES)
         .max_message_size(Some(message_bytes_max))
         .max_frame_size(Some(message_bytes_max));
-    let handshake = Box::pin(connect_async_with_config(url, Some(limits), true));
+    let mut request = url.into_client_request().map_err(Box::new)?;
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, HeaderValue::from_static(value));
+    }
+    let handshake = Box::pin(connect_async_with_config(request, Some(limits), true));
     match tokio::time::timeout(patience, handshake).await {
         Ok(Ok((socket, _))) => Ok(socket),
         Ok(Err(error)) => Err(DialError::Refused(Box::new(error))),

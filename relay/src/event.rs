@@ -226,9 +226,10 @@ impl Event {
         self.tags.value("expiration").and_then(|value| value.parse().ok())
     }
 
-    /// True when it has expired at `now`. Ephemeral events never do (NIP-40).
+    /// True when it has expired at `now`. Ephemeral events are not kept, but they are not sent either when they have
+    /// expired (NIP-40).
     pub fn is_expired(&self, now: Timestamp) -> bool {
-        self.class() != Class::Ephemeral && self.expires_at().is_some_and(|at| at <= now)
+        self.expires_at().is_some_and(|at| at <= now)
     }
 
     /// True when its id is the SHA-256 of its serialisation.

@@ -107,6 +107,21 @@ impl Filter {
             && self.matches_tags(|| event.tags.indexed())
     }
 
+    /// Bytes of memory that its values take.
+    pub fn heap_bytes(&self) -> usize {
+        let Self { ids, authors, kinds, tags, search, .. } = self;
+        // A string has a piece of memory of its own, of at least 16 bytes.
+        let tag = |tag: &TagFilter| {
+            size_of::<TagFilter>()
+                + tag.values.iter().map(|v| size_of::<String>() + v.len().next_multiple_of(16)).sum::<usize>()
+        };
+        ids.as_deref().map_or(0, size_of_val)
+            + authors.as_deref().map_or(0, size_of_val)
+            + kinds.as_deref().map_or(0, size_of_val)
+            + tags.iter().map(tag).sum::<usize>()
+            + search.as_ref().map_or(0, String::len)
+    }
+
     /// The conditions that need no tags.
     pub fn matches_head(&self, id: &Id, pubkey: &PublicKey, created_at: Timestamp, kind: u16) -> bool {
         self.since.is_none_or(|since| created_at >= since)

@@ -13,6 +13,11 @@ pub const GIFT_WRAP: u16 = 1059;
 /// Kind of an ephemeral gift wrap (NIP-59).
 pub const EPHEMERAL_GIFT_WRAP: u16 = 21059;
 
+/// True for kinds that are signed by throw-away keys, so that their author is nobody.
+pub fn is_signed_by_nobody(kind: u16) -> bool {
+    matches!(kind, GIFT_WRAP | EPHEMERAL_GIFT_WRAP)
+}
+
 /// Somebody who asks for events, with the keys they have proved to hold (NIP-42).
 #[derive(Clone, Default, Debug)]
 pub struct Viewer {
@@ -35,6 +40,11 @@ impl Viewer {
         !self.sees_all && self.restricted.binary_search(&kind).is_ok()
     }
 
+    /// True when no event of this kind may be sent to this viewer.
+    pub fn sees_none_of(&self, kind: u16) -> bool {
+        self.keys.is_empty() && self.is_restricted(kind)
+    }
+
     /// True when `event` may be sent to this viewer.
     pub fn may_see(&self, event: &Event) -> bool {
         !self.is_restricted(event.kind) || self.is_party(event.kind, &event.pubkey, event.tags.indexed())
@@ -51,7 +61,7 @@ impl Viewer {
         if self.keys.is_empty() {
             return false;
         }
-        let by_author = !matches!(kind, GIFT_WRAP | EPHEMERAL_GIFT_WRAP) && self.keys.contains(author);
+        let by_author = !is_signed_by_nobody(kind) && self.keys.contains(author);
         by_author
             || tags.any(|(letter, value)| {
                 letter == b'p' && PublicKey::from_hex(value.as_ref()).is_some_and(|key| self.keys.contains(&key))

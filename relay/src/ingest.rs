@@ -1,48 +1,54 @@
 //! The one door: verify, admit, save, broadcast. Clients, import, bridge and sync all enter here.
 //!
-//! A connection's events stay in order: each connection is served by one of the verifying threads, and the writer takes
-//! what they queue in order.
+//! The verifying threads take turns by address, key and connection ([`crate::fair`]). A connection's events stay in order:
+//! one of the threads works for it at a time, and the writer takes what they queue in order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use crossbeam_channel::{Sender, TrySendError};
+use crossbeam_channel::Sender;
 
+use crate::account::Held;
 use crate::clock::Timestamp;
 use crate::engine::script::pulse::Lookout;
 use crate::event::Event;
+use crate::fair::{Bounds, FairSender, Owner, fair_queue};
 use crate::policy::judge::Judges;
-use crate::policy::{Policy, Verdict};
+use crate::policy::{Policies, Verdict};
 use crate::store::{Coming, Saved, WriterHandle};
 use crate::subscription::Broadcast;
+use crate::vanish::RelayUrls;
 use crate::verify::{self, Keys, Verified, VerifyError};
 
 mod commit;
 mod lane;
+mod order;
 mod outcome;
 
 pub use commit::{AfterCommit, RecentIds};
 pub use lane::VerifyThreads;
-pub use outcome::{Answers, Client, Outcome, Source};
+pub use order::{Order, Place};
+pub use outcome::{Answers, Client, Import, Outcome, Source};
 
-use lane::{Job, Lane};
+use lane::{EVENT_COST, Job, Lane};
 use outcome::forged;
 
 /// Handle of the path in; clones share it.
 #[derive(Clone)]
 pub struct Ingest {
-    lanes: Arc<[Sender<Job>]>,
+    jobs: FairSender<Job>,
     coming: Coming,
 }
 
 /// What a verifying thread needs.
 #[derive(Clone)]
 pub struct Path {
-    /// Asked in order.
-    pub policies: Arc<[Box<dyn Policy>]>,
+    /// Asked first.
+    pub policies: Arc<Policies>,
     /// Asked after them.
     pub judges: Judges,
+    /// The URLs that mean this relay.
+    pub urls: RelayUrls,
     /// Where what is admitted goes.
     pub writer: WriterHandle,
     /// Where ephemeral events go.
@@ -70,63 +76,75 @@ impl Saves {
     }
 }
 
+/// Events of one owner that are verified in a row while others wait.
+const TURN_EVENTS: u64 = 16;
+
+/// Events of a connection that is gone which are still taken in: somebody who says a thing and leaves has said it.
+const LAST_EVENTS: u64 = 16;
+
 impl Ingest {
-    /// Starts `threads` verifying threads, each with a queue of `queue_max` batches.
+    /// Starts `threads` verifying threads with a queue of `queue_max` batches and `bytes_max` bytes, of which one address may
+    /// have a quarter.
     pub fn start(
         path: &Path,
         threads: usize,
-        queue_max: usize,
+        (queue_max, bytes_max): (usize, usize),
         lookout: &Lookout,
     ) -> std::io::Result<(Self, VerifyThreads)> {
-        let mut queues = Vec::new();
+        let bounds = Bounds {
+            items: queue_max.max(1),
+            bytes: bytes_max,
+            account_items: (queue_max / 4).max(1),
+            account_bytes: bytes_max / 4,
+            turn_cost: TURN_EVENTS * EVENT_COST,
+        };
+        let (jobs, queue) = fair_queue(bounds);
         let mut lanes = Vec::new();
         for number in 0..threads.max(1) {
-            let (queue, jobs) = crossbeam_channel::bounded(queue_max.max(1));
-            let lane = Arc::new(Lane::new(number, jobs, path.clone()));
+            let lane = Arc::new(Lane::new(number, Arc::clone(&queue), path.clone()));
             lane.begin(lookout)?;
             lanes.push(lane);
-            queues.push(queue);
         }
-        Ok((Self { lanes: queues.into(), coming: path.writer.coming().clone() }, VerifyThreads(lanes)))
+        Ok((Self { jobs, coming: path.writer.coming().clone() }, VerifyThreads(lanes)))
     }
 
-    /// Takes in events of one origin. `lane` tells origins apart: events of one lane stay in order. Waits politely while
-    /// the queue is full.
+    /// Takes in events of a client. What they hold is let go when they are answered. `is_awaited`: the writer may wait a
+    /// little for them; not for those that are likely to be false. Waits politely while the queue is full.
+    pub async fn submit_for(
+        &self,
+        owner: Owner,
+        events: Vec<Event>,
+        source: Source,
+        answers: Arc<dyn Answers>,
+        held: Held,
+        is_awaited: bool,
+    ) {
+        let job = Job::new(events, source, answers, Some(held), is_awaited.then_some(&self.coming));
+        if let Err(job) = self.jobs.push(owner, job).await {
+            job.refuse("error: the relay is shutting down");
+        }
+    }
+
+    /// Takes in events of one origin that is no client. `lane` tells origins apart: events of one lane stay in order. Waits
+    /// politely while the queue is full.
     pub async fn submit(&self, lane: u64, events: Vec<Event>, source: Source, answers: Arc<dyn Answers>) {
-        let count = events.len();
-        let mut job = Job { events, source, answers };
-        loop {
-            self.coming.add(count);
-            let sent = self.lane(lane).map(|lane| lane.try_send(job));
-            if !matches!(sent, Some(Ok(()))) {
-                self.coming.remove(count);
-            }
-            match sent {
-                Some(Err(TrySendError::Full(back))) => {
-                    job = back;
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-                Some(Err(TrySendError::Disconnected(job))) => return job.refuse("error: the relay is shutting down"),
-                Some(Ok(())) | None => return,
-            }
+        let (owner, job) = (source.owner(lane), Job::new(events, source, answers, None, Some(&self.coming)));
+        if let Err(job) = self.jobs.push(owner, job).await {
+            job.refuse("error: the relay is shutting down");
         }
     }
 
     /// The same for threads that may wait.
     pub fn submit_blocking(&self, lane: u64, events: Vec<Event>, source: Source, answers: Arc<dyn Answers>) {
-        let count = events.len();
-        self.coming.add(count);
-        if let Some(lane) = self.lane(lane)
-            && let Err(refused) = lane.send(Job { events, source, answers })
-        {
-            self.coming.remove(count);
-            refused.into_inner().refuse("error: the relay is shutting down");
+        let (owner, job) = (source.owner(lane), Job::new(events, source, answers, None, Some(&self.coming)));
+        if let Err(job) = self.jobs.push_blocking(owner, job) {
+            job.refuse("error: the relay is shutting down");
         }
     }
 
-    fn lane(&self, lane: u64) -> Option<&Sender<Job>> {
-        let lanes = u64::try_from(self.lanes.len()).ok()?;
-        self.lanes.get(usize::try_from(lane % lanes).ok()?)
+    /// The connection is gone: what it has queued is not verified any more, but for the first few events.
+    pub fn forget(&self, owner: Owner) {
+        drop(self.jobs.forget(owner, LAST_EVENTS * EVENT_COST));
     }
 }
 
@@ -138,15 +156,14 @@ impl Path {
         if event.is_expired(now) {
             return Err(Outcome::Saved(Saved::Expired));
         }
-        if self.recent.contains(event.id()) {
+        // In an import, what was removed meanwhile must be found gone, in its turn.
+        if source.place().is_none() && self.recent.contains(event.id()) {
             return Err(Outcome::Saved(Saved::Duplicate));
         }
         let event = event.signature(keys).map_err(refused)?;
-        for policy in self.policies.iter() {
-            if let Verdict::Reject(why) = policy.event(&event, source, now) {
-                return Err(Outcome::Refused(why));
-            }
+        match self.policies.event(&event, self.urls.must_vanish(&event), source, now) {
+            Verdict::Accept => Ok(event),
+            Verdict::Reject(why) => Err(Outcome::Refused(why)),
         }
-        Ok(event)
     }
 }

@@ -5,11 +5,13 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
+use futures_util::task::AtomicWaker;
 use futures_util::{Stream, StreamExt};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What each connection may hold in any case.
@@ -20,45 +22,143 @@ const FREE_BYTES: usize = 64 << 10;
 pub struct Budget {
     used: AtomicUsize,
     max: usize,
+    /// Connections that keep the buffer of a large message.
+    keepers: Mutex<Vec<Weak<Meter>>>,
 }
 
 impl Budget {
     /// At most `max` bytes, beside what is free.
     pub fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { used: AtomicUsize::new(0), max })
+        Arc::new(Self { used: AtomicUsize::new(0), max, keepers: Mutex::default() })
     }
 
     /// What a new connection holds of it.
     pub fn meter(self: &Arc<Self>) -> Arc<Meter> {
-        Arc::new(Meter { own: AtomicUsize::new(0), budget: Arc::clone(self) })
+        Arc::new(Meter { held: Mutex::default(), task: AtomicWaker::new(), budget: Arc::clone(self) })
+    }
+
+    /// Ends connections that keep large buffers and use them for nothing, the largest first, until there is place again.
+    /// False if there are not enough of them.
+    fn make_place(&self, but: &Meter) -> bool {
+        let mut keepers = self.keepers.lock();
+        keepers.retain(|keeper| keeper.strong_count() > 0);
+        let mut idle: Vec<(usize, Arc<Meter>)> = keepers
+            .iter()
+            .filter_map(Weak::upgrade)
+            .filter(|keeper| !std::ptr::eq(keeper.as_ref(), but))
+            .filter_map(|keeper| keeper.kept_idle().map(|bytes| (bytes, keeper)))
+            .collect();
+        drop(keepers);
+        idle.sort_by_key(|(bytes, _)| *bytes);
+        while self.used.load(Ordering::Relaxed) > self.max {
+            let Some((_, keeper)) = idle.pop() else { return false };
+            keeper.give_up();
+        }
+        true
     }
 }
 
 /// Of one connection.
 #[derive(Debug)]
 pub struct Meter {
-    own: AtomicUsize,
+    held: Mutex<Held>,
+    /// The task that reads the connection.
+    task: AtomicWaker,
     budget: Arc<Budget>,
 }
 
+/// What one connection holds.
+#[derive(Clone, Copy, Default, Debug)]
+struct Held {
+    /// Bytes that have come and are not done with.
+    own: usize,
+    /// Bytes of the largest message so far: the WebSocket library keeps its buffer as long as the connection is open.
+    kept: usize,
+    /// The connection is to end, and nothing of it is counted any more.
+    is_over: bool,
+}
+
+impl Held {
+    /// The bytes that count in the budget.
+    fn counted(self) -> usize {
+        if self.is_over { 0 } else { self.own.max(self.kept).saturating_sub(FREE_BYTES) }
+    }
+}
+
 impl Meter {
-    /// More has come. False if that is too much for all together.
+    /// More has come. False if that is too much for all together, or the connection is to end.
     fn add(&self, bytes: usize) -> bool {
-        let own = self.own.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let counted = own.saturating_sub(FREE_BYTES).min(bytes);
-        counted == 0 || self.budget.used.fetch_add(counted, Ordering::Relaxed) + counted <= self.budget.max
+        let mut held = self.held.lock();
+        let before = held.counted();
+        held.own += bytes;
+        let more = held.counted() - before;
+        let is_over = held.is_over;
+        drop(held);
+        if more == 0 {
+            return !is_over;
+        }
+        let used = self.budget.used.fetch_add(more, Ordering::Relaxed) + more;
+        used <= self.budget.max || self.budget.make_place(self)
+    }
+
+    /// A message of so many bytes has come: as long as the connection is open, the WebSocket library keeps a buffer of its
+    /// size, however small the next ones are.
+    pub fn keep(self: &Arc<Self>, message_bytes: usize) {
+        if message_bytes <= FREE_BYTES {
+            return;
+        }
+        let mut held = self.held.lock();
+        if held.is_over || message_bytes <= held.kept {
+            return;
+        }
+        let (before, is_first) = (held.counted(), held.kept == 0);
+        held.kept = message_bytes;
+        let more = held.counted() - before;
+        drop(held);
+        self.budget.used.fetch_add(more, Ordering::Relaxed);
+        if is_first {
+            self.budget.keepers.lock().push(Arc::downgrade(self));
+        }
     }
 
     /// What came is done with.
     pub fn clear(&self) {
-        let counted = self.own.swap(0, Ordering::Relaxed).saturating_sub(FREE_BYTES);
-        if counted > 0 {
-            self.budget.used.fetch_sub(counted, Ordering::Relaxed);
+        let mut held = self.held.lock();
+        let before = held.counted();
+        held.own = 0;
+        let less = before - held.counted();
+        drop(held);
+        if less > 0 {
+            self.budget.used.fetch_sub(less, Ordering::Relaxed);
         }
     }
 
-    /// Messages from a connection. Whoever asks for the next one is done with the one before.
-    pub fn messages<S: Stream + Unpin>(self: Arc<Self>, mut stream: S) -> impl Stream<Item = S::Item> + Unpin {
+    /// Bytes that it keeps for nothing.
+    fn kept_idle(&self) -> Option<usize> {
+        let held = self.held.lock();
+        (held.own <= FREE_BYTES && held.kept > 0 && !held.is_over).then_some(held.kept)
+    }
+
+    /// Ends the connection. What it holds counts no more.
+    fn give_up(&self) {
+        self.let_go();
+        self.task.wake();
+    }
+
+    fn let_go(&self) {
+        let mut held = self.held.lock();
+        let counted = held.counted();
+        held.is_over = true;
+        drop(held);
+        self.budget.used.fetch_sub(counted, Ordering::Relaxed);
+    }
+
+    /// Messages from a connection, whose bytes are told by `len`. Whoever asks for the next one is done with the one before.
+    pub fn messages<S: Stream + Unpin>(
+        self: Arc<Self>,
+        mut stream: S,
+        len: impl Fn(&S::Item) -> usize + Unpin,
+    ) -> impl Stream<Item = S::Item> + Unpin {
         let mut is_out = false;
         futures_util::stream::poll_fn(move |context| {
             if std::mem::take(&mut is_out) {
@@ -66,6 +166,9 @@ impl Meter {
             }
             let polled = stream.poll_next_unpin(context);
             is_out = polled.is_ready();
+            if let Poll::Ready(Some(message)) = &polled {
+                self.keep(len(message));
+            }
             polled
         })
     }
@@ -73,7 +176,7 @@ impl Meter {
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        self.clear();
+        self.let_go();
     }
 }
 
@@ -91,18 +194,27 @@ impl<T> Metered<T> {
     }
 }
 
+/// The memory for messages is used up. A client is told so where it can still be told anything.
+fn too_much() -> io::Error {
+    io::Error::new(io::ErrorKind::OutOfMemory, "too many large messages of all connections")
+}
+
 impl<T: AsyncRead + Unpin> AsyncRead for Metered<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.meter.task.register(context.waker());
+        if self.meter.held.lock().is_over {
+            return Poll::Ready(Err(too_much()));
+        }
         let before = buffer.filled().len();
         std::task::ready!(Pin::new(&mut self.connection).poll_read(context, buffer))?;
         if self.meter.add(buffer.filled().len() - before) {
             return Poll::Ready(Ok(()));
         }
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::OutOfMemory, "too many unfinished messages of all connections")))
+        Poll::Ready(Err(too_much()))
     }
 }
 
@@ -175,10 +287,35 @@ mod tests {
         let budget = Budget::new(1 << 20);
         let meter = budget.meter();
         assert!(meter.add(FREE_BYTES + 5));
-        let mut messages = Arc::clone(&meter).messages(futures_util::stream::iter([1, 2]));
+        let mut messages = Arc::clone(&meter).messages(futures_util::stream::iter([1, 2]), |_| 0);
         assert_eq!(messages.next().await, Some(1));
         assert_eq!(budget.used.load(Ordering::Relaxed), 5);
         assert_eq!(messages.next().await, Some(2));
         assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+    }
+
+    /// A connection that keeps a large buffer and does not use it gives way to one that has a message to send.
+    #[tokio::test]
+    async fn idle_buffers_give_way() {
+        let budget = Budget::new(1_000_000);
+        let used = || budget.used.load(Ordering::Relaxed);
+        let large = FREE_BYTES + 600_000;
+        let (ours, _theirs) = tokio::io::duplex(1 << 20);
+        let idle = budget.meter();
+        let mut idle_reader = Metered::new(ours, Arc::clone(&idle));
+        assert!(idle.add(large));
+        idle.keep(large);
+        idle.clear();
+        assert_eq!(used(), 600_000, "the buffer stays");
+        assert!(idle.add(large), "and is used again");
+        idle.clear();
+        assert_eq!(used(), 600_000);
+
+        let other = budget.meter();
+        assert!(other.add(large));
+        assert_eq!(used(), 600_000);
+        let error = idle_reader.read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::OutOfMemory, "the idle connection ends");
+        assert!(!budget.meter().add(large), "one that is at work does not give way");
     }
 }

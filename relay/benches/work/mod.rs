@@ -240,8 +240,13 @@ fn uncached(work: &Work, name: &str) -> Run {
 
 fn requests(work: &Work, name: &str, storage: Storage) -> Run {
     let lines = work.lines(name);
-    let slice =
-        Slice { rows: storage.slice_rows_max, bytes: storage.slice_bytes_max, examined: storage.slice_examined_max };
+    let slice = Slice {
+        rows: storage.slice_rows_max,
+        bytes: storage.slice_bytes_max,
+        examined: storage.slice_examined_max,
+        time: Duration::from_millis(storage.slice_ms_max),
+        others_wait: None,
+    };
     let (database, folder) = work.store(storage);
     let mut reader = database.reader().unwrap();
     // Statements are prepared, and caches filled.
@@ -265,6 +270,7 @@ fn answer(reader: &mut dyn Reader, filter: &str, slice: Slice) -> usize {
         seq_max: Seq::MAX,
         limit_default: 500,
         limit_max: 500,
+        oldest_second_max: 0,
         bodies: true,
     });
     let mut found = 0;
@@ -319,7 +325,7 @@ fn subscribe(subscriptions: &Subscriptions, filter: &str) -> Arc<Outbox> {
     let outbox = Arc::new(Outbox::new(1 << 20));
     let filters = [Filter::parse(filter).unwrap()].into();
     let (key, _) = subscriptions.open("name".into(), filters, Arc::clone(&outbox), Arc::new(RwLock::default()));
-    subscriptions.go_live(key, reply::eose("name", End::Finish));
+    subscriptions.go_live(key, reply::eose("name", Some(End::Finish)), 0);
     outbox
 }
 

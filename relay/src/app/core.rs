@@ -12,14 +12,15 @@ use crate::engine::script::Scripts;
 use crate::engine::script::event::{EventSlices, EventSlicesThread};
 use crate::engine::script::pulse::{Lookout, LookoutThread};
 use crate::engine::slice::Loader;
+use crate::fair::{Pool, PoolThreads};
 use crate::ingest::{AfterCommit, Ingest, Path, RecentIds, Saves, VerifyThreads};
 use crate::pico::repo::Repo;
 use crate::policy::judge::Judges;
 use crate::policy::plugin::{Plugin, PluginThread};
-use crate::policy::{self, Policy};
+use crate::policy::{Policies, Policy};
 use crate::store::carry::Interest;
 use crate::store::sqlite::{Options, Sqlite};
-use crate::store::{Backend, Pace, Readers, Slice, StoreError, WriterHandle, WriterThread};
+use crate::store::{Backend, Crew, Pace, Party, Readers, Slice, StoreError, WriterHandle, WriterThread};
 use crate::subscription::{self, Subscriptions};
 use crate::vanish::RelayUrls;
 
@@ -41,12 +42,17 @@ pub struct Core {
     pub saves: Arc<Saves>,
     /// Slices for events.
     pub slices: EventSlices,
+    /// Threads on which large messages are read.
+    pub parsers: Pool,
+    /// All URLs that mean this relay.
+    pub urls: RelayUrls,
     pub(super) threads: Threads,
 }
 
 /// The threads of a [`Core`].
 pub struct Threads {
     verify: VerifyThreads,
+    parsers: PoolThreads,
     engines: EngineThreads,
     writer: WriterThread,
     /// With these the others can be ended while a thread that is stuck has handles of them.
@@ -64,15 +70,26 @@ impl Core {
     pub fn start(config: &Config, urls: RelayUrls) -> Result<Self, StoreError> {
         let wanted = Wanted::new(config).map(Arc::new);
         let interest = wanted.clone().map(|wanted| wanted as Arc<dyn Interest>);
-        let options = Options { storage: config.storage.clone(), search: config.search.clone(), urls, interest };
+        let options = Options {
+            storage: config.storage.clone(),
+            search: config.search.clone(),
+            urls: urls.clone(),
+            private_kinds: config.auth.restricted_kinds.clone(),
+            interest,
+        };
         let backend = Sqlite::open(&config.server.data, options)?;
-        let mut core = Self::on(config, &backend, wanted)?;
+        let mut core = Self::on(config, &backend, wanted, urls)?;
         core.threads.backend = Some(Box::new(backend));
         Ok(core)
     }
 
     /// The same on any backend, which asks `wanted` for its interest.
-    pub fn on(config: &Config, backend: &dyn Backend, wanted: Option<Arc<Wanted>>) -> Result<Self, StoreError> {
+    pub fn on(
+        config: &Config,
+        backend: &dyn Backend,
+        wanted: Option<Arc<Wanted>>,
+        urls: RelayUrls,
+    ) -> Result<Self, StoreError> {
         let (storage, limits) = (&config.storage, &config.limits);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let writer = backend.writer()?;
@@ -98,17 +115,12 @@ impl Core {
         let (plugin, plugin_thread) = Plugin::start(&config.policy)?.unzip();
         let last_plugin = plugin.clone();
         let judges = Judges { slices: slices.clone(), plugin };
-        let readers = if storage.readers == 0 { cores.min(4) } else { storage.readers };
-        let slice = Slice {
-            rows: storage.slice_rows_max,
-            bytes: storage.slice_bytes_max,
-            examined: storage.slice_examined_max,
-        };
-        let readers = Readers::start(backend, readers, storage.reader_queue_max, slice)?;
-        let gate = Gate::new(config, readers.clone()).map(|gate| Box::new(gate) as Box<dyn Policy>);
-        let policies = policy::policies(config).into_iter().chain(gate).collect();
+        let readers = Readers::start(backend, crew(config, cores))?;
+        let for_gate = readers.of(&Party::new(Party::ADMISSION), 0);
+        let gate = Gate::new(config, for_gate).map(|gate| Box::new(gate) as Box<dyn Policy>);
         let path = Path {
-            policies,
+            policies: Arc::new(Policies::new(config, gate)),
+            urls: urls.clone(),
             judges,
             writer: handle.clone(),
             broadcast,
@@ -117,11 +129,16 @@ impl Core {
             author_keys_max: limits.author_keys_max,
             niceness: limits.verify_niceness,
         };
-        let (ingest, verify) = Ingest::start(&path, cores, limits.verify_queue_max, &lookout)?;
+        let threads = if limits.verify_threads == 0 { cores } else { limits.verify_threads };
+        let jobs_max = (limits.verify_queue_max, limits.in_flight_bytes_all_max);
+        let (ingest, verify) = Ingest::start(&path, threads, jobs_max, &lookout)?;
+        let parsers = if limits.parse_threads == 0 { (cores / 2).clamp(1, 4) } else { limits.parse_threads };
+        let (parsers, parser_threads) =
+            Pool::start("parse", parsers, limits.verify_niceness, limits.connections_max.max(4))?;
         let (engines, engine_threads) = Engines::start(config, backend, &handle, &loader(config), &lookout)?;
         drop(path);
         let last = (handle.clone(), slices.clone(), last_plugin);
-        let repo = Repo::new(handle, readers.clone());
+        let repo = Repo::new(handle, readers.of(&Party::new(Party::ROOMS), 0));
         let listeners = subscriptions.clone();
         let broadcast = std::thread::Builder::new()
             .name("broadcast".into())
@@ -135,8 +152,11 @@ impl Core {
             subscriptions,
             saves,
             slices,
+            parsers,
+            urls,
             threads: Threads {
                 verify,
+                parsers: parser_threads,
                 engines: engine_threads,
                 last,
                 writer,
@@ -151,8 +171,8 @@ impl Core {
 
     /// Lets everything that came in be written, and ends the threads. Blocks.
     pub fn finish(self) {
-        let Self { readers, ingest, repo, engines, subscriptions, slices, threads, .. } = self;
-        drop((readers, ingest, repo, engines, subscriptions, slices));
+        let Self { readers, ingest, repo, engines, subscriptions, slices, parsers, threads, .. } = self;
+        drop((readers, ingest, repo, engines, subscriptions, slices, parsers));
         threads.join();
     }
 }
@@ -161,6 +181,7 @@ impl Threads {
     fn join(self) {
         // A thread that is stuck in a slice is left behind with its handles of the others, which would wait for it.
         let (writer, slices, plugin) = self.last;
+        self.parsers.join();
         let mut is_left = self.verify.join();
         if is_left {
             slices.stop();
@@ -201,6 +222,29 @@ impl Threads {
             let _ = done.send(());
         });
         started.is_ok() && matches!(tokio::time::timeout(patience, joined).await, Ok(Ok(())))
+    }
+}
+
+/// The reader threads that `config` wants on so many cores.
+fn crew(config: &Config, cores: usize) -> Crew {
+    let storage = &config.storage;
+    let quick = if storage.readers == 0 { cores.min(4) } else { storage.readers };
+    Crew {
+        quick,
+        long: if storage.long_readers == 0 { quick } else { storage.long_readers },
+        niceness: storage.long_reader_niceness,
+        queue_max: storage.reader_queue_max,
+        party_queue_max: config.limits.queries_at_once_address_max,
+        party_searches_max: config.search.at_once_max,
+        long_from: Duration::from_millis(storage.long_query_ms),
+        busy_from: Duration::from_millis(storage.long_queries_ms_max),
+        slice: Slice {
+            rows: storage.slice_rows_max,
+            bytes: storage.slice_bytes_max,
+            examined: storage.slice_examined_max,
+            time: Duration::from_millis(storage.slice_ms_max),
+            others_wait: None,
+        },
     }
 }
 

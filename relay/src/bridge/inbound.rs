@@ -22,6 +22,7 @@ use crate::pico::carry::signer;
 use crate::pico::mempool::Offered;
 use crate::pico::repo::{Repo, RoomName};
 use crate::pico::rooms::{self, Rooms};
+use crate::rarely::rarely;
 use crate::store::Readers;
 use crate::verify::Verified;
 
@@ -74,7 +75,7 @@ impl Inbound {
                     Ok(true) => {}
                     Ok(false) => wanted.arrived().await,
                     Err(error) => {
-                        tracing::error!(%error, "events could not be carried into rooms; trying again");
+                        rarely!(error, %error, "events could not be carried into rooms; trying again");
                         tokio::time::sleep(PAUSE).await;
                     }
                 }

@@ -28,6 +28,7 @@ use crate::ingest::Ingest;
 use crate::pico::carry::Carry;
 use crate::pico::repo::Repo;
 use crate::pico::rooms::Rooms;
+use crate::rarely::rarely;
 use crate::store::Readers;
 use crate::store::carry::{Located, Origin, Outgoing};
 use crate::verify::Verified;
@@ -74,7 +75,7 @@ impl Outbound {
                     Ok(true) => {}
                     Ok(false) => self.has_work(heads.due()).await,
                     Err(error) => {
-                        tracing::error!(%error, "blocks could not be carried to nostr; trying again");
+                        rarely!(error, %error, "blocks could not be carried to nostr; trying again");
                         tokio::time::sleep(PAUSE).await;
                     }
                 }

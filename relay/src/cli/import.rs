@@ -1,8 +1,7 @@
 //! `picorelay import`.
 
-use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,33 +9,44 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use indicatif::{HumanCount, ProgressBar};
 use parking_lot::Mutex;
+use serde_json::value::RawValue;
 
-use super::{Outcome, progress, say};
+use self::tally::Tally;
+use self::values::{Value, Values};
+use super::{Outcome, input, progress, say};
 use crate::app::{Core, relay_urls};
 use crate::config::Config;
 use crate::event::{Event, Id};
-use crate::ingest::{self, Answers, Source};
-use crate::store::Saved;
+use crate::ingest::{self, Answers, Order, Source};
+
+mod tally;
+mod values;
 
 /// Events handed on at a time.
 const BATCH: usize = 256;
 
+/// Bytes of them, or one that is longer.
+const BATCH_BYTES: usize = 4 << 20;
+
 /// Batches on their way at once.
 const UNDER_WAY: usize = 32;
 
-/// A line longer than this is no event.
-const LINE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Where there is no bar, a line says this often how far it is.
+const TELL_EVERY: Duration = Duration::from_secs(30);
 
-/// Refused lines that are told one by one.
-const TOLD: usize = 10;
+/// What clients write around an event: `["EVENT",` and `]`.
+const AROUND_EVENT_BYTES: usize = 10;
+
+/// Messages of relays that hold no event, as in the record of a connection.
+const OTHER_MESSAGES: [&str; 9] = ["AUTH", "CLOSED", "COUNT", "EOSE", "NEG-ERR", "NEG-MSG", "NOTICE", "OK", "CURSOR"];
 
 /// Takes in events from files or stdin.
-pub(super) async fn run(files: Vec<PathBuf>, config: Config) -> Outcome {
+pub(super) async fn run(files: Vec<PathBuf>, is_trusted: bool, config: Config) -> Outcome {
     let urls = relay_urls(&config, config.server.listen);
     tokio::task::spawn_blocking(move || {
         let core = Core::start(&config, urls)?;
         let started = Instant::now();
-        let mut import = Import::new(&core);
+        let mut import = Import::new(&core, is_trusted, config.limits.message_bytes_max);
         let read = files.iter().try_for_each(|file| import.file(file));
         let tally = import.finish();
         core.finish();
@@ -44,20 +54,25 @@ pub(super) async fn run(files: Vec<PathBuf>, config: Config) -> Outcome {
             say(line)?;
         }
         read?;
-        if tally.failed > 0 {
-            return Err("some events could not be saved; run the import again".into());
+        if tally.is_empty() {
+            tracing::warn!("there is no event in what was given");
         }
-        Ok(())
+        tally.outcome()
     })
     .await?
 }
 
 struct Import<'a> {
     core: &'a Core,
+    is_trusted: bool,
+    event_bytes_max: usize,
     batch: Vec<Event>,
+    batch_bytes: usize,
     batches: u64,
+    order: Arc<Order>,
     shared: Arc<Shared>,
     progress: ProgressBar,
+    told: Instant,
 }
 
 /// What the answering threads share with the reading one.
@@ -68,66 +83,67 @@ struct Shared {
     landed: crossbeam_channel::Receiver<()>,
 }
 
-#[derive(Clone, Default)]
-struct Tally {
-    accepted: u64,
-    duplicate: u64,
-    superseded: u64,
-    ephemeral: u64,
-    refused: BTreeMap<String, u64>,
-    failed: u64,
-    told: usize,
-}
-
 impl<'a> Import<'a> {
-    fn new(core: &'a Core) -> Self {
+    fn new(core: &'a Core, is_trusted: bool, message_bytes_max: usize) -> Self {
         let (under_way, landed) = crossbeam_channel::bounded(UNDER_WAY);
         Self {
             core,
+            is_trusted,
+            event_bytes_max: message_bytes_max.saturating_sub(AROUND_EVENT_BYTES),
             batch: Vec::with_capacity(BATCH),
+            batch_bytes: 0,
             batches: 0,
+            order: Arc::default(),
             shared: Arc::new(Shared { tally: Mutex::default(), under_way, landed }),
             progress: progress(),
+            told: Instant::now(),
         }
     }
 
-    fn file(&mut self, path: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    fn file(&mut self, path: &Path) -> Outcome {
         let name = path.display().to_string();
+        let progress = self.progress.clone();
+        progress.set_position(0);
         if name == "-" {
-            self.progress.unset_length();
-            return self.lines("stdin", io::stdin().lock());
+            progress.unset_length();
+            return self.events("stdin", progress.wrap_read(io::stdin().lock()));
         }
         let file = File::open(path).map_err(|error| format!("{name}: {error}"))?;
-        self.progress.set_length(file.metadata()?.len());
-        self.progress.set_position(0);
-        self.lines(&name, BufReader::with_capacity(1 << 20, file))
+        progress.set_length(file.metadata()?.len());
+        self.events(&name, progress.wrap_read(file))
     }
 
-    fn lines(&mut self, name: &str, mut input: impl BufRead) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let mut line = Vec::new();
-        for number in 1u64.. {
-            line.clear();
-            let len = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
-            if len == 0 {
-                break;
-            }
-            self.progress.inc(len as u64);
-            match std::str::from_utf8(&line).map(str::trim) {
-                Ok("") => {}
-                Ok(text) => match Event::parse(text) {
-                    Ok(event) => self.event(event),
-                    Err(why) => self.refuse_line(name, number, &why),
-                },
-                Err(_) => self.refuse_line(name, number, "the line is not UTF-8"),
+    fn events(&mut self, name: &str, input: impl Read) -> Outcome {
+        let read = self.read(name, input).map_err(|error| format!("{name}: {error}").into());
+        // What came before something was wrong is kept.
+        self.hand_on();
+        read
+    }
+
+    fn read(&mut self, name: &str, input: impl Read) -> io::Result<()> {
+        let mut values = Values::new(input::text(input)?);
+        while let Some((line, value)) = values.next_value()? {
+            let event = match value {
+                Value::Object(bytes) => event(bytes).map(Some),
+                Value::Message(bytes) => message(bytes),
+                Value::Wrong(why) => Err(why.to_owned()),
+            };
+            match event {
+                Ok(None) => {}
+                Ok(Some(event)) if !self.is_trusted && event.json().len() > self.event_bytes_max => {
+                    self.refuse("blocked: larger than limits.message_bytes_max", name, line);
+                }
+                Ok(Some(event)) => self.event(event),
+                Err(why) => self.refuse(&format!("invalid: {why}"), name, line),
             }
         }
-        self.hand_on();
         Ok(())
     }
 
     fn event(&mut self, event: Event) {
+        self.batch_bytes += event.heap_bytes();
         self.batch.push(event);
-        if self.batch.len() == BATCH {
+        if self.batch.len() == BATCH || self.batch_bytes > BATCH_BYTES {
             self.hand_on();
         }
     }
@@ -137,22 +153,25 @@ impl<'a> Import<'a> {
             return;
         }
         let events = std::mem::take(&mut self.batch);
-        self.batches += 1;
+        self.batch_bytes = 0;
         let answers = Arc::new(BatchAnswers { left: Mutex::new(events.len()), shared: Arc::clone(&self.shared) });
         // Waits while too much is under way.
         let _ = self.shared.under_way.send(());
-        self.core.ingest.submit_blocking(self.batches, events, Source::Import, answers);
+        let place = self.order.place(self.batches);
+        let source = Source::Import(ingest::Import { is_trusted: self.is_trusted, place });
+        self.core.ingest.submit_blocking(self.batches, events, source, answers);
+        self.batches += 1;
         let accepted = self.shared.tally.lock().accepted;
         self.progress.set_message(format!("{} accepted", HumanCount(accepted)));
+        if !io::stderr().is_terminal() && self.told.elapsed() > TELL_EVERY {
+            self.told = Instant::now();
+            tracing::info!(accepted, "importing");
+        }
     }
 
-    fn refuse_line(&mut self, name: &str, number: u64, why: &str) {
+    fn refuse(&mut self, why: &str, name: &str, line: u64) {
         let mut tally = self.shared.tally.lock();
-        tally.refuse(&format!("invalid: {why}"));
-        if tally.told < TOLD {
-            tally.told += 1;
-            self.progress.suspend(|| tracing::warn!("{name}, line {number}: {why}"));
-        }
+        self.progress.suspend(|| tally.refuse(why, || format!("{name}, line {line}")));
     }
 
     /// Waits for everything under way.
@@ -162,6 +181,24 @@ impl<'a> Import<'a> {
         }
         self.progress.finish_and_clear();
         self.shared.tally.lock().clone()
+    }
+}
+
+fn event(bytes: &[u8]) -> Result<Event, String> {
+    Event::parse(std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8")?)
+}
+
+/// The event of `["EVENT",<event>]` or `["EVENT",<subscription>,<event>]`. None of messages that have none.
+fn message(bytes: &[u8]) -> Result<Option<Event>, String> {
+    let parts: Vec<&RawValue> = serde_json::from_slice(bytes).map_err(|_| "this is no JSON array of a message")?;
+    let mut parts = parts.into_iter().map(RawValue::get);
+    let name: String = parts.next().and_then(|name| serde_json::from_str(name).ok()).unwrap_or_default();
+    if OTHER_MESSAGES.contains(&name.as_str()) {
+        return Ok(None);
+    }
+    match (name.as_str(), parts.next(), parts.next(), parts.next()) {
+        ("EVENT", Some(json), None, None) | ("EVENT", Some(_), Some(json), None) => Event::parse(json).map(Some),
+        _ => Err("an array holds events, or begins with EVENT and has one".to_owned()),
     }
 }
 
@@ -182,50 +219,5 @@ impl Answers for BatchAnswers {
         if *left == 0 {
             let _ = self.shared.landed.try_recv();
         }
-    }
-}
-
-impl Tally {
-    fn add(&mut self, id: &Id, outcome: &ingest::Outcome) {
-        match outcome {
-            ingest::Outcome::Saved(Saved::New(_)) => self.accepted += 1,
-            ingest::Outcome::Saved(Saved::Duplicate) => self.duplicate += 1,
-            ingest::Outcome::Saved(Saved::Superseded) => self.superseded += 1,
-            ingest::Outcome::Saved(Saved::Deleted) => self.refuse("deleted by its author"),
-            ingest::Outcome::Saved(Saved::Vanished) => self.refuse("its author asked to vanish"),
-            ingest::Outcome::Saved(Saved::Expired) => self.refuse("expired"),
-            ingest::Outcome::Passed | ingest::Outcome::Shadowed => self.ephemeral += 1,
-            ingest::Outcome::Refused(why) if why.starts_with("error:") => self.failed += 1,
-            ingest::Outcome::Refused(why) => {
-                if self.told < TOLD {
-                    self.told += 1;
-                    tracing::warn!("{id}: {why}");
-                }
-                self.refuse(why);
-            }
-        }
-    }
-
-    fn refuse(&mut self, why: &str) {
-        *self.refused.entry(why.to_owned()).or_default() += 1;
-    }
-
-    fn lines(&self, took: Duration) -> Vec<String> {
-        let refused: u64 = self.refused.values().sum();
-        let total = self.accepted + self.duplicate + self.superseded + self.ephemeral + refused + self.failed;
-        let rate = total as f64 / took.as_secs_f64().max(0.001);
-        let mut lines = vec![
-            format!("{total} events in {:.1} s ({rate:.0}/s)", took.as_secs_f64()),
-            format!("{:>9} accepted", self.accepted),
-            format!("{:>9} duplicate: already there", self.duplicate),
-            format!("{:>9} superseded: a newer version is there", self.superseded),
-            format!("{:>9} ephemeral: not kept by their kind", self.ephemeral),
-            format!("{refused:>9} refused"),
-        ];
-        lines.extend(self.refused.iter().map(|(why, count)| format!("{count:>17} {why}")));
-        if self.failed > 0 {
-            lines.push(format!("{:>9} NOT SAVED: the database failed", self.failed));
-        }
-        lines
     }
 }

@@ -1,12 +1,14 @@
 //! The command line: one file for each command.
 //!
-//! Exit codes: 0 done, 1 failed (said on stderr), 2 used wrongly (clap says how), 3 done, but not for everything (`sync`
-//! only; said on stderr).
+//! Exit codes: 0 done, 1 failed (said on stderr), 2 used wrongly (clap says how), 3 done, but not for everything (`import` and
+//! `sync`; said on stderr).
 
 mod check;
 mod export;
 mod import;
+mod input;
 mod key;
+mod output;
 mod pico;
 mod room;
 mod serve;
@@ -90,20 +92,34 @@ Examples:
 
     /// Take in events from files or stdin
     ///
-    /// One NIP-01 event object a line (JSONL). Each is checked like one that a client sends; events that are there
-    /// already are counted and skipped, so it can be run again. The server must not be running on the same data folder.
-    /// Files that end in .pico, and all with --room, are feeds of a pico room.
+    /// NIP-01 event objects, one a line (JSONL), pretty-printed or in an array, or messages such as ["EVENT",{..}]; also
+    /// compressed with gzip or zstd. Events that are there already are counted and skipped, so it can be run again. The
+    /// server must not be running on the same data folder. Files that end in .pico, and all with --room, are feeds of a pico
+    /// room.
+    ///
+    /// Each event is checked like one of a client that has not authenticated: signature, limits of size and age, proof of
+    /// work, protected events (NIP-70), slices and policy plugin. With --trust, for backups of your own, only signatures are.
+    /// What comes of versions, deletions and requests to vanish is decided in the order of the lines.
     #[command(after_help = "\
 Examples:
   picorelay import a.jsonl b.jsonl
   nak req -k 1 wss://relay.example | picorelay import -
-  zcat backup.jsonl.gz | picorelay import
-  picorelay import notes.pico --room notes       Take feeds into a pico room")]
+  picorelay import --trust backup.jsonl.gz       Restore a backup
+  picorelay import notes.pico --room notes       Take feeds into a pico room
+
+Exit codes:
+  0  all is taken or was there before; what its author deleted, what has
+     expired and what is superseded is not missed; nor is anything if there
+     was no event at all
+  1  nothing was taken, some could not be saved, or a file cannot be read
+  2  used wrongly
+  3  done, but some was refused: the summary says why")]
     Import(ImportArgs),
 
     /// Write out events as JSONL, or a pico room
     ///
-    /// One NIP-01 event object a line, newest first. Private events are included: the result is for the operator's eyes.
+    /// One NIP-01 event object a line, newest first. Private events are included: the result is for the operator's eyes, and
+    /// the file is readable only by its owner. A file that is there already is replaced when the new one is whole.
     /// With --room, or to a file that ends in .pico: all chains of a pico room, as `import` reads them.
     #[command(after_help = "\
 Examples:
@@ -235,6 +251,10 @@ pub struct ImportArgs {
     /// The files are feeds for this pico room [default for .pico files: main]
     #[arg(long, value_name = "ROOM")]
     pub room: Option<RoomName>,
+
+    /// The events are your own, such as a backup: check nothing but signatures
+    #[arg(long, conflicts_with = "room")]
+    pub trust: bool,
 }
 
 /// Arguments of `export`.
@@ -334,13 +354,15 @@ pub async fn run(cli: Cli) -> Outcome {
             start_log(&config);
             let (rooms, events): (Vec<_>, Vec<_>) =
                 args.files.into_iter().partition(|file| room::is_room(file, args.room.as_ref()));
+            let mut done = Ok(());
             if !events.is_empty() {
-                Box::pin(import::run(events, config.clone())).await?;
+                done = Box::pin(import::run(events, args.trust, config.clone())).await;
             }
-            if rooms.is_empty() {
-                return Ok(());
+            // What was refused of one does not keep the other away.
+            if rooms.is_empty() || done.as_ref().is_err_and(|error| !error.is::<NotAll>()) {
+                return done;
             }
-            room::import(rooms, args.room.unwrap_or(RoomName::main()), config).await
+            room::import(rooms, args.room.unwrap_or(RoomName::main()), config).await.and(done)
         }
         Some(Command::Export(args)) => {
             start_log(&config);

@@ -36,7 +36,13 @@ pub(super) async fn reload(args: ReloadArgs, config: Config) -> Outcome {
         };
         let slices = rules.load(config.engine.pace(), &*loader(&config), &Arc::default(), &mut Vec::new())?;
         let urls = relay_urls(&config, config.server.listen);
-        let options = Options { storage: config.storage.clone(), search: config.search.clone(), urls, interest: None };
+        let options = Options {
+            storage: config.storage.clone(),
+            search: config.search.clone(),
+            urls,
+            private_kinds: config.auth.restricted_kinds.clone(),
+            interest: None,
+        };
         let backend = Sqlite::open(&config.server.data, options)?;
         let store = Store::own(backend.reader()?, backend.writer()?);
         let (updates, _) = broadcast::channel(1);

@@ -8,34 +8,44 @@ use tokio::net::TcpListener;
 use super::{Outcome, say};
 use crate::app::{App, Core, relay_urls};
 use crate::bridge::{self, keys::Signers};
-use crate::config::Config;
+use crate::config::{Config, check};
+use crate::descriptors;
 use crate::engine::script::event::EventSlices;
 use crate::engine::watch::watch;
-use crate::http::listen;
+use crate::http::listen::{self, Serving};
 use crate::http::metrics::Metrics;
 use crate::http::router::{Shared, router};
 use crate::keys;
+use crate::memory;
 use crate::pico::{follow, tcp};
 use crate::sync;
 
 /// How often buffers of metrics are emptied when nobody asks for them.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
+/// How long it takes to let go of connections that are cut off.
+const CUT: Duration = Duration::from_secs(2);
+
 /// Serves until it is told to stop.
-pub(super) async fn run(config: Config) -> Outcome {
+pub(super) async fn run(mut config: Config) -> Outcome {
     let stopped = signals()?;
     let hung_up = hang_ups()?;
+    fit_descriptors(&mut config);
     let keys = keys::load_or_create(&config.server.data)?;
+    for note in check::notes(&config) {
+        tracing::warn!("{note}");
+    }
     let listener = TcpListener::bind(config.server.listen)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", config.server.listen))?;
     let listening = listener.local_addr()?;
+    // Before the threads that count.
+    let metrics = Metrics::install().ok();
     let core = Core::start(&config, relay_urls(&config, listening))?;
     let patience = Duration::from_secs(config.server.drain_seconds);
     let reload_seconds = config.engine.reload_seconds;
     let (app, threads) = App::new(config, core, listening, Signers::new(&keys)?);
 
-    let metrics = Metrics::install().ok();
     let upkeep = metrics.clone().map(|metrics| {
         tokio::spawn(async move {
             loop {
@@ -45,6 +55,10 @@ pub(super) async fn run(config: Config) -> Outcome {
         })
     });
 
+    let period = Duration::from_secs(app.config.server.log_summary_seconds);
+    let telling = (!period.is_zero()).then(|| tokio::spawn(Arc::clone(&app.clients).tell(period, app.stop.clone())));
+
+    let memory = tokio::spawn(memory::give_back());
     let tcp =
         tcp::listen(&app).await.map_err(|error| format!("pico.tcp_listen {}: {error}", app.rooms.config.tcp_listen))?;
     let tcp = tcp.map(|address| format!(", pico by TCP on {address}")).unwrap_or_default();
@@ -56,10 +70,17 @@ pub(super) async fn run(config: Config) -> Outcome {
     #[cfg(feature = "hyperswarm")]
     crate::pico::swarm::join_all(&app.rooms);
     say(format!("picorelay listens on http://{listening} and {}{tcp}", app.public_url))?;
-    let pages = router(Shared { app: Arc::clone(&app), metrics });
-    let stop = app.stop.clone();
-    let request = Duration::from_secs(app.config.server.request_seconds);
-    let serving = tokio::spawn(listen::serve(listener, pages, request, Arc::clone(&app.unfinished), stop.clone()));
+    let (stop, cut, parked) = (app.stop.clone(), app.cut.clone(), Arc::clone(&app.parked));
+    let serving = Serving {
+        pages: router(Shared { app: Arc::clone(&app), metrics }),
+        request: Duration::from_secs(app.config.server.request_seconds),
+        send: Duration::from_secs(app.config.server.send_seconds),
+        unfinished: Arc::clone(&app.unfinished),
+        waiting: Arc::clone(&app.waiting),
+        stop: stop.clone(),
+        cut: cut.clone(),
+    };
+    let serving = tokio::spawn(listen::serve(listener, serving));
 
     let reloading = tokio::spawn(reload_each_time(hung_up, app.slices.clone()));
     stopped.await;
@@ -67,13 +88,19 @@ pub(super) async fn run(config: Config) -> Outcome {
     reloading.abort();
     let _ = reloading.await;
     stop.cancel();
-    // Connections answer what they have read, within their patience; the rest is for stuck ones.
-    let _ = tokio::time::timeout(patience + Duration::from_secs(2), async {
-        tokio::join!(app.all_left(), app.rooms.finish());
-    })
-    .await;
-    serving.abort();
-    let _ = serving.await;
+    // Connections answer what they have read, and pages and streams are sent; whoever is not done in time is cut off. One
+    // patience for all of them: they wait side by side.
+    let mut ended = Box::pin(async { tokio::join!(serving, app.all_left(), app.rooms.finish()) });
+    if tokio::time::timeout(patience, &mut ended).await.is_err() {
+        cut.cancel();
+        let _ = tokio::time::timeout(CUT, &mut ended).await;
+    }
+    drop(ended);
+    if let Some(telling) = telling {
+        let _ = telling.await;
+        app.clients.tell_now();
+    }
+    memory.abort();
     if let Some(upkeep) = upkeep {
         upkeep.abort();
     }
@@ -81,7 +108,24 @@ pub(super) async fn run(config: Config) -> Outcome {
     if !threads.finish(patience + Duration::from_secs(5)).await {
         tracing::warn!("some work was not finished in time; nothing that was acknowledged is lost");
     }
+    // Clients that come back by themselves try soon, some of them once: their connections end when all else has.
+    parked.end();
     Ok(())
+}
+
+/// Lets in no more clients than there can be descriptors for: the others are told that the relay is full.
+fn fit_descriptors(config: &mut Config) {
+    let Some(descriptors) = descriptors::raise() else { return };
+    let clients_max = descriptors::clients_max(descriptors);
+    let wanted = config.limits.connections_max;
+    if clients_max < wanted {
+        tracing::warn!(
+            descriptors,
+            "limits.connections_max is {wanted}, but there are file descriptors for only {clients_max} clients: more are not \
+             let in; raise the hard limit (ulimit -Hn, LimitNOFILE)"
+        );
+        config.limits.connections_max = clients_max;
+    }
 }
 
 /// Where SIGHUP is heard from now on.

@@ -30,14 +30,27 @@ const MESSAGE_BYTES_MIN: usize = 1024;
 /// Options for which 0 has a meaning. All other numbers must be at least 1.
 const MAY_BE_ZERO: &[&str] = &[
     "server.drain_seconds",
+    "server.log_summary_seconds",
     "storage.readers",
+    "storage.long_readers",
+    "storage.long_reader_niceness",
     "limits.connections_per_address_max",
     "limits.created_at_future_seconds_max",
     "limits.created_at_past_seconds_max",
     "limits.pow_min",
     "limits.verify_niceness",
+    "limits.verify_threads",
     "limits.messages_per_minute",
     "limits.queries_per_minute",
+    "limits.message_bytes_per_minute",
+    "limits.address_budget_factor",
+    "limits.false_events_per_minute",
+    "limits.false_events_delay_ms_max",
+    "limits.refused_seconds_max",
+    "limits.parse_threads",
+    "pico.address_rooms_max",
+    "pico.address_new_rooms_per_hour",
+    "pico.false_feeds_per_minute",
     "engine.postponed_blocks_max",
     "engine.retries_max",
     "engine.evicted_ids_max",
@@ -102,8 +115,21 @@ pub fn check(config: &Config) -> Vec<(String, String)> {
     if limits.outbox_bytes_max < limits.message_bytes_max {
         problem("limits.outbox_bytes_max", "must hold at least one message of limits.message_bytes_max".to_owned());
     }
+    if limits.outbox_bytes_all_max < limits.outbox_bytes_max {
+        problem("limits.outbox_bytes_all_max", "must hold at least limits.outbox_bytes_max".to_owned());
+    }
+    let bytes = limits.message_bytes_per_minute as usize;
+    if bytes > 0 && bytes < limits.message_bytes_max {
+        problem("limits.message_bytes_per_minute", "must hold at least limits.message_bytes_max".to_owned());
+    }
+    if limits.refused_seconds_max > 0 && limits.refused_seconds_max < limits.refused_seconds_min {
+        problem("limits.refused_seconds_max", "is less than limits.refused_seconds_min".to_owned());
+    }
     if limits.verify_niceness > NICENESS_MAX {
         problem("limits.verify_niceness", format!("must be at most {NICENESS_MAX}"));
+    }
+    if storage.long_reader_niceness > NICENESS_MAX {
+        problem("storage.long_reader_niceness", format!("must be at most {NICENESS_MAX}"));
     }
     for kind in [DIRECT_MESSAGE, GIFT_WRAP] {
         if !config.auth.restricted_kinds.contains(&kind) {
@@ -143,15 +169,15 @@ pub fn notes(config: &Config) -> Vec<String> {
     let is_open = !server.listen.ip().is_loopback();
     if server.public_url.is_empty() && (is_open || !server.trusted_proxies.is_empty()) {
         notes.push(
-            "server.public_url is empty: AUTH (NIP-42) and vanish requests (NIP-62) work only for clients that use the \
-             address it listens on"
+            "server.public_url is empty: AUTH (NIP-42) and vanish requests (NIP-62) work only for clients in the local \
+             network; set it to the URL, or the list of URLs, by which clients know this relay"
                 .to_owned(),
         );
     }
-    if server.public_url.starts_with("wss://") && server.trusted_proxies.is_empty() {
+    if server.public_url.iter().any(|url| url.starts_with("wss://")) && server.trusted_proxies.is_empty() {
         notes.push(
             "server.public_url is wss://, so there is a proxy, but server.trusted_proxies is empty: all clients seem to \
-             come from its address"
+             come from its address, share its budgets, and are refused with each other's false events"
                 .to_owned(),
         );
     }
@@ -175,19 +201,28 @@ fn server(server: &Server, problem: &mut impl FnMut(&str, String)) {
     if server.data.as_os_str().is_empty() {
         problem("server.data", "must name a folder".to_owned());
     }
-    if let Err(error) = server.log.parse::<tracing_subscriber::EnvFilter>() {
-        problem("server.log", error.to_string());
+    if let Some(what) = super::log::problem(&server.log) {
+        problem("server.log", what);
     }
-    if server.public_url.is_empty() {
-        return;
-    }
-    match (RelayUrl::parse(&server.public_url), Url::parse(&server.public_url)) {
-        (Ok(_), Ok(url)) if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() => {
-            problem("server.public_url", "must not have a user, `?` or `#`".to_owned());
+    for text in server.public_url.iter() {
+        if let Err(what) = public_url(text) {
+            problem("server.public_url", format!("`{text}`: {what}"));
         }
-        (Ok(_), Ok(_)) => {}
-        _ => problem("server.public_url", "must be a URL that starts with ws:// or wss://".to_owned()),
     }
+}
+
+/// First parts of paths that the relay itself answers.
+const PATHS: [&str; 4] = ["pico", "health", "ready", "metrics"];
+
+fn public_url(text: &str) -> Result<(), &'static str> {
+    let (Ok(_), Ok(url)) = (RelayUrl::parse(text), Url::parse(text)) else {
+        return Err("must be a URL that starts with ws:// or wss://");
+    };
+    if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
+        return Err("must not have a user, `?` or `#`");
+    }
+    let first = url.path_segments().and_then(|mut parts| parts.next()).unwrap_or_default();
+    if PATHS.contains(&first) { Err("has a path that the relay uses for something else") } else { Ok(()) }
 }
 
 fn info(info: &Info, problem: &mut impl FnMut(&str, String)) {
@@ -461,6 +496,11 @@ mod tests {
             ("wss://me@relay.example", false),
             ("wss://relay.example?a=b", false),
             ("wss://relay.example/#top", false),
+            ("wss://relay.example, ws://box.local:7420,ws://abc.onion", true),
+            ("wss://relay.example,relay.example", false),
+            ("wss://relay.example/pico", false),
+            ("wss://relay.example/health/x", false),
+            ("wss://relay.example/picorelay", true),
         ] {
             let mut config = Config::default();
             config.server.public_url = url.into();

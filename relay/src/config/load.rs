@@ -293,7 +293,7 @@ fn nearest(table: &Table, path: &str) -> Option<String> {
 }
 
 /// Letters to insert, remove or replace to get from one text to the other (Levenshtein).
-fn distance(from: &str, to: &str) -> usize {
+pub(super) fn distance(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
     let mut row: Vec<usize> = (0..=to.len()).collect();
     for (index, from) in from.chars().enumerate() {
@@ -344,6 +344,30 @@ mod tests {
         assert_eq!(config.storage.durability, crate::config::Durability::Normal);
         assert_eq!(config.auth.restricted_kinds, [4, 1059, 30078]);
         assert_eq!(config.limits.pow_min, 8);
+    }
+
+    #[test]
+    fn public_urls_are_one_or_several() {
+        let urls = |file: &str, env: &[(&str, &str)]| -> Vec<String> {
+            load(file, env).unwrap().server.public_url.iter().map(str::to_owned).collect()
+        };
+        let variable = "PICORELAY_SERVER__PUBLIC_URL";
+        let two = ["wss://relay.example", "ws://box.local:7420"];
+        assert_eq!(urls("", &[]), [""; 0]);
+        assert_eq!(urls("[server]\npublic_url = ''", &[]), [""; 0]);
+        assert_eq!(urls("[server]\npublic_url = 'wss://relay.example'", &[]), two[..1]);
+        assert_eq!(urls("[server]\npublic_url = ['wss://relay.example', 'ws://box.local:7420']", &[]), two);
+        assert_eq!(urls("", &[(variable, "wss://relay.example")]), two[..1]);
+        assert_eq!(urls("", &[(variable, "wss://relay.example, ws://box.local:7420")]), two);
+        assert_eq!(urls("", &[(variable, "['wss://relay.example', 'ws://box.local:7420']")]), two);
+        assert_eq!(urls("[server]\npublic_url = ['ws://a', 'ws://b']", &[(variable, "ws://c")]), ["ws://c"]);
+        assert_eq!(
+            urls("[server]\npublic_url = ['ws://a', 'ws://b']", &[(variable, "ws://c,ws://d")]),
+            ["ws://c", "ws://d"]
+        );
+        let wrong = load("[server]\npublic_url = 1", &[]).unwrap_err();
+        assert!(wrong.starts_with("relay.toml:2: server.public_url: "), "{wrong}");
+        assert!(load("", &[(variable, "[1]")]).is_err() && load("", &[(variable, "['ws://a'")]).is_err());
     }
 
     #[test]

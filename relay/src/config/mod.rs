@@ -7,7 +7,9 @@ mod bridge;
 pub mod check;
 mod engine;
 pub mod load;
+mod log;
 mod pico;
+mod public_urls;
 mod script;
 mod sync;
 
@@ -20,6 +22,7 @@ pub use bridge::{BridgeSection, Direction, Upstream};
 pub use engine::Engine;
 pub use load::{ConfigError, Problem, plugin_problem};
 pub use pico::{Bridge, Peer, Pico, Room};
+pub use public_urls::PublicUrls;
 pub use script::{Policy, Script};
 pub use sync::Sync;
 
@@ -63,30 +66,57 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Folder of the database and the relay's keys. Made if missing.
     pub data: PathBuf,
-    /// The URL by which clients know this relay, such as `wss://relay.example`. Needed behind a proxy: AUTH (NIP-42) and
-    /// vanish requests (NIP-62) are compared with it. Empty: `ws://` and the address it listens on.
-    pub public_url: String,
+    /// The URL by which clients know this relay, such as `wss://relay.example`, or a list of URLs, the usual one first: one
+    /// for the LAN, one for Tor (in the environment: with commas between them). Needed behind a proxy. AUTH (NIP-42) and
+    /// vanish requests (NIP-62) are compared with these URLs, and their paths are served. Empty: the address it listens on,
+    /// `localhost`, and for clients on this machine or in a private network the `Host` that they connect to, if it is a
+    /// private address or a name that only local networks have, such as `box.local`. A name of the internet is not
+    /// believed: anybody could claim it, and pass on here what somebody signed for them.
+    pub public_url: PublicUrls,
     /// Addresses or networks of reverse proxies whose `X-Forwarded-For` is believed, such as `127.0.0.1` or `10.0.0.0/8`.
     #[serde(deserialize_with = "load::networks")]
     pub trusted_proxies: Vec<ipnet::IpNet>,
     /// Seconds for which a connection waits for the head of a request, or for the next one.
     pub request_seconds: u64,
-    /// Bytes of messages that have come in part or are being worked on, over all connections. Beyond, a connection that
-    /// sends more than 64 KiB of a message is let go.
+    /// Seconds in which a client must take something of what waits for it, on a WebSocket, a stream or a page. One that takes
+    /// nothing for so long is let go.
+    pub send_seconds: u64,
+    /// Bytes of messages that have come in part or are being worked on, and of the buffers that connections keep which have
+    /// sent messages of more than 64 KiB, over all connections. When more is needed, idle connections that keep such a buffer
+    /// are let go, the largest first; if that is not enough, so is the connection that needs it.
     pub unfinished_bytes_max: usize,
-    /// How long a stop waits for what is under way.
+    /// How long a stop waits for what is under way. Who is still taking answers then is cut off.
     pub drain_seconds: u64,
     /// Answer `/metrics`.
     pub metrics: bool,
     /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or by module, such as `info,picorelay::store=debug`. The
     /// peeroxide modules speak hyperswarm, and tell below `warn` whom they meet.
     pub log: String,
+    /// Seconds between two lines about what clients did and what was refused to them, at `info`; none if nothing happened.
+    /// 0: no such lines. With `picorelay::clientlog=debug` in `log` there is a line for each occasion.
+    pub log_summary_seconds: u64,
+    /// How the log shows addresses of clients: `short`, the network (`203.0.113.0/24`, `2001:db8:1::/48`); `full`; or `off`,
+    /// not at all.
+    pub log_addresses: LogAddresses,
+}
+
+/// How the log shows addresses of clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogAddresses {
+    /// Not at all.
+    Off,
+    /// The network: a /24 of IPv4, a /48 of IPv6.
+    #[default]
+    Short,
+    /// As they are.
+    Full,
 }
 
 impl Server {
-    /// The URL by which clients know this relay: the configured one, or one made of the address it listens on.
+    /// The URL by which clients know this relay: the first of the configured ones, or one made of the address it listens on.
     pub fn url(&self, listening: SocketAddr) -> String {
-        if self.public_url.is_empty() { format!("ws://{listening}") } else { self.public_url.clone() }
+        self.public_url.first().map_or_else(|| format!("ws://{listening}"), str::to_owned)
     }
 }
 
@@ -141,8 +171,17 @@ pub struct Storage {
     /// `off`, or `zstd`: events take a third less space, and a little more CPU to write and to read. Can be changed at any
     /// time; holds for what is written from then on.
     pub compression: Compression,
-    /// Threads that answer queries. 0: one for each core, at most 4.
+    /// Threads that answer queries which end soon. 0: one for each core, at most 4.
     pub readers: usize,
+    /// Threads that go on with queries which take longer. 0: as many as `readers`.
+    pub long_readers: usize,
+    /// How far these give way to all others when there are too few cores for all: 0, not at all, to 19. On Linux.
+    pub long_reader_niceness: u8,
+    /// Milliseconds of work after which a query goes on with those threads.
+    pub long_query_ms: u64,
+    /// Milliseconds of work for one address, within the last seconds, after which its queries begin with those threads:
+    /// what was used a second ago counts half, and of short queries a fifth.
+    pub long_queries_ms_max: u64,
     /// Slices of queries that may wait for a reader.
     pub reader_queue_max: usize,
     /// Rows after which a scan lets others go first.
@@ -151,6 +190,8 @@ pub struct Storage {
     pub slice_bytes_max: usize,
     /// Entries looked at after which a scan lets others go first.
     pub slice_examined_max: usize,
+    /// Milliseconds after which a scan lets others go first.
+    pub slice_ms_max: u64,
     /// Batches that may wait for the writer.
     pub writer_queue_max: usize,
     /// Events in one transaction.
@@ -159,7 +200,8 @@ pub struct Storage {
     /// alone never waits.
     pub writer_wait_ms: u64,
     /// The write-ahead log is copied into the database when it is larger, in MiB. The larger, the less is written in all
-    /// under a steady load, and the longer the pause for it.
+    /// under a steady load, and the longer the pause for it. It grows beyond that only while another program (an sqlite3
+    /// session, a backup) keeps a snapshot of the database open, which is said once a minute from four times as much on.
     pub log_mb_max: usize,
     /// Page cache of the writer, in MiB.
     pub writer_cache_mb: usize,
@@ -183,6 +225,9 @@ pub struct Limits {
     pub connections_max: usize,
     /// Open connections of one address (IPv6: of one /64). 0: no limit.
     pub connections_per_address_max: usize,
+    /// Connections that have not yet sent a request, of all addresses. Beyond, the one that has been silent longest of the
+    /// address that has most is let go, if it had a second; four times as many are the most.
+    pub connections_waiting_max: usize,
     /// Addresses whose accounts (what they have used of their budgets) are remembered after their last connection is gone.
     pub accounts_max: usize,
     /// Bytes of one WebSocket message. A larger one is refused; one of more than four times as much ends the connection.
@@ -193,6 +238,12 @@ pub struct Limits {
     pub filters_max: usize,
     /// Values in all lists of one filter.
     pub filter_values_max: usize,
+    /// EOSE says whether more events match than were sent (NIP-67), and an answer goes on to the end of its oldest second, so
+    /// that paging by `until` loses nothing. Off, since there are client libraries that take no EOSE of three elements;
+    /// `picorelay sync` asks for it where it wants it.
+    pub eose_hints: bool,
+    /// Events of its oldest second that an answer has beyond its limit at most, where `eose_hints` is on.
+    pub oldest_second_events_max: u64,
     /// Events that a filter without `limit` gets.
     pub limit_default: u64,
     /// The most events that a filter gets.
@@ -209,28 +260,78 @@ pub struct Limits {
     pub created_at_past_seconds_max: u64,
     /// Leading zero bits that an event id must have (NIP-13). 0: none.
     pub pow_min: u8,
-    /// Messages of one connection in a minute. 0: no limit.
+    /// Messages of one connection in a minute. 0: no limit, of bytes neither.
     pub messages_per_minute: u32,
     /// Queries (REQ, COUNT, NEG-OPEN) of one connection in a minute. 0: no limit.
     pub queries_per_minute: u32,
+    /// Bytes of the messages of one connection in a minute. 0: no limit.
+    pub message_bytes_per_minute: u32,
+    /// All connections of one address together may use so many times what one connection may, and so may all connections
+    /// that have authenticated the same key. It lasts beyond a connection. 0: no limit.
+    pub address_budget_factor: u32,
+    /// Events with a wrong id or signature of one address in a minute. From a tenth of it on, less and less is read from
+    /// those who send them; at that number their connections are closed, and the address gets no new ones for a while. 0: no
+    /// limit.
+    pub false_events_per_minute: u32,
+    /// The longest pause, in milliseconds, after an event of a connection of such an address. 0: none.
+    pub false_events_delay_ms_max: u64,
+    /// Seconds for which such an address gets no new connections the first time; each further time twice as many.
+    pub refused_seconds_min: u64,
+    /// The most of them. 0: it is never refused, as where all clients come from one address.
+    pub refused_seconds_max: u64,
     /// Queries of one connection that are answered at once; the others wait in order.
     pub queries_at_once_max: usize,
+    /// Queries of one address that a reader works on, or that wait for one; the others wait in order. Of these, too, its
+    /// connections and keys take turns.
+    pub queries_at_once_address_max: usize,
+    /// COUNTs of one address that are answered at once; the others wait in order.
+    pub counts_at_once_max: usize,
+    /// Bytes of memory that the filters of all connections may take, of subscriptions and of queries under way.
+    pub filters_bytes_max: usize,
+    /// The same of one address while others hold nothing. When they do it gets the same part of what is left, so that
+    /// something is always left for one more.
+    pub filters_bytes_address_max: usize,
     /// Events of one connection that wait for their OK; more are not read from the socket until some are answered.
     pub events_in_flight_max: usize,
-    /// Batches of events that may wait for each of the threads that check signatures.
+    /// Bytes of those events; they count until their OK.
+    pub events_in_flight_bytes_max: usize,
+    /// The same for all connections together; those of one address may have a quarter. Beyond, nothing more is read from
+    /// those that have more than a little.
+    pub in_flight_bytes_all_max: usize,
+    /// Threads that check signatures. 0: one for each core.
+    pub verify_threads: usize,
+    /// Batches of events that may wait for the threads that check signatures; those of one address may be a quarter.
     pub verify_queue_max: usize,
     /// Keys of authors that each of these threads keeps ready for use, about 150 bytes each.
     pub author_keys_max: usize,
     /// How far these threads give way to the others when there are too few cores for all: 0, not at all, to 19. On Linux.
     pub verify_niceness: u8,
+    /// Bytes above which a message is read by threads of their own, which give way as those do.
+    pub large_message_bytes: usize,
+    /// How many threads that are. 0: one for each two cores, at most 4.
+    pub parse_threads: usize,
     /// Bytes that wait to be sent to one client. One who is slower than its live events is closed.
     pub outbox_bytes_max: usize,
+    /// Bytes that wait to be sent to all clients. From half of it on, answers wait for those who read slowly; beyond, those
+    /// who have most to read are closed.
+    pub outbox_bytes_all_max: usize,
     /// Live events held back for one connection while its stored events are still being sent.
     pub held_events_max: usize,
     /// Batches of saved events that wait to be broadcast.
     pub broadcast_queue_max: usize,
-    /// Seconds without a message after which a client is pinged; after twice that it is closed.
+    /// Seconds without a message, in either direction, after which a client is pinged: well before proxies close a connection
+    /// that seems idle (60 s). One that says nothing for twice that is closed.
     pub ping_seconds: u64,
+}
+
+/// When a client is sent the challenge of NIP-42.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Challenge {
+    /// When it needs it.
+    Needed,
+    /// When it connects.
+    Connect,
 }
 
 /// Who must prove who they are, and what is private.
@@ -239,6 +340,9 @@ pub struct Limits {
 pub struct Auth {
     /// Refuse everything before AUTH.
     pub required: bool,
+    /// When a client is sent the challenge to answer. `needed`: right before it is refused something for want of AUTH, since
+    /// some client libraries stand still once they hold one. `connect`: also when it connects, as always where AUTH is required.
+    pub challenge: Challenge,
     /// Kinds that only their author and the people in their `p` tags may read.
     pub restricted_kinds: Vec<u16>,
     /// How old or new an AUTH event may be, in seconds.
@@ -259,6 +363,8 @@ pub struct Search {
     pub words_max: usize,
     /// Events that one search ranks: of those with all the words the newest.
     pub candidates_max: usize,
+    /// Searches of one address that are worked on at once; the others wait in order.
+    pub at_once_max: usize,
 }
 
 /// Set reconciliation.
@@ -267,10 +373,18 @@ pub struct Search {
 pub struct Negentropy {
     /// Answer NEG-OPEN.
     pub enabled: bool,
-    /// Events that one session may cover.
+    /// Events that one session may cover. To find them, four times as many are looked at.
     pub records_max: u64,
     /// Sessions of all connections.
     pub sessions_max: usize,
+    /// Sessions of one address while others have none. When they have it gets the same part of those that are left.
+    pub sessions_address_max: usize,
+    /// Sessions of one connection.
+    pub sessions_connection_max: usize,
+    /// Bytes that the sessions of all connections hold, 40 for each event.
+    pub bytes_max: usize,
+    /// The same of one address while others hold nothing. When they do it gets the same part of what is left.
+    pub bytes_address_max: usize,
     /// Bytes of one message, before hex.
     pub frame_bytes_max: u64,
     /// Seconds after which a silent session is closed.
@@ -282,13 +396,16 @@ impl Default for Server {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7420)),
             data: "./data".into(),
-            public_url: String::new(),
+            public_url: PublicUrls::default(),
             trusted_proxies: Vec::new(),
             request_seconds: 20,
+            send_seconds: 30,
             unfinished_bytes_max: 128 << 20,
             drain_seconds: 10,
             metrics: true,
             log: "info,peeroxide=warn,peeroxide_dht=warn".into(),
+            log_summary_seconds: 60,
+            log_addresses: LogAddresses::Short,
         }
     }
 }
@@ -313,10 +430,15 @@ impl Default for Storage {
             durability: Durability::Full,
             compression: Compression::Off,
             readers: 0,
+            long_readers: 0,
+            long_reader_niceness: 10,
+            long_query_ms: 3,
+            long_queries_ms_max: 100,
             reader_queue_max: 4096,
             slice_rows_max: 500,
             slice_bytes_max: 512 * 1024,
             slice_examined_max: 5_000,
+            slice_ms_max: 20,
             writer_queue_max: 20_000,
             writer_batch_max: 1_000,
             writer_wait_ms: 10,
@@ -336,11 +458,14 @@ impl Default for Limits {
         Self {
             connections_max: 10_000,
             connections_per_address_max: 0,
+            connections_waiting_max: 2_000,
             accounts_max: 100_000,
             message_bytes_max: 512 * 1024,
             subscriptions_max: 100,
             filters_max: 20,
             filter_values_max: 5_000,
+            eose_hints: false,
+            oldest_second_events_max: 5_000,
             limit_default: 500,
             limit_max: 5_000,
             count_max: 1_000_000,
@@ -351,28 +476,50 @@ impl Default for Limits {
             pow_min: 0,
             messages_per_minute: 6_000,
             queries_per_minute: 1_200,
+            message_bytes_per_minute: 64 << 20,
+            address_budget_factor: 4,
+            false_events_per_minute: 100,
+            false_events_delay_ms_max: 1_000,
+            refused_seconds_min: 10,
+            refused_seconds_max: 300,
             queries_at_once_max: 4,
+            queries_at_once_address_max: 256,
+            counts_at_once_max: 4,
+            filters_bytes_max: 256 << 20,
+            filters_bytes_address_max: 32 << 20,
             events_in_flight_max: 1_000,
+            verify_threads: 0,
+            events_in_flight_bytes_max: 4 << 20,
+            in_flight_bytes_all_max: 256 << 20,
             verify_queue_max: 10_000,
             author_keys_max: 20_000,
             verify_niceness: 5,
+            large_message_bytes: 32 << 10,
+            parse_threads: 0,
             outbox_bytes_max: 8 * 1024 * 1024,
+            outbox_bytes_all_max: 256 << 20,
             held_events_max: 10_000,
             broadcast_queue_max: 1_000,
-            ping_seconds: 60,
+            ping_seconds: 25,
         }
     }
 }
 
 impl Default for Auth {
     fn default() -> Self {
-        Self { required: false, restricted_kinds: vec![4, 1059, 21059], max_age_seconds: 600, keys_max: 32 }
+        Self {
+            required: false,
+            challenge: Challenge::Needed,
+            restricted_kinds: vec![4, 1059, 21059],
+            max_age_seconds: 600,
+            keys_max: 32,
+        }
     }
 }
 
 impl Default for Search {
     fn default() -> Self {
-        Self { enabled: true, kinds: vec![0, 1, 1111, 30023], words_max: 16, candidates_max: 1_000 }
+        Self { enabled: true, kinds: vec![0, 1, 1111, 30023], words_max: 16, candidates_max: 1_000, at_once_max: 2 }
     }
 }
 
@@ -381,7 +528,11 @@ impl Default for Negentropy {
         Self {
             enabled: true,
             records_max: 1_000_000,
-            sessions_max: 100,
+            sessions_max: 1_000,
+            sessions_address_max: 16,
+            sessions_connection_max: 4,
+            bytes_max: 256 << 20,
+            bytes_address_max: 48 << 20,
             frame_bytes_max: 128 * 1024,
             idle_seconds: 120,
         }

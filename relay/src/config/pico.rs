@@ -12,8 +12,15 @@ pub struct Pico {
     pub enabled: bool,
     /// Whoever connects to a room that is not declared below opens it.
     pub open_rooms: bool,
-    /// Rooms that are open at a time, and rooms that hold anything.
+    /// Rooms that are open at a time, and rooms that hold anything. When it is reached, the room that holds least and has
+    /// gone longest without a new block gives way to a new one; rooms that are declared, or that somebody is in, stay.
     pub rooms_max: usize,
+    /// Undeclared rooms that peers of one address (IPv6: of one /64) may have open at a time. 0: no limit.
+    pub address_rooms_max: usize,
+    /// New rooms in which the peers of one address (IPv6: of one /64) may store the first block, in an hour. 0: no limit.
+    pub address_new_rooms_per_hour: u32,
+    /// Feeds of one peer in a minute that are malformed or falsely signed; one more ends its connection. 0: no limit.
+    pub false_feeds_per_minute: u32,
     /// Bytes of blocks in all rooms.
     pub rooms_bytes_max: u64,
     /// Blocks in one room.
@@ -57,7 +64,8 @@ pub struct Pico {
     pub queries_per_minute: u32,
     /// Feeds of all peers that are verified at a time. 0: one for each core.
     pub verify_threads: usize,
-    /// Seconds without a message after which a peer is pinged; after twice that it is closed.
+    /// Seconds without a message, in either direction, after which a peer is pinged. One that says nothing for twice that is
+    /// closed.
     pub ping_seconds: u64,
     /// Address and port for the same over plain TCP, such as `127.0.0.1:7421`. Empty: none.
     pub tcp_listen: String,
@@ -134,6 +142,9 @@ impl Default for Pico {
             enabled: true,
             open_rooms: true,
             rooms_max: 1_000,
+            address_rooms_max: 200,
+            address_new_rooms_per_hour: 100,
+            false_feeds_per_minute: 60,
             rooms_bytes_max: 16 << 30,
             room_blocks_max: 1_000_000,
             room_bytes_max: 1 << 30,
@@ -155,7 +166,7 @@ impl Default for Pico {
             frames_per_minute: 60_000,
             queries_per_minute: 30,
             verify_threads: 0,
-            ping_seconds: 30,
+            ping_seconds: 25,
             tcp_listen: String::new(),
             hyperswarm: false,
             hyperswarm_bootstrap: Vec::new(),

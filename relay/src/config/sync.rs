@@ -85,7 +85,7 @@ impl Default for Sync {
             connect_seconds: 15,
             answer_seconds: 30,
             request_seconds: 300,
-            ping_seconds: 60,
+            ping_seconds: 25,
             pause_seconds_max: 300,
             full_seconds: 3_600,
             attempts_max: 5,

@@ -1,11 +1,16 @@
 //! One nostr client: its socket, its outbox, its session.
 
+mod challenge;
 mod limiter;
 mod outbox;
+mod outboxes;
+mod prepared;
 mod session;
 mod socket;
 
-pub use limiter::{Budget, Limiter};
+pub use challenge::Challenge;
+pub use limiter::Limiter;
 pub use outbox::{Closing, Outbox};
-pub use session::{Open, Session, Work};
-pub use socket::{serve, upgrade};
+pub use outboxes::Outboxes;
+pub use session::{Greeting, Open, Session, Wait, Work};
+pub use socket::upgrade;

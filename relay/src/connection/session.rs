@@ -5,24 +5,33 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use ::metrics::counter;
 use futures_util::future::{AbortHandle, Abortable};
 use futures_util::stream::FuturesUnordered;
 use hashbrown::HashMap;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Semaphore;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::{Budget, Limiter, Outbox};
-use crate::account::Account;
-use crate::app::App;
-use crate::event::{Event, Id};
+use super::prepared::{Prepared, parse_filters};
+use super::{Challenge, Closing, Limiter, Outbox};
+use crate::account::{Account, AddressFlight, Budget, event_bytes};
+use crate::app::{Admission, App};
+use crate::bound::Held;
+use crate::clientlog;
+use crate::config;
+use crate::event::{Event, Id, PublicKey};
+use crate::fair::Owner;
+use crate::filter::Filter;
 use crate::guard::Viewer;
 use crate::http::metrics::{self, MESSAGES};
 use crate::ingest::{Answers, Client, Outcome, Source};
-use crate::message::neg::Reconciliation;
-use crate::message::{self, ClientMessage, reply};
+use crate::message::{self, ClientMessage, neg, reply};
+use crate::store::Readers;
 use crate::subscription::Key;
 
 /// Work that a session has under way: scans, counts. Polled by the connection's task, dropped with it.
@@ -38,23 +47,38 @@ pub struct Session {
     pub address: IpAddr,
     /// What that address may use, and has used.
     pub account: Arc<Account>,
+    /// Where to say what is refused to this client.
+    pub log: clientlog::Client,
     /// Where answers go.
     pub outbox: Arc<Outbox>,
     /// The keys this client has proved to hold; live subscriptions look at them too.
     pub viewer: Arc<RwLock<Viewer>>,
     /// What an AUTH event must repeat.
-    pub challenge: String,
+    pub challenge: Arc<Challenge>,
+    /// What it said when it connected.
+    pub greeting: Greeting,
     /// Open subscriptions by id.
     pub subscriptions: HashMap<Arc<str>, Open>,
     /// Open negentropy sessions by id.
-    pub reconciliations: HashMap<String, Arc<Reconciliation>>,
+    pub reconciliations: HashMap<String, neg::Open>,
     /// What is under way.
     pub work: Work,
     /// Events parsed and not yet handed to ingest.
     pub pending: Vec<Event>,
+    /// What was read of the message at hand beforehand.
+    prepared: Mutex<Prepared>,
     answers: Arc<ClientAnswers>,
     limiter: Limiter,
     turns: Arc<Semaphore>,
+}
+
+/// What a client says when it connects.
+#[derive(Clone, Default, Debug)]
+pub struct Greeting {
+    /// The name by which it found a relay that was given none, without a scheme. AUTH may be for that name.
+    pub host: Option<String>,
+    /// It reads the hints of EOSE (NIP-67).
+    pub hints: bool,
 }
 
 /// A subscription of this client.
@@ -63,26 +87,63 @@ pub struct Open {
     pub key: Key,
     /// Stops its scan.
     pub scan: AbortHandle,
+    /// What is counted for its filters.
+    pub held: Arc<Held>,
 }
 
+/// What a connection that is not read from waits for, beside its own answers.
+pub enum Wait {
+    /// Only for those.
+    Answers,
+    /// A time.
+    Until(Instant),
+    /// That less of its address, or of all, is under way.
+    Flight(Arc<AddressFlight>),
+}
+
+impl Wait {
+    /// Waits for it.
+    pub async fn over(self) {
+        match self {
+            Self::Answers => std::future::pending().await,
+            Self::Until(until) => tokio::time::sleep_until(until.into()).await,
+            Self::Flight(flight) => flight.room().await,
+        }
+    }
+}
+
+const TOO_MANY_MESSAGES: &str = "rate-limited: too many messages, slow down";
+
+/// How long a connection that was closed properly waits for what becomes of its last events.
+const LINGER: Duration = Duration::from_secs(5);
+
 impl Session {
-    /// A new connection. Greets with the challenge of NIP-42.
-    pub fn new(app: Arc<App>, number: u64, (address, account): (IpAddr, Arc<Account>)) -> Self {
-        let outbox = Arc::new(Outbox::new(app.config.limits.outbox_bytes_max));
-        let challenge = data_encoding::HEXLOWER.encode(&rand::random::<[u8; 16]>());
-        outbox.text(reply::auth(&challenge));
+    /// A new connection.
+    pub fn new(app: Arc<App>, number: u64, admission: &Admission, greeting: Greeting) -> Self {
+        let account = Arc::clone(admission.account());
+        let outbox = app.outboxes.open(app.config.limits.outbox_bytes_max);
+        let viewer = Arc::new(RwLock::new(app.stranger()));
+        let challenge = Arc::new(Challenge::new(Arc::clone(&viewer)));
+        if app.config.auth.required || app.config.auth.challenge == config::Challenge::Connect {
+            outbox.text(challenge.message());
+        }
+        let (log, told) = (admission.log().clone(), Arc::clone(&challenge));
+        let answers = ClientAnswers::new(Arc::clone(&outbox), Arc::clone(&account), log, told);
         Self {
             number,
-            address,
-            account,
-            viewer: Arc::new(RwLock::new(app.stranger())),
+            address: admission.client(),
+            log: admission.log().clone(),
+            viewer,
             challenge,
+            greeting,
             subscriptions: HashMap::new(),
             reconciliations: HashMap::new(),
             work: Work::new(),
             pending: Vec::new(),
-            answers: Arc::new(ClientAnswers { outbox: Arc::clone(&outbox), in_flight: AtomicUsize::new(0) }),
-            limiter: Limiter::new(&app.config.limits),
+            prepared: Mutex::default(),
+            answers: Arc::new(answers),
+            limiter: Limiter::new(&app.config.limits, Arc::clone(&account)),
+            account,
             turns: Arc::new(Semaphore::new(app.config.limits.queries_at_once_max)),
             outbox,
             app,
@@ -91,7 +152,21 @@ impl Session {
 
     /// True while another message may be read from the socket.
     pub fn may_read(&self) -> bool {
-        self.in_flight() < self.app.config.limits.events_in_flight_max && self.outbox.has_room()
+        let limits = &self.app.config.limits;
+        self.in_flight() < limits.events_in_flight_max
+            && self.answers.bytes.load(Ordering::Relaxed) < limits.events_in_flight_bytes_max
+            && self.outbox.has_room()
+            && self.account.flight().has_room()
+            && self.limiter.paused_until().is_none()
+    }
+
+    /// What it waits for when it may not be read from.
+    pub fn wait(&self) -> Wait {
+        match self.limiter.paused_until() {
+            Some(until) => Wait::Until(until),
+            None if !self.account.flight().has_room() => Wait::Flight(Arc::clone(self.account.flight())),
+            None => Wait::Answers,
+        }
     }
 
     /// Events that wait for their OK.
@@ -99,32 +174,99 @@ impl Session {
         self.answers.in_flight.load(Ordering::Acquire)
     }
 
+    /// Waits, when the client has closed the connection, until its last events are saved or refused, so that they are not
+    /// given up as those of a connection that broke.
+    pub async fn linger(&mut self) {
+        let answers = Arc::clone(&self.answers);
+        let answered = std::future::poll_fn(|context| {
+            answers.outbox.register(context);
+            if answers.in_flight.load(Ordering::Acquire) == 0 { Poll::Ready(()) } else { Poll::Pending }
+        });
+        let _ = tokio::time::timeout(LINGER, answered).await;
+    }
+
+    /// Whose work its events and queries are.
+    pub fn owner(&self) -> Owner {
+        let key = self.viewer.read().keys.first().map_or(0, key_number);
+        Owner { account: self.account.number(), key, connection: self.number }
+    }
+
+    /// The readers as this client has them: its address shares them with other addresses, within it keys, and connections
+    /// that have not proved any, share with each other.
+    pub fn readers(&self) -> Readers {
+        let Owner { key, connection, .. } = self.owner();
+        let member = if key == 0 { connection } else { key };
+        self.app.readers.of(&self.account.holdings.party, member)
+    }
+
     /// Takes in one text message.
-    pub async fn text(&mut self, text: &str) {
+    pub async fn text(&mut self, text: &Utf8Bytes) {
         let limits = &self.app.config.limits;
         if text.len() > limits.message_bytes_max {
-            return self.oversize(text);
+            let why = format!("invalid: message is larger than {} bytes", limits.message_bytes_max);
+            return self.refuse_unread(text, &why);
         }
+        let now = Instant::now();
+        if !self.limiter.take(Budget::Bytes, text.len(), now) {
+            return self.refuse_unread(text, "rate-limited: too many bytes, slow down");
+        }
+        let is_large = text.len() > limits.large_message_bytes;
+        if is_large {
+            if !self.limiter.take(Budget::Message, 1, now) {
+                return self.refuse_unread(text, TOO_MANY_MESSAGES);
+            }
+            let (unread, filters_max) = (text.clone(), limits.filters_max);
+            let cost = (text.len() / PARSED_PER_COST) as u64;
+            match self.app.parsers.run(self.owner(), cost, move || Prepared::of(&unread, filters_max)).await {
+                Ok(Ok(prepared)) => *self.prepared.lock() = prepared,
+                Ok(Err(refusal)) => {
+                    counter!(MESSAGES, "type" => "other").increment(1);
+                    self.log.refused("other", "invalid: no message of a client");
+                    return self.outbox.text(refusal.0);
+                }
+                Err(stopped) => return self.refuse_unread(text, &format!("error: {stopped}")),
+            }
+        }
+        self.parsed(text, is_large, now).await;
+        if is_large {
+            *self.prepared.lock() = Prepared::default();
+        }
+    }
+
+    /// Takes in a message, which may be `counted` already.
+    async fn parsed(&mut self, text: &str, counted: bool, now: Instant) {
         let message = match ClientMessage::parse(text) {
             Ok(message) => message,
             Err(refusal) => {
                 counter!(MESSAGES, "type" => "other").increment(1);
+                self.log.refused("other", "invalid: no message of a client");
+                self.limiter.take(Budget::Message, 1, now);
                 return self.outbox.text(refusal.0);
             }
         };
         counter!(MESSAGES, "type" => message.name()).increment(1);
-        if !self.limiter.take(Budget::Message) {
-            return self.refuse(&message, "rate-limited: too many messages, slow down");
+        if !counted && !self.limiter.take(Budget::Message, 1, now) {
+            return self.refuse(&message, TOO_MANY_MESSAGES);
         }
         let queries = matches!(message, ClientMessage::Req(..) | ClientMessage::Count(..) | ClientMessage::NegOpen(..));
-        if queries && !self.limiter.take(Budget::Query) {
-            return self.refuse(&message, "rate-limited: too many queries, slow down");
+        if queries {
+            if !self.limiter.take(Budget::Query, 1, now) {
+                return self.refuse(&message, "rate-limited: too many queries, slow down");
+            }
+            self.log.query();
+        }
+        if matches!(message, ClientMessage::Event(_)) && !self.answers.sends_true_events() {
+            let delay = self.account.delay(now);
+            self.limiter.pause(delay, now);
         }
         match message {
             ClientMessage::Event(json) => message::event::handle(self, json),
             ClientMessage::Req(id, filters) => message::req::handle(self, &id, &filters),
             ClientMessage::Close(id) => message::close::handle(self, &id),
-            ClientMessage::Auth(json) => message::auth::handle(self, json).await,
+            ClientMessage::Auth(json) => {
+                message::auth::handle(self, json).await;
+                self.limiter.set_keys(self.app.accounts(), &self.viewer.read().keys);
+            }
             ClientMessage::Count(id, filters) => message::count::handle(self, &id, &filters),
             ClientMessage::NegOpen(id, filter, hex) => message::neg::open(self, &id, filter, &hex),
             ClientMessage::NegMsg(id, hex) => message::neg::message(self, &id, &hex),
@@ -139,23 +281,45 @@ impl Session {
         }
         let events = std::mem::take(&mut self.pending);
         self.answers.in_flight.fetch_add(events.len(), Ordering::AcqRel);
+        let bytes = events.iter().map(event_bytes).sum();
+        let held = self.account.flight().hold(bytes, &self.answers.bytes);
+        let is_awaited = self.answers.sends_true_events() || !self.account.is_suspect();
         let source = Source::Client(Client { keys: self.viewer.read().keys.clone(), address: self.address });
         let answers: Arc<dyn Answers> = Arc::clone(&self.answers) as _;
-        self.app.ingest.submit(self.number, events, source, answers).await;
+        self.app.ingest.submit_for(self.owner(), events, source, answers, held, is_awaited).await;
+    }
+
+    /// Reads the event of the message at hand.
+    pub fn parse_event(&self, json: &str) -> Result<Event, String> {
+        self.prepared.lock().event.take().unwrap_or_else(|| Event::parse(json))
+    }
+
+    /// Reads the filters of the message at hand.
+    pub fn parse_filters(&self, filters: &[&str]) -> Result<Vec<Filter>, String> {
+        self.prepared.lock().filters.take().unwrap_or_else(|| parse_filters(filters))
     }
 
     /// Starts work that can be stopped.
     ///
     /// Of one connection a few run at once, the others wait in order: who asks much waits behind themselves.
     pub fn start(&self, work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
-        let (handle, registration) = AbortHandle::new_pair();
         let turns = Arc::clone(&self.turns);
-        let in_turn = async move {
+        self.start_beside(async move {
             let _turn = turns.acquire().await;
             work.await;
-        };
-        self.work.push(Abortable::new(Box::pin(in_turn), registration));
+        })
+    }
+
+    /// Starts work that takes no turn, since it only waits.
+    pub fn start_beside(&self, work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        let (handle, registration) = AbortHandle::new_pair();
+        self.work.push(Abortable::new(Box::pin(work), registration));
         handle
+    }
+
+    /// Refuses something for a reason, with the challenge before it if AUTH is what is missing.
+    pub fn answer_refused(&self, why: &str, answer: String) {
+        self.challenge.refuse(&self.outbox, why, answer);
     }
 
     /// Ends a subscription, if it is open. Nothing is sent for it any more, but for what is already in the outbox.
@@ -166,8 +330,15 @@ impl Session {
         }
     }
 
+    /// Answers a query with CLOSED instead of events.
+    pub fn refused(&self, what: &'static str, id: &str, why: &str) {
+        self.log.refused(what, why);
+        self.answer_refused(why, reply::closed(id, why));
+    }
+
     /// Refuses a message for a reason that has nothing to do with what it says.
     fn refuse(&mut self, message: &ClientMessage<'_>, why: &str) {
+        self.log.refused(message.name(), why);
         self.outbox.text(match message {
             ClientMessage::Event(json) | ClientMessage::Auth(json) => match message::event::claimed_id(json) {
                 Some(id) => reply::ok(&id, false, why),
@@ -187,23 +358,32 @@ impl Session {
         }
     }
 
-    /// A message that is too large is not parsed; its id or subscription, if near the start, is answered.
-    fn oversize(&mut self, text: &str) {
+    /// Refuses a message that is not parsed: its id or subscription, if near the start, is answered.
+    fn refuse_unread(&mut self, text: &str, why: &str) {
         counter!(MESSAGES, "type" => "other").increment(1);
-        let why = format!("invalid: message is larger than {} bytes", self.app.config.limits.message_bytes_max);
+        self.log.refused("other", why);
         self.outbox.text(match message::event::claimed_id_in(text) {
-            Some(id) if text.trim_start().starts_with("[\"EVENT\"") => reply::ok(&id, false, &why),
+            Some(id) if text.trim_start().starts_with("[\"EVENT\"") => reply::ok(&id, false, why),
             _ => match message::leading_id(text) {
-                Some((verb, id)) if verb == "REQ" || verb == "COUNT" => reply::closed(&id, &why),
-                Some((verb, id)) if verb.starts_with("NEG-") => reply::neg_err(&id, &why),
-                _ => reply::notice(&why),
+                Some((verb, id)) if verb == "REQ" || verb == "COUNT" => reply::closed(&id, why),
+                Some((verb, id)) if verb.starts_with("NEG-") => reply::neg_err(&id, why),
+                _ => reply::notice(why),
             },
         });
     }
 }
 
+/// Bytes of a message that take about a microsecond to be parsed.
+const PARSED_PER_COST: usize = 256;
+
+/// The start of a key, which names it among those of an address.
+fn key_number(key: &PublicKey) -> u64 {
+    key.0.first_chunk().map_or(0, |start| u64::from_be_bytes(*start).max(1))
+}
+
 impl Drop for Session {
     fn drop(&mut self) {
+        self.app.ingest.forget(self.owner());
         for (_, open) in self.subscriptions.drain() {
             self.app.subscriptions.close(open.key);
         }
@@ -213,17 +393,101 @@ impl Drop for Session {
 /// Turns outcomes into OKs.
 struct ClientAnswers {
     outbox: Arc<Outbox>,
+    log: clientlog::Client,
+    account: Arc<Account>,
+    challenge: Arc<Challenge>,
     in_flight: AtomicUsize,
+    /// What those that are in flight hold.
+    bytes: Arc<AtomicUsize>,
+    /// Whether a true event came, and no false one since.
+    is_proven: AtomicBool,
+}
+
+impl ClientAnswers {
+    fn new(outbox: Arc<Outbox>, account: Arc<Account>, log: clientlog::Client, challenge: Arc<Challenge>) -> Self {
+        Self {
+            outbox,
+            log,
+            challenge,
+            account,
+            in_flight: AtomicUsize::new(0),
+            bytes: Arc::default(),
+            is_proven: AtomicBool::new(false),
+        }
+    }
+
+    fn sends_true_events(&self) -> bool {
+        self.is_proven.load(Ordering::Relaxed)
+    }
+
+    /// What was seen of its events: that some are false, or that some are true.
+    fn judge(&self, false_events: u32, is_any_true: bool) {
+        let is_proven = false_events == 0 && (is_any_true || self.sends_true_events());
+        if self.is_proven.swap(is_proven, Ordering::Relaxed) != is_proven {
+            self.account.is_proven(is_proven);
+        }
+        if false_events > 0 {
+            let now = Instant::now();
+            let is_too_much = self.account.false_events(false_events, now);
+            if is_too_much {
+                tell_of_refusal(self.account.address(), now);
+            }
+            if is_too_much || self.account.refused_for(now).is_some() {
+                self.outbox.close(Closing::FalseEvents);
+            }
+        }
+    }
+}
+
+impl Drop for ClientAnswers {
+    fn drop(&mut self) {
+        if self.sends_true_events() {
+            self.account.is_proven(false);
+        }
+    }
+}
+
+/// Tells the operator that an address sends false events, and what to set if it is the address of many.
+fn tell_of_refusal(address: IpAddr, now: Instant) {
+    static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
+    let mut told = TOLD.lock();
+    if told.is_some_and(|told| now.saturating_duration_since(told) < Duration::from_secs(60)) {
+        return;
+    }
+    *told = Some(now);
+    let is_private = match address {
+        IpAddr::V4(address) => address.is_loopback() || address.is_private(),
+        IpAddr::V6(address) => address.is_loopback() || address.is_unique_local() || address.is_unspecified(),
+    };
+    if is_private {
+        tracing::warn!(
+            "an address of this machine or network sends false events and is refused for a while: if it is a proxy, set \
+             server.trusted_proxies; if all clients come from it, as with Tor, set limits.refused_seconds_max to 0"
+        );
+    } else {
+        tracing::info!("an address sends false events and is refused for a while");
+    }
 }
 
 impl Answers for ClientAnswers {
     fn answer(&self, outcomes: Vec<(Id, Outcome)>) {
         let count = outcomes.len();
+        let (mut false_events, mut is_any_true) = (0, false);
         for (_, outcome) in &outcomes {
-            let (outcome, reason) = outcome.labels();
-            metrics::event(outcome, reason);
+            let (label, reason) = outcome.labels();
+            metrics::event(label, reason);
+            false_events += u32::from(outcome.is_forged());
+            is_any_true |= outcome.is_of_true_event();
         }
-        self.outbox.texts(outcomes.iter().map(|(id, outcome)| ok(id, outcome)));
+        self.log.events(&outcomes);
+        self.judge(false_events, is_any_true);
+        self.outbox.texts(outcomes.iter().flat_map(|(id, outcome)| {
+            let challenge = match outcome {
+                Outcome::Refused(why) => self.challenge.before(why),
+                _ => None,
+            };
+            challenge.into_iter().chain([ok(id, outcome)])
+        }));
         self.in_flight.fetch_sub(count, Ordering::AcqRel);
         self.outbox.wake();
     }

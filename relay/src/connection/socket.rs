@@ -1,105 +1,98 @@
 //! The socket of a nostr client: frames in, messages out, pings, the end.
 
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
-use futures_util::stream::{SplitSink, StreamExt};
+use futures_util::stream::{SplitSink, SplitStream, StreamExt};
 use futures_util::{FutureExt, Sink, SinkExt};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-use super::{Closing, Session};
-use crate::account::Account;
-use crate::app::App;
+use super::{Closing, Greeting, Session};
+use crate::app::{Admission, App};
 use crate::message::reply;
 use crate::unfinished::Meter;
+use crate::websocket::{Alive, End, Handshake, Look, Socket, fault_of};
 
 /// Bytes that a read asks the socket for, and that an idle connection therefore costs.
 const READ_BYTES: usize = 4096;
 
-/// Bytes of messages that are gathered into one write.
-const WRITE_BYTES: usize = 64 * 1024;
+/// Bytes of messages that are gathered into one write. The buffer stays as long as it once was.
+const WRITE_BYTES: usize = 32 * 1024;
 
 /// A message of up to this many times the limit is read and refused politely; above that the connection ends.
 const OVERSIZE_FACTOR: usize = 4;
 
-/// Messages read in a row before the events among them go to ingest.
-const READ_BURST: usize = 64;
+/// Messages read in a row before the events among them go to ingest, and other connections have a turn.
+const READ_BURST: usize = 16;
+
+/// Bytes of messages after which that happens, too.
+const READ_BURST_BYTES: usize = 64 << 10;
 
 /// Bytes put on the socket before other work of the connection has a turn.
-const SEND_BURST: usize = 1 << 20;
+const SEND_BURST: usize = 256 << 10;
 
 /// How long a client has to take what is in the write buffer and the close frame behind it.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Turns an upgrade request into a session.
-pub fn upgrade(upgrade: WebSocketUpgrade, app: Arc<App>, guard: crate::app::Admission, meter: Arc<Meter>) -> Response {
+/// Turns a handshake into a session.
+pub fn upgrade(
+    handshake: Handshake,
+    app: Arc<App>,
+    admission: Admission,
+    meter: Arc<Meter>,
+    greeting: Greeting,
+) -> Response {
     let bytes = app.config.limits.message_bytes_max.saturating_mul(OVERSIZE_FACTOR);
-    upgrade
+    let config = WebSocketConfig::default()
         .read_buffer_size(READ_BYTES)
         .write_buffer_size(WRITE_BYTES)
-        .max_message_size(bytes)
-        .max_frame_size(bytes)
-        .on_upgrade(move |socket| async move {
-            serve(socket, app, (guard.client(), Arc::clone(guard.account())), &meter).await;
-            drop(guard);
-        })
+        .max_message_size(Some(bytes))
+        .max_frame_size(Some(bytes));
+    handshake.accept(config, move |socket| async move {
+        let (cut, parked) = (app.cut.clone(), Arc::clone(&app.parked));
+        let served = cut.run_until_cancelled(async {
+            let (socket, end) = Box::pin(serve(socket, app, &admission, greeting, &meter)).await;
+            end.of(socket, &parked).await;
+        });
+        served.await;
+        drop(admission);
+    })
 }
 
-/// Serves one connection, of a client at an address with an account, until it ends.
-pub async fn serve(socket: WebSocket, app: Arc<App>, client: (IpAddr, Arc<Account>), meter: &Meter) {
+/// Serves one connection until it ends.
+async fn serve(
+    socket: Socket,
+    app: Arc<App>,
+    admission: &Admission,
+    greeting: Greeting,
+    meter: &Arc<Meter>,
+) -> (Option<Socket>, End) {
     let number = app.next_connection();
     let ping = Duration::from_secs(app.config.limits.ping_seconds.max(1));
-    let session = Session::new(Arc::clone(&app), number, client);
+    let session = Session::new(Arc::clone(&app), number, admission, greeting);
     let (sink, mut stream) = socket.split();
-    let mut connection = Connection { session, sink, dirty: false, paused: false };
-    let mut heard = Instant::now();
-    let mut timer = tokio::time::interval_at(tokio::time::Instant::now() + ping, ping);
-    let stopping = app.stop.clone().cancelled_owned();
-    tokio::pin!(stopping);
-    loop {
-        connection.paused = !connection.session.may_read();
-        tokio::select! {
-            biased;
-            wake = std::future::poll_fn(|context| connection.poll_send(context)) => match wake {
-                Wake::Read => {}
-                Wake::Gone => break,
-                Wake::Close(why) => {
-                    connection.say_goodbye(why).await;
-                    break;
-                }
-            },
-            () = &mut stopping => {
-                connection.drain(&app).await;
-                break;
-            }
-            frame = stream.next(), if !connection.paused => {
-                heard = Instant::now();
-                if !connection.read(frame, &mut stream).await {
-                    break;
-                }
-                meter.clear();
-            }
-            _ = timer.tick() => {
-                if heard.elapsed() >= ping * 2 {
-                    break;
-                }
-                if heard.elapsed() >= ping / 2 && connection.sink.send(Message::Ping(Default::default())).await.is_err() {
-                    break;
-                }
-            }
-        }
-    }
+    let alive = Alive::new(ping, Instant::now());
+    let mut connection =
+        Connection { session, sink, alive, dirty: false, blocked: false, ping_due: false, paused: false };
+    let end = connection.run(&mut stream, &app, admission, meter).await;
+    (connection.sink.reunite(stream).ok(), end)
 }
 
 struct Connection {
     session: Session,
-    sink: SplitSink<WebSocket, Message>,
+    sink: SplitSink<Socket, Message>,
+    alive: Alive,
     /// Something is in the write buffer.
     dirty: bool,
+    /// The client has not taken what is there.
+    blocked: bool,
+    /// The client is to be asked for a sign of life.
+    ping_due: bool,
     /// Reading waits until the client has taken or got enough answers.
     paused: bool,
 }
@@ -115,6 +108,59 @@ enum Wake {
 }
 
 impl Connection {
+    async fn run(
+        &mut self,
+        stream: &mut SplitStream<Socket>,
+        app: &App,
+        admission: &Admission,
+        meter: &Arc<Meter>,
+    ) -> End {
+        let stopping = app.stop.cancelled();
+        let timer = tokio::time::sleep_until(self.alive.next_look().into());
+        tokio::pin!(stopping, timer);
+        loop {
+            self.paused = !self.session.may_read();
+            let wait = self.paused.then(|| self.session.wait());
+            tokio::select! {
+                biased;
+                wake = std::future::poll_fn(|context| self.poll_send(context)) => match wake {
+                    Wake::Read => {}
+                    Wake::Gone => return End::Gone,
+                    Wake::Close(why) => return self.say_goodbye(why).await,
+                },
+                () = admission.given_away() => return self.say_goodbye(Closing::PlaceTaken).await,
+                () = async { if let Some(wait) = wait { wait.over().await } }, if self.paused => {}
+                () = &mut stopping => return self.drain(app).await,
+                frame = stream.next(), if !self.paused => {
+                    self.alive.heard(Instant::now());
+                    admission.heard();
+                    if let Some(end) = self.read(frame, stream, meter).await {
+                        return end;
+                    }
+                    meter.clear();
+                }
+                () = &mut timer => {
+                    let now = Instant::now();
+                    if self.paused || self.blocked {
+                        // Not heard, since nobody listens to it; or it has other messages to take before a ping. How long
+                        // it may take nothing is for the socket to say.
+                        self.alive.heard(now);
+                    }
+                    match self.alive.look(now) {
+                        Look::Fine => {}
+                        Look::Ask => self.ping_due = true,
+                        // Without a Close frame: one that was asleep comes back by itself.
+                        Look::Over => {
+                            self.session.log.closed("silent");
+                            return End::Gone;
+                        }
+                    }
+                    timer.as_mut().reset(self.alive.next_look().into());
+                }
+            }
+        }
+    }
+
     /// Sends what is queued, runs scans that fill the queue, and stays pending while there is nothing else to say.
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<Wake> {
         self.session.outbox.register(context);
@@ -129,9 +175,19 @@ impl Connection {
                 return Poll::Ready(Wake::Read);
             }
             match Pin::new(&mut self.sink).poll_ready(context) {
-                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Ok(())) => self.taken(),
                 Poll::Ready(Err(_)) => return Poll::Ready(Wake::Gone),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    self.blocked = true;
+                    return Poll::Pending;
+                }
+            }
+            if std::mem::take(&mut self.ping_due) {
+                self.dirty = true;
+                if Pin::new(&mut self.sink).start_send(Message::Ping(bytes::Bytes::new())).is_err() {
+                    return Poll::Ready(Wake::Gone);
+                }
+                continue;
             }
             match self.session.outbox.take() {
                 Some(text) if sent < SEND_BURST => {
@@ -157,40 +213,69 @@ impl Connection {
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Wake> {
         if self.dirty {
             match Pin::new(&mut self.sink).poll_flush(context) {
-                Poll::Ready(Ok(())) => self.dirty = false,
+                Poll::Ready(Ok(())) => {
+                    self.dirty = false;
+                    self.alive.said(Instant::now());
+                    self.taken();
+                }
                 Poll::Ready(Err(_)) => return Poll::Ready(Wake::Gone),
-                Poll::Pending => {}
+                Poll::Pending => self.blocked = true,
             }
         }
         Poll::Pending
     }
 
-    /// Takes in a frame and those that wait behind it. False when the connection is over.
+    /// The socket takes more: where it did not before, the client has taken something, which is a sign of life.
+    fn taken(&mut self) {
+        if std::mem::take(&mut self.blocked) {
+            self.alive.heard(Instant::now());
+        }
+    }
+
+    /// Takes in a frame and those that wait behind it, and says how the connection ends if it does.
     async fn read(
         &mut self,
-        first: Option<Result<Message, axum::Error>>,
-        stream: &mut (impl StreamExt<Item = Result<Message, axum::Error>> + Unpin),
-    ) -> bool {
+        first: Option<Result<Message, Error>>,
+        stream: &mut SplitStream<Socket>,
+        meter: &Arc<Meter>,
+    ) -> Option<End> {
         let mut frame = first;
+        let mut bytes = 0;
         for left in (0..READ_BURST).rev() {
             match frame {
-                Some(Ok(Message::Text(text))) => self.session.text(&text).await,
+                Some(Ok(Message::Text(text))) => {
+                    bytes += text.len();
+                    meter.keep(text.len());
+                    self.session.text(&text).await;
+                }
                 Some(Ok(Message::Binary(_))) => {
                     self.session.outbox.text(reply::notice("unsupported: binary messages; nostr messages are text"));
                 }
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                Some(Ok(Message::Close(_))) | None => {
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
+                Some(Ok(Message::Close(_))) => {
                     self.session.flush_events().await;
-                    return false;
+                    // The answer is in the write buffer (RFC 6455, 5.5.1).
+                    let _ = tokio::time::timeout(CLOSE_PATIENCE, self.sink.flush()).await;
+                    self.session.linger().await;
+                    return Some(End::Told);
+                }
+                None => {
+                    self.session.flush_events().await;
+                    return Some(End::Gone);
                 }
                 Some(Err(error)) => {
                     self.session.flush_events().await;
-                    self.fail(&error).await;
-                    return false;
+                    return Some(match fault_of(&error) {
+                        Some((code, reason)) => {
+                            self.session.log.closed(reason);
+                            self.close(code, reason).await
+                        }
+                        None => End::Gone,
+                    });
                 }
             }
             // A frame that is taken from the socket must be read in the next turn, so there must be one.
-            if left == 0 || !self.session.may_read() {
+            if left == 0 || bytes >= READ_BURST_BYTES || !self.session.may_read() {
                 break;
             }
             match stream.next().now_or_never() {
@@ -199,46 +284,38 @@ impl Connection {
             }
         }
         self.session.flush_events().await;
-        true
+        None
     }
 
-    /// Tells the client what was wrong with its frame, if it can still be told (RFC 6455, 7.4.1).
-    async fn fail(&mut self, error: &axum::Error) {
-        let text = error.to_string();
-        let (code, reason) = if text.contains("UTF-8") {
-            (1007, "text is not UTF-8")
-        } else if text.contains("too long") || text.contains("too large") || text.contains("too big") {
-            (1009, "message is too large")
-        } else {
-            return;
-        };
-        self.close(code, reason).await;
-    }
-
-    async fn say_goodbye(&mut self, why: Closing) {
+    async fn say_goodbye(&mut self, why: Closing) -> End {
         let (code, reason) = why.code_and_reason();
+        self.session.log.closed(why.word());
         if why == Closing::TooSlow {
             metrics::counter!(crate::http::metrics::OUTBOX_CLOSES).increment(1);
         }
-        self.close(code, reason).await;
+        self.close(code, reason).await
     }
 
-    async fn close(&mut self, code: u16, reason: &'static str) {
-        let frame = Message::Close(Some(CloseFrame { code, reason: Utf8Bytes::from_static(reason) }));
+    async fn close(&mut self, code: u16, reason: &'static str) -> End {
+        let frame = CloseFrame { code: CloseCode::from(code), reason: Utf8Bytes::from_static(reason) };
         // A client that reads nothing must not keep its connection by that; one that reads again learns why it ends.
-        let _ = tokio::time::timeout(CLOSE_PATIENCE, self.sink.send(frame)).await;
+        match tokio::time::timeout(CLOSE_PATIENCE, self.sink.send(Message::Close(Some(frame)))).await {
+            Ok(Ok(())) => End::Told,
+            _ => End::Gone,
+        }
     }
 
-    /// The relay stops: what the client has sent is answered, then it is told.
-    async fn drain(&mut self, app: &App) {
+    /// The relay stops: what the client has sent is answered.
+    async fn drain(&mut self, app: &App) -> End {
         let patience = Duration::from_secs(app.config.server.drain_seconds);
         self.session.flush_events().await;
+        self.paused = false;
         let answered = std::future::poll_fn(|context| match self.poll_send(context) {
-            Poll::Ready(_) => Poll::Ready(()),
-            Poll::Pending if self.session.in_flight() == 0 && !self.dirty => Poll::Ready(()),
+            Poll::Ready(Wake::Close(_) | Wake::Gone) => Poll::Ready(End::Gone),
+            Poll::Ready(Wake::Read) => Poll::Pending,
+            Poll::Pending if self.session.in_flight() == 0 && !self.dirty => Poll::Ready(End::Stopped),
             Poll::Pending => Poll::Pending,
         });
-        let _ = tokio::time::timeout(patience, answered).await;
-        self.say_goodbye(Closing::ShuttingDown).await;
+        tokio::time::timeout(patience, answered).await.unwrap_or(End::Gone)
     }
 }

@@ -11,6 +11,7 @@ use super::ask::{About, Draft, Phase};
 use super::layers::Key;
 use super::slice::{Due, Millis, Removal};
 use super::{Engine, EngineError, Rejection};
+use crate::rarely::rarely;
 use crate::store::repo::{Chain, Part, Run};
 use crate::store::state::{DueItem, Edit, Mark, Step, Stored};
 
@@ -176,5 +177,5 @@ impl Engine {
 }
 
 fn log_failure(room: &crate::store::repo::RoomName, failed: &Rejection) {
-    tracing::warn!(%room, slice = %failed.slice, reason = %failed.reason, "a slice failed while time passed");
+    rarely!(warn, %room, slice = %failed.slice, reason = %failed.reason, "a slice failed while time passed");
 }

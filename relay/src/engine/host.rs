@@ -20,6 +20,7 @@ use super::{Decision, Engine, EngineError, Limits, Mode, Outcome, Rejection, Sto
 use crate::config::Config;
 use crate::http::metrics::PICO_REJECTED;
 use crate::pico::rooms;
+use crate::rarely::rarely;
 use crate::store::carry::Origin;
 use crate::store::repo::{Bounds, RoomName};
 use crate::store::state::Scope;
@@ -333,7 +334,7 @@ impl Host {
                 Done { decisions: Some(outcome.decisions), retried, evicted: outcome.evicted.len(), next_due }
             }
             Err(error) => {
-                tracing::error!(%error, room = %self.room, "the engine could not go on");
+                rarely!(error, %error, room = %self.room, "the engine could not go on");
                 Done { next_due, ..Done::default() }
             }
         }

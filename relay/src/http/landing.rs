@@ -12,8 +12,9 @@ use sha2::{Digest, Sha256};
 
 use super::nip11::{SOFTWARE, VERSION};
 use super::page::{self, STYLE};
+use super::prefix;
 use crate::config::{Config, Server};
-use crate::nips;
+use crate::{nips, vanish};
 
 const SCRIPT: &str = include_str!("landing.js");
 
@@ -32,18 +33,25 @@ pub fn content_security_policy(config: &Config) -> String {
     )
 }
 
-/// The address to show. If none is configured, it is the name by which the reader reached the page, which is a better
-/// guess than the address it listens on. For display only: AUTH is never compared with what a client claims.
+/// The address to show. If several are configured, it is the one by which the reader reached the page, else the first. If
+/// none is configured, it is the name by which the reader reached the page, which is a better guess than the address it
+/// listens on.
 pub fn url(server: &Server, listening: SocketAddr, host: Option<&str>) -> String {
     let is_plain = |host: &&str| host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte));
-    match host.filter(is_plain).filter(|host| !host.is_empty()) {
-        Some(host) if server.public_url.is_empty() => format!("ws://{host}"),
-        _ => server.url(listening),
+    let Some(host) = host.filter(is_plain).filter(|host| !host.is_empty()) else { return server.url(listening) };
+    if server.public_url.is_empty() {
+        return format!("ws://{host}");
     }
+    let is_at_host = |url: &&str| {
+        let (scheme, _) = url.split_once("://").unwrap_or_default();
+        vanish::is_same(url, &format!("{scheme}://{host}{}", prefix::path(url)))
+    };
+    server.public_url.iter().find(is_at_host).map_or_else(|| server.url(listening), str::to_owned)
 }
 
-/// The page. `url`: where clients connect, `ws://` or `wss://`. `relay_key`: the relay's own public key, hex.
-pub fn page(config: &Config, url: &str, relay_key: Option<&str>) -> String {
+/// The page. `url`: where clients connect, `ws://` or `wss://`. `is_known`: the relay knows that this is its name.
+/// `relay_key`: the relay's own public key, hex.
+pub fn page(config: &Config, url: &str, is_known: bool, relay_key: Option<&str>) -> String {
     let info = &config.info;
     let main = html! {
         header {
@@ -51,7 +59,7 @@ pub fn page(config: &Config, url: &str, relay_key: Option<&str>) -> String {
             h1 { (info.name) }
             p { (info.description) }
         }
-        (connect(url))
+        (connect(url, is_known))
         @if config.pico.enabled { (rooms(config, url)) }
         (conditions(config))
         (people(config, relay_key))
@@ -61,7 +69,7 @@ pub fn page(config: &Config, url: &str, relay_key: Option<&str>) -> String {
     page::page(&info.name, Some(&info.description), Some(SCRIPT), &main, &foot).into_string()
 }
 
-fn connect(url: &str) -> Markup {
+fn connect(url: &str, is_known: bool) -> Markup {
     html! {
         section {
             h2 { "Connect" }
@@ -69,6 +77,12 @@ fn connect(url: &str) -> Markup {
             p .address {
                 code #url { (url) }
                 button #copy type="button" hidden { "Copy" }
+            }
+            @if !is_known {
+                p .quiet {
+                    "Signing in (AUTH) does not work under this name, as the relay does not know that it is its own: its \
+                     operator can set " code { "server.public_url" } "."
+                }
             }
             p .quiet {
                 "From a terminal, the newest notes: " code { "nak req -k 1 -l 10 " (url) }
@@ -84,12 +98,12 @@ fn rooms(config: &Config, url: &str) -> Markup {
             h2 { "Pico nodes" }
             @if pico.open_rooms {
                 p { "Nodes of a pico app meet in the room of that app:" }
-                p .address { code { (url) "/pico/" i { "room" } } }
+                p .address { code { (url.trim_end_matches('/')) "/pico/" i { "room" } } }
             } @else {
                 p { "Nodes of pico apps meet in rooms here." }
             }
             @if !pico.room.is_empty() {
-                ul { @for room in &pico.room { li { a href=(format!("/pico/{}", room.name)) { (room.name) } } } }
+                ul { @for room in &pico.room { li { a href=(format!("{}/pico/{}", prefix::path(url), room.name)) { (room.name) } } } }
             }
         }
     }
@@ -213,7 +227,7 @@ mod tests {
         config.info.description = "\"><img src=x>".into();
         config.info.contact = "javascript:alert(1)".into();
         config.info.icon = "https://pictures.example/a.png".into();
-        let page = page(&config, "wss://relay.example/\"><b>", Some("ab"));
+        let page = page(&config, "wss://relay.example/\"><b>", true, Some("ab"));
         assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
         assert!(page.contains("wss://relay.example/&quot;&gt;&lt;b&gt;"));
         assert!(
@@ -233,13 +247,25 @@ mod tests {
         assert_eq!(url(&server, listening, None), "ws://0.0.0.0:7420");
         server.public_url = "wss://relay.example".into();
         assert_eq!(url(&server, listening, Some("box.local")), "wss://relay.example");
+        server.public_url = "wss://relay.example/nostr,ws://box.local:7420,ws://abcdef.onion".into();
+        for (host, wanted) in [
+            ("relay.example", "wss://relay.example/nostr"),
+            ("Relay.Example:443", "wss://relay.example/nostr"),
+            ("box.local:7420", "ws://box.local:7420"),
+            ("box.local", "wss://relay.example/nostr"),
+            ("abcdef.onion", "ws://abcdef.onion"),
+            ("abcdef.onion:80", "ws://abcdef.onion"),
+            ("other.example", "wss://relay.example/nostr"),
+        ] {
+            assert_eq!(url(&server, listening, Some(host)), wanted, "{host}");
+        }
     }
 
     #[test]
     fn what_is_off_is_not_shown() {
         let mut config = Config::default();
         config.search.enabled = false;
-        let here = |config: &Config| page(config, "ws://127.0.0.1:7420", None);
+        let here = |config: &Config| page(config, "ws://127.0.0.1:7420", true, None);
         assert!(here(&config).contains("NIP-77") && !here(&config).contains("NIP-50"));
         assert!(!here(&config).contains("Who runs it"));
         config.pico.room.push(crate::config::Room { name: "chat".into(), ..Default::default() });

@@ -5,7 +5,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 /// Connections that are open.
 pub const CONNECTIONS: &str = "picorelay_connections";
-/// Connections since the start, by `outcome`: accepted, full, full_address.
+/// Connections since the start, by `outcome`: accepted, full, full_address, false_events.
 pub const CONNECTIONS_TOTAL: &str = "picorelay_connections_total";
 /// Messages of clients, by `type`: EVENT, REQ, CLOSE, AUTH, COUNT, NEG-OPEN, NEG-MSG, NEG-CLOSE, other.
 pub const MESSAGES: &str = "picorelay_messages_total";
@@ -16,6 +16,8 @@ pub const EVENTS: &str = "picorelay_events_total";
 pub const EVENTS_SENT: &str = "picorelay_events_sent_total";
 /// Queries, by `type`: REQ, COUNT, NEG-OPEN.
 pub const QUERIES: &str = "picorelay_queries_total";
+/// Index entries and events that queries looked at, whether they matched or not.
+pub const QUERY_EXAMINED: &str = "picorelay_query_examined_total";
 /// Seconds from a query to the end of its stored events, by `type`.
 pub const QUERY_SECONDS: &str = "picorelay_query_seconds";
 /// Seconds of a commit, fsync included.
@@ -24,6 +26,8 @@ pub const COMMIT_SECONDS: &str = "picorelay_commit_seconds";
 pub const COMMIT_EVENTS: &str = "picorelay_commit_events";
 /// Clients closed because they read more slowly than events came.
 pub const OUTBOX_CLOSES: &str = "picorelay_outbox_closes_total";
+/// Connections that were let go because the other end took nothing of what waited for it.
+pub const STALLED_CLOSES: &str = "picorelay_stalled_closes_total";
 /// Peers that are connected to pico rooms.
 pub const PICO_PEERS: &str = "picorelay_pico_peers";
 /// Rooms that are open.
@@ -91,10 +95,12 @@ const LIST: &[(&str, Kind, &str)] = &[
     (EVENTS, Kind::Counter, "Events that came in, by outcome and reason"),
     (EVENTS_SENT, Kind::Counter, "Events sent to clients, by phase (stored or live)"),
     (QUERIES, Kind::Counter, "Queries, by type"),
+    (QUERY_EXAMINED, Kind::Counter, "Index entries and events that queries looked at"),
     (QUERY_SECONDS, Kind::Histogram(SECONDS), "Seconds from a query to the end of its stored events"),
     (COMMIT_SECONDS, Kind::Histogram(SECONDS), "Seconds of a commit, fsync included"),
     (COMMIT_EVENTS, Kind::Histogram(BATCH), "Events of a commit"),
     (OUTBOX_CLOSES, Kind::Counter, "Clients closed because they read too slowly"),
+    (STALLED_CLOSES, Kind::Counter, "Connections let go because the other end took nothing"),
     (PICO_PEERS, Kind::Gauge, "Peers that are connected to pico rooms"),
     (PICO_ROOMS, Kind::Gauge, "Pico rooms that are open"),
     (PICO_FRAMES, Kind::Counter, "Frames of peers, by outcome"),

@@ -3,11 +3,13 @@
 
 pub mod client_addr;
 pub mod health;
+pub mod host;
 pub mod landing;
 pub mod listen;
 pub mod metrics;
 pub mod nip11;
 mod page;
+mod prefix;
 pub mod room;
 pub mod router;
 pub mod state;

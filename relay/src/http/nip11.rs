@@ -85,10 +85,7 @@ mod tests {
     fn the_document_follows_the_configuration() {
         let mut config = Config::default();
         let document = super::document(&config, None);
-        assert_eq!(
-            document["supported_nips"],
-            json!([1, 4, 9, 11, 13, 17, 40, 42, 45, 50, 59, 62, 65, 66, 67, 70, 77])
-        );
+        assert_eq!(document["supported_nips"], json!([1, 4, 9, 11, 13, 17, 40, 42, 45, 50, 59, 62, 65, 66, 70, 77]));
         assert_eq!(document["limitation"]["created_at_upper_limit"], 900);
         assert_eq!(document["limitation"]["restricted_writes"], false);
         for absent in ["self", "pubkey", "icon"] {
@@ -101,6 +98,7 @@ mod tests {
         config.limits.pow_min = 16;
         config.limits.created_at_past_seconds_max = 60;
         config.auth.required = true;
+        config.limits.eose_hints = true;
         config.info.contact = "mailto:me@example.com".into();
         let document = super::document(&config, Some("ab"));
         assert_eq!(document["supported_nips"], json!([1, 4, 9, 11, 13, 17, 40, 42, 45, 59, 62, 65, 66, 67, 70]));

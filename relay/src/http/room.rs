@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::landing::npub;
 use super::page::{self, STYLE};
+use super::prefix;
 use crate::app::App;
 use crate::bridge::lookup;
 use crate::clock;
@@ -19,6 +20,7 @@ use crate::config::Bridge;
 use crate::event::PublicKey;
 use crate::filter::Filter;
 use crate::pico::repo::{RepoError, RoomName, Usage};
+use crate::rarely::rarely;
 
 /// Somebody who wrote in the room.
 struct Author {
@@ -33,6 +35,8 @@ struct Author {
 struct Page<'a> {
     room: &'a RoomName,
     url: String,
+    /// The path of the relay.
+    home: String,
     peers: usize,
     usage: Usage,
     bridge: Bridge,
@@ -58,7 +62,7 @@ pub async fn answer(app: &App, room: &RoomName, query: Option<&str>, url: &str) 
             (headers, page.markup().into_string()).into_response()
         }
         Err(error) => {
-            tracing::error!(%error, %room, "a room could not be read");
+            rarely!(error, %error, %room, "a room could not be read");
             (StatusCode::INTERNAL_SERVER_ERROR, "the room could not be read\n").into_response()
         }
     }
@@ -88,6 +92,7 @@ async fn page<'a>(app: &App, room: &'a RoomName, after: Option<Key>, url: &str) 
     Ok(Page {
         room,
         url: format!("{}/pico/{room}", url.trim_end_matches('/')),
+        home: format!("{}/", prefix::path(url)),
         peers: app.rooms.peers(room),
         usage: app.repo.usage(room).await?,
         bridge,
@@ -131,7 +136,7 @@ impl Page<'_> {
                 Bridge::Copies => { (self.people()) (self.wrapped()) }
             }
         };
-        let foot = html! { a href="/" { "The relay" } };
+        let foot = html! { a href=(self.home) { "The relay" } };
         page::page(&format!("Room {}", self.room), None, None, &main, &foot)
     }
 

@@ -3,21 +3,23 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{ConnectInfo, Path, RawQuery, State};
+use axum::extract::{ConnectInfo, Path, RawQuery, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
+use tower::ServiceExt;
 
+use super::listen::ConnectedTo;
 use super::metrics::Metrics;
-use super::state::{self, Asked};
-use super::{client_addr, health, landing, nip11, room};
+use super::prefix::{self, Prefix};
+use super::{client_addr, health, host, landing, nip11, room, state};
 use crate::app::{App, Full};
-use crate::connection;
+use crate::connection::{self, Greeting};
+use crate::message::upstream::EOSE_HINTS;
 use crate::pico::websocket;
 use crate::unfinished::Meter;
+use crate::websocket::Asked;
 
 /// What handlers share.
 #[derive(Clone)]
@@ -28,8 +30,19 @@ pub struct Shared {
     pub metrics: Option<Metrics>,
 }
 
-/// Every path of the one port. Only `/` takes a nostr WebSocket (NIP-01: one endpoint).
+/// Every path of the one port, also below the paths of `server.public_url`. Only `/` takes a nostr WebSocket (NIP-01: one
+/// endpoint).
 pub fn router(shared: Shared) -> Router {
+    let prefixes = prefix::prefixes(&shared.app.config.server.public_url);
+    let paths = paths(shared);
+    if prefixes.is_empty() {
+        return paths;
+    }
+    // Around the router, which has chosen the handler by the time its own layers run.
+    Router::new().fallback_service(paths.map_request(move |request: Request| prefix::strip(request, &prefixes)))
+}
+
+fn paths(shared: Shared) -> Router {
     Router::new()
         .route("/", get(root).options(preflight))
         .route("/pico", get(pico_main))
@@ -46,28 +59,38 @@ pub fn router(shared: Shared) -> Router {
 async fn root(
     State(shared): State<Shared>,
     ConnectInfo(socket): ConnectInfo<SocketAddr>,
+    Extension(here): Extension<ConnectedTo>,
     Extension(meter): Extension<Arc<Meter>>,
     headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    asked: Asked,
 ) -> Response {
     let app = shared.app;
-    match upgrade {
-        Ok(upgrade) => {
+    match asked {
+        Asked::WebSocket(handshake) => {
             let address = client_addr::of_request(socket.ip(), &headers, &app.config.server.trusted_proxies);
+            let host = local_host(&app, &headers, address, here);
+            for scheme in ["ws", "wss"] {
+                host.iter().for_each(|host| app.urls.learn(&format!("{scheme}://{host}")));
+            }
+            let greeting = Greeting { host, hints: headers.contains_key(EOSE_HINTS) };
             match app.admit(address) {
-                Ok(admission) => connection::upgrade(upgrade, app, admission, meter),
+                Ok(admission) => connection::upgrade(handshake, app, admission, meter, greeting),
                 Err(full) => no_place(full),
             }
         }
-        Err(rejection) if headers.contains_key(header::UPGRADE) => rejection.into_response(),
-        Err(_) if accepts(&headers) => {
+        Asked::Wrong(why) => why.into_response(),
+        Asked::No if accepts(&headers) => {
             let document = nip11::document(&app.config, Some(&app.relay_key)).to_string();
-            (nip11::CORS_HEADERS, [(header::CONTENT_TYPE, "application/nostr+json")], document).into_response()
+            let headers = [(header::CONTENT_TYPE, "application/nostr+json"), (header::VARY, "accept, upgrade")];
+            (nip11::CORS_HEADERS, headers, document).into_response()
         }
-        Err(_) => {
-            let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-            let url = landing::url(&app.config.server, app.listening, host);
-            let page = landing::page(&app.config, &url, Some(&app.relay_key));
+        Asked::No => {
+            let address = client_addr::of_request(socket.ip(), &headers, &app.config.server.trusted_proxies);
+            let is_known = !app.config.server.public_url.is_empty()
+                || host_of(&headers).is_none()
+                || local_host(&app, &headers, address, here).is_some();
+            let url = landing::url(&app.config.server, app.listening, host_of(&headers));
+            let page = landing::page(&app.config, &url, is_known, Some(&app.relay_key));
             let headers = [
                 (header::CONTENT_TYPE, "text/html; charset=utf-8".to_owned()),
                 (header::CONTENT_SECURITY_POLICY, landing::content_security_policy(&app.config)),
@@ -79,15 +102,27 @@ async fn root(
     }
 }
 
+fn host_of(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::HOST).and_then(|host| host.to_str().ok())
+}
+
+/// The name by which a client in the local network has found a relay that was given none.
+fn local_host(app: &App, headers: &HeaderMap, client: std::net::IpAddr, here: ConnectedTo) -> Option<String> {
+    if !app.config.server.public_url.is_empty() {
+        return None;
+    }
+    host::local_name(host_of(headers)?, client, here.0.map(|here| here.ip())).map(str::to_owned)
+}
+
 async fn pico_main(
     state: State<Shared>,
     socket: ConnectInfo<SocketAddr>,
     meter: Extension<Arc<Meter>>,
     query: RawQuery,
     headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    asked: Asked,
 ) -> Response {
-    pico_room(state, Path("main".to_owned()), socket, meter, query, headers, upgrade).await
+    pico_room(state, Path("main".to_owned()), socket, meter, query, headers, asked).await
 }
 
 /// `/pico/<room>`: a WebSocket for pico nodes, or a page for people.
@@ -98,19 +133,18 @@ async fn pico_room(
     meter: Extension<Arc<Meter>>,
     query: RawQuery,
     headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    asked: Asked,
 ) -> Response {
     let app = shared.app;
     let name = match app.rooms.name(&name) {
         Ok(name) => name,
         Err(none) => return (none.status(), format!("{none}\n")).into_response(),
     };
-    let upgrade = match upgrade {
-        Ok(upgrade) => upgrade,
-        Err(rejection) if headers.contains_key(header::UPGRADE) => return rejection.into_response(),
-        Err(_) => {
-            let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-            let url = landing::url(&app.config.server, app.listening, host);
+    let handshake = match asked {
+        Asked::WebSocket(handshake) => handshake,
+        Asked::Wrong(why) => return why.into_response(),
+        Asked::No => {
+            let url = landing::url(&app.config.server, app.listening, host_of(&headers));
             return room::answer(&app, &name, query.0.as_deref(), &url).await;
         }
     };
@@ -119,9 +153,9 @@ async fn pico_room(
         Ok(admission) => admission,
         Err(full) => return no_place(full),
     };
-    match app.rooms.open(&name) {
+    match app.rooms.visit(&name, admission.client()) {
         Ok(room) if room.hub().is_full() => (StatusCode::SERVICE_UNAVAILABLE, "the room is full\n").into_response(),
-        Ok(room) => websocket::upgrade(upgrade, app, room, admission, meter.0),
+        Ok(room) => websocket::upgrade(handshake, app, room, admission, meter.0),
         Err(none) => (none.status(), format!("{none}\n")).into_response(),
     }
 }
@@ -132,6 +166,7 @@ async fn pico_state(
     Path((room, slice)): Path<(String, String)>,
     RawQuery(query): RawQuery,
     ConnectInfo(socket): ConnectInfo<SocketAddr>,
+    prefix: Option<Extension<Prefix>>,
     headers: HeaderMap,
 ) -> Response {
     let app = shared.app;
@@ -144,16 +179,19 @@ async fn pico_state(
     let engine = app.rooms.engine(&name);
     let stream = state::wants_stream(&headers);
     let question = state::Question { query: query.as_deref().unwrap_or_default(), stream };
-    let asked = match Asked::find(app.readers.clone(), (name.clone(), engine), &slice, &question, page) {
+    let client = client_addr::of_request(socket.ip(), &headers, &app.config.server.trusted_proxies);
+    let readers = app.readers_of(client);
+    let asked = match state::Asked::find(readers, (name.clone(), engine), &slice, &question, page) {
         Ok(asked) => asked,
         Err(refused) => return *refused,
     };
     let Some(engine) = engine.filter(|_| stream) else {
-        return asked.once(&format!("/pico/{room}/state/{slice}")).await;
+        let prefix = prefix.map(|prefix| prefix.0.0).unwrap_or_default();
+        return asked.once(&format!("{prefix}/pico/{room}/state/{slice}")).await;
     };
     // Before the value is read, so that nothing falls between it and the changes.
     let updates = engine.watch();
-    match app.admit(client_addr::of_request(socket.ip(), &headers, &app.config.server.trusted_proxies)) {
+    match app.admit(client) {
         Ok(admission) => asked.stream(updates, &app.watchers, admission, app.stop.clone()),
         Err(full) => no_place(full),
     }
@@ -163,6 +201,12 @@ fn no_place(full: Full) -> Response {
     match full {
         Full::Relay => (StatusCode::SERVICE_UNAVAILABLE, "the relay is full\n").into_response(),
         Full::Address => (StatusCode::TOO_MANY_REQUESTS, "too many connections from your address\n").into_response(),
+        Full::FalseEvents(wait) => {
+            let seconds = wait.as_secs() + 1;
+            let why =
+                format!("too many events with a wrong id or signature came from your address: wait {seconds} s\n");
+            (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, seconds.to_string())], why).into_response()
+        }
     }
 }
 
@@ -183,7 +227,7 @@ async fn metrics(State(shared): State<Shared>) -> Response {
     match shared.metrics.filter(|_| shared.app.config.server.metrics) {
         Some(metrics) => {
             metrics::gauge!(super::metrics::SUBSCRIPTIONS).set(shared.app.subscriptions.len() as f64);
-            if let Ok(Ok(events)) = shared.app.readers.run(|reader| reader.len_estimate()).await {
+            if let Ok(Ok(events)) = shared.app.readers.run_long(|reader| reader.len_estimate()).await {
                 metrics::gauge!(super::metrics::STORE_EVENTS).set(events as f64);
             }
             let file = shared.app.config.server.data.join(crate::store::sqlite::FILE);

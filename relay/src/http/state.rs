@@ -21,6 +21,7 @@ use super::nip11::CORS_HEADERS;
 use crate::app::Admission;
 use crate::engine::Updates;
 use crate::engine::host::{EngineHandle, SliceInfo};
+use crate::rarely::rarely;
 use crate::store::Readers;
 use crate::store::repo::RoomName;
 use crate::store::state::Scope;
@@ -388,7 +389,7 @@ pub fn wants_stream(headers: &HeaderMap) -> bool {
 }
 
 fn failed(error: &crate::store::StoreError) -> Response {
-    tracing::error!(%error, "a state could not be read");
+    rarely!(error, %error, "a state could not be read");
     (StatusCode::INTERNAL_SERVER_ERROR, CORS_HEADERS, "the state could not be read\n").into_response()
 }
 

@@ -3,24 +3,59 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
 use parking_lot::Mutex;
 
-use super::{Answers, Outcome, Path, Source};
+use super::{Answers, Order, Outcome, Path, Source};
+use crate::account::{Held, event_bytes};
 use crate::clock::{self, Timestamp};
 use crate::engine::script::event::wait_for;
 use crate::engine::script::pulse::{Lookout, Pulse};
 use crate::event::{Class, Event, Id};
+use crate::fair::{Claim, FairQueue, Item, Turn, give_way};
 use crate::policy::judge::{Bench, Sentence};
-use crate::store::{Saved, Saving, StoreError};
+use crate::store::{Coming, Saved, Saving, StoreError};
 use crate::verify::{Keys, Verified};
+
+/// What an event costs, about, in microseconds: its signature, and its bytes.
+pub(super) const EVENT_COST: u64 = 40;
+/// Bytes of an event that take a microsecond to be hashed and moved.
+const BYTES_PER_COST: usize = 1024;
 
 /// Events that came together.
 pub(super) struct Job {
-    pub(super) events: Vec<Event>,
-    pub(super) source: Source,
-    pub(super) answers: Arc<dyn Answers>,
+    events: Vec<Event>,
+    source: Source,
+    answers: Arc<dyn Answers>,
+    /// What they hold of what may be under way.
+    held: Option<Held>,
+    on_the_way: Option<OnTheWay>,
+    bytes: usize,
+}
+
+/// Events that the writer may wait for, until this is dropped.
+struct OnTheWay {
+    coming: Coming,
+    count: usize,
+}
+
+impl OnTheWay {
+    fn new(coming: &Coming, count: usize) -> Self {
+        coming.add(count);
+        Self { coming: coming.clone(), count }
+    }
+
+    fn split(&mut self, count: usize) -> Self {
+        self.count -= count;
+        Self { coming: self.coming.clone(), count }
+    }
+}
+
+impl Drop for OnTheWay {
+    fn drop(&mut self) {
+        self.coming.remove(self.count);
+    }
 }
 
 /// The verifying threads, to wait for at the end.
@@ -29,21 +64,46 @@ pub struct VerifyThreads(pub(super) Vec<Arc<Lane>>);
 /// The place of a verifying thread: another takes it over when a slice holds that up.
 pub(super) struct Lane {
     number: usize,
-    jobs: Receiver<Job>,
+    jobs: Arc<FairQueue<Job>>,
     path: Path,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// What slices are being asked about.
     judging: Mutex<Option<Judging>>,
     /// A thread was given up, and has this until it comes back.
     was_stuck: AtomicBool,
+    /// The order of an import in which the thread that was given up had a place.
+    order: Mutex<Option<Arc<Order>>>,
+}
+
+/// A job whose events are checked.
+pub(super) struct Checked {
+    /// True and admitted.
+    events: Vec<Verified>,
+    /// Of the others.
+    outcomes: Vec<(Id, Outcome)>,
+    source: Source,
+    answers: Arc<dyn Answers>,
+    now: Timestamp,
+    held: Option<Held>,
+    under_way: UnderWay,
+    /// How long that took.
+    took: Duration,
 }
 
 /// Events that slices are asked about, and who wants to know.
 struct Judging {
     ids: Vec<Id>,
     answers: Arc<dyn Answers>,
-    /// Of their job, with those that were refused already.
-    count: usize,
+    source: Source,
+    held: Option<Held>,
+    /// Their connection's next events wait, and the writer may wait for them.
+    under_way: UnderWay,
+}
+
+/// What ends with a job.
+struct UnderWay {
+    claim: Claim<Job>,
+    _on_the_way: Option<OnTheWay>,
 }
 
 impl VerifyThreads {
@@ -56,15 +116,66 @@ impl VerifyThreads {
 }
 
 impl Job {
+    pub(super) fn new(
+        events: Vec<Event>,
+        source: Source,
+        answers: Arc<dyn Answers>,
+        held: Option<Held>,
+        coming: Option<&Coming>,
+    ) -> Self {
+        let bytes = events.iter().map(event_bytes).sum();
+        let on_the_way = coming.map(|coming| OnTheWay::new(coming, events.len()));
+        Self { events, source, answers, held, on_the_way, bytes }
+    }
+
     pub(super) fn refuse(self, why: &'static str) {
-        self.answers.answer(self.events.iter().map(|event| (event.id, Outcome::Refused(why.into()))).collect());
+        let Self { events, answers, held, .. } = self;
+        drop(held);
+        answers.answer(events.iter().map(|event| (event.id, Outcome::Refused(why.into()))).collect());
+    }
+}
+
+impl Item for Job {
+    fn cost(&self) -> u64 {
+        self.events.len() as u64 * EVENT_COST + (self.bytes / BYTES_PER_COST) as u64
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn split_off(&mut self, cost: u64) -> Option<Self> {
+        // A batch that has its place among others would wait for its own rest.
+        if self.events.len() < 2 || self.cost() <= cost || self.source.place().is_some() {
+            return None;
+        }
+        let mut sum = 0;
+        let fits = |event: &&Event| {
+            sum += EVENT_COST + (event_bytes(event) / BYTES_PER_COST) as u64;
+            sum <= cost
+        };
+        let stay = self.events.iter().take_while(fits).count().max(1);
+        let events = self.events.split_off(stay);
+        let bytes: usize = events.iter().map(event_bytes).sum();
+        self.bytes -= bytes;
+        let on_the_way = self.on_the_way.as_mut().map(|all| all.split(events.len()));
+        let held = self.held.as_mut().map(|held| held.split(bytes));
+        Some(Self { events, source: self.source.clone(), answers: Arc::clone(&self.answers), held, on_the_way, bytes })
     }
 }
 
 impl Lane {
-    pub(super) fn new(number: usize, jobs: Receiver<Job>, path: Path) -> Self {
+    pub(super) fn new(number: usize, jobs: Arc<FairQueue<Job>>, path: Path) -> Self {
         let was_stuck = AtomicBool::new(false);
-        Self { number, jobs, path, thread: Mutex::default(), judging: Mutex::default(), was_stuck }
+        Self {
+            number,
+            jobs,
+            path,
+            thread: Mutex::default(),
+            judging: Mutex::default(),
+            was_stuck,
+            order: Mutex::default(),
+        }
     }
 
     pub(super) fn begin(self: &Arc<Self>, lookout: &Lookout) -> std::io::Result<()> {
@@ -85,10 +196,15 @@ impl Lane {
     /// Refuses what the thread is held up with, and starts another.
     fn take_over(self: &Arc<Self>, lookout: &Lookout) {
         self.was_stuck.store(true, Ordering::Relaxed);
-        if let Some(Judging { ids, answers, count }) = self.judging.lock().take() {
+        let judging = self.judging.lock().take();
+        if let Some(Judging { ids, answers, held, under_way, source }) = judging {
+            drop((held, under_way));
             let why = Outcome::Refused("error: a slice does not come to an end".into());
             answers.answer(ids.into_iter().map(|id| (id, why.clone())).collect());
-            self.path.writer.coming().remove(count);
+            if let Some(place) = source.place() {
+                place.leave();
+                *self.order.lock() = Some(Arc::clone(place.order()));
+            }
         }
         if let Err(error) = self.begin(lookout) {
             tracing::error!(%error, "a verifying thread is gone");
@@ -99,56 +215,101 @@ impl Lane {
         give_way(self.path.niceness);
         let mut bench = self.path.judges.bench(Arc::clone(pulse));
         let mut keys = Keys::new(self.path.author_keys_max);
-        while let Ok(job) = self.jobs.recv() {
-            let count = job.events.len();
-            self.take(job, &mut bench, &mut keys, clock::now(), pulse);
-            // Another has taken over.
-            if pulse.is_stuck() {
-                return;
+        // What the thread before this one, which was given up, would have taken up.
+        let order = self.order.lock().take();
+        self.settle_all(order.as_ref().and_then(|order| order.next()), order.as_deref(), &mut bench, pulse);
+        while !pulse.is_stuck()
+            && let Some(turn) = self.jobs.pop()
+        {
+            let checked = self.check(turn, &mut keys, clock::now());
+            let order = checked.source.place().map(|place| (Arc::clone(place.order()), place.number()));
+            match order {
+                None => self.settle_all(Some(checked), None, &mut bench, pulse),
+                Some((order, number)) => {
+                    self.settle_all(order.enter(number, checked), Some(&order), &mut bench, pulse);
+                }
             }
-            self.path.writer.coming().remove(count);
         }
     }
 
-    fn take(&self, job: Job, bench: &mut Bench, keys: &mut Keys, now: Timestamp, pulse: &Pulse) {
-        let count = job.events.len();
-        let Job { events, source, answers } = job;
-        let mut outcomes = Vec::new();
-        let mut to_save = Vec::with_capacity(events.len());
-        let mut to_pass = Vec::new();
+    /// Which events of a job are true and admitted.
+    fn check(&self, turn: Turn<Job>, keys: &mut Keys, now: Timestamp) -> Checked {
+        let began = Instant::now();
+        let Turn { item: job, claim } = turn;
+        let Job { events, source, answers, held, on_the_way, .. } = job;
+        let mut checked = Checked {
+            events: Vec::with_capacity(events.len()),
+            outcomes: Vec::new(),
+            source,
+            answers,
+            now,
+            held,
+            under_way: UnderWay { claim, _on_the_way: on_the_way },
+            took: Duration::ZERO,
+        };
         for event in events {
             let id = event.id;
-            match self.path.admit(event, &source, keys, now) {
-                Err(outcome) => outcomes.push((id, outcome)),
-                Ok(event) => to_save.push(event),
+            match self.path.admit(event, &checked.source, keys, now) {
+                Err(outcome) => checked.outcomes.push((id, outcome)),
+                Ok(event) => checked.events.push(event),
             }
         }
+        checked.took = began.elapsed();
+        checked
+    }
+
+    /// Settles a batch, and then those that waited for it. Ends early when another thread has taken over.
+    fn settle_all(&self, first: Option<Checked>, order: Option<&Order>, bench: &mut Bench, pulse: &Pulse) {
+        let mut next = first;
+        while let Some(checked) = next {
+            self.settle(checked, bench, pulse);
+            if pulse.is_stuck() {
+                return;
+            }
+            next = order.and_then(Order::next);
+        }
+    }
+
+    /// Asks the operator's rules, passes on what is ephemeral, and gives the rest to the writer.
+    fn settle(&self, checked: Checked, bench: &mut Bench, pulse: &Pulse) {
+        let began = Instant::now();
+        let Checked { events: mut to_save, mut outcomes, source, answers, now, mut held, mut under_way, took } =
+            checked;
+        let mut to_pass = Vec::new();
         if !to_save.is_empty() && !bench.is_idle(&source) {
             if !outcomes.is_empty() {
                 answers.answer(std::mem::take(&mut outcomes));
             }
             let ids = to_save.iter().map(|event| event.id).collect();
-            *self.judging.lock() = Some(Judging { ids, answers: Arc::clone(&answers), count });
-            let mut sentences = bench.judge(&to_save, &source, now).into_iter();
+            let answers = Arc::clone(&answers);
+            *self.judging.lock() = Some(Judging { ids, answers, source: source.clone(), held, under_way });
+            // A request to vanish is obeyed whatever the operator's rules say (NIP-62).
+            let is_obeyed = |event: &Verified| self.path.urls.must_vanish(event);
+            let judged: Vec<Verified> = to_save.iter().filter(|event| !is_obeyed(event)).cloned().collect();
+            let mut sentences = bench.judge(&judged, &source, now).into_iter();
+            // Whoever takes over answers, too.
             if pulse.is_stuck() {
                 return;
             }
-            self.judging.lock().take();
-            to_save.retain(|event| match sentences.next() {
-                None | Some(Sentence::Accept) => true,
-                Some(Sentence::Refuse(why)) => {
-                    outcomes.push((event.id, Outcome::Refused(why)));
-                    false
-                }
-                Some(Sentence::Shadow) => {
-                    outcomes.push((event.id, Outcome::Shadowed));
-                    false
-                }
+            let Some(judging) = self.judging.lock().take() else { return };
+            (held, under_way) = (judging.held, judging.under_way);
+            to_save.retain(|event| {
+                let sentence = if is_obeyed(event) { None } else { sentences.next() };
+                let outcome = match sentence {
+                    None | Some(Sentence::Accept) => return true,
+                    Some(Sentence::Refuse(why)) => Outcome::Refused(why),
+                    Some(Sentence::Shadow) => Outcome::Shadowed,
+                };
+                outcomes.push((event.id, outcome));
+                false
             });
         }
         to_save.retain(|event| {
             let is_ephemeral = event.class() == Class::Ephemeral;
-            if is_ephemeral {
+            if is_ephemeral && event.is_expired(clock::now()) {
+                // While the rules were asked.
+                outcomes.push((event.id, Outcome::Saved(Saved::Expired)));
+            } else if is_ephemeral {
                 to_pass.push((event.clone(), None));
                 outcomes.push((event.id, Outcome::Passed));
             }
@@ -157,6 +318,10 @@ impl Lane {
         if !to_pass.is_empty() && self.path.broadcast.send(to_pass).is_err() {
             tracing::debug!("the broadcaster is gone");
         }
+        under_way.claim.spent(u64::try_from((took + began.elapsed()).as_micros()).unwrap_or(u64::MAX));
+        if to_save.is_empty() {
+            drop(held.take());
+        }
         if !outcomes.is_empty() {
             answers.answer(outcomes);
         }
@@ -164,22 +329,14 @@ impl Lane {
             let saves = Arc::clone(&self.path.saves);
             let done = Box::new(move |events: Vec<Verified>, saved: Result<&[Saved], &StoreError>| {
                 saves.failed.store(saved.is_err(), Ordering::Relaxed);
+                // Whoever is told looks whether there is room for more.
+                drop(held);
                 tell(&*answers, &events, saved);
             });
             self.path.writer.save(Saving { events: to_save, done });
         }
+        drop(under_way);
     }
-}
-
-/// From now on this thread gives way to others that want its core. Most of all to the writer: what is verified waits for
-/// it, and its commits are what takes longest.
-fn give_way(niceness: u8) {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::nice(niceness.into()) {
-        tracing::debug!(%error, "a verifying thread does not give way");
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = niceness;
 }
 
 fn tell(answers: &dyn Answers, events: &[Verified], saved: Result<&[Saved], &StoreError>) {

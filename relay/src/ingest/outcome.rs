@@ -2,10 +2,13 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::order::Place;
 use crate::event::{Id, PublicKey};
+use crate::fair::Owner;
 use crate::store::Saved;
 use crate::verify::VerifyError;
 
@@ -14,14 +17,24 @@ use crate::verify::VerifyError;
 pub enum Source {
     /// A client.
     Client(Client),
-    /// The operator's own files: only what the NIPs demand of the store applies.
-    Import,
+    /// Files that the operator takes in.
+    Import(Import),
     /// The relay itself, for blocks of pico rooms. No policy about work and age applies: nobody chose when the block came.
     Bridge,
     /// Another relay that the operator named. It is trusted in nothing, but what it gives may be old, and was not made for
     /// us: the age limit and proof of work do not apply. Protected events (NIP-70) are refused, as their authors did not
     /// bring them.
     Upstream,
+}
+
+/// A batch of an import.
+#[derive(Clone, Debug)]
+pub struct Import {
+    /// The files are the operator's own, such as a backup: only what the NIPs demand of the store applies. Else every rule
+    /// holds as for a client that has not authenticated.
+    pub is_trusted: bool,
+    /// Its place among the batches.
+    pub place: Arc<Place>,
 }
 
 /// Somebody who sends events.
@@ -34,19 +47,35 @@ pub struct Client {
 }
 
 impl Source {
+    /// Whose work events of this origin are, where that is no address.
+    pub(super) fn owner(&self, lane: u64) -> Owner {
+        let account = match self {
+            Self::Client(_) => 0,
+            Self::Import(_) => 1,
+            Self::Upstream => 2,
+            Self::Bridge => 3,
+        };
+        Owner { account, key: 0, connection: lane }
+    }
+
     /// The keys that were authenticated.
     pub fn keys(&self) -> &[PublicKey] {
         match self {
             Self::Client(client) => &client.keys,
-            Self::Import | Self::Bridge | Self::Upstream => &[],
+            Self::Import(_) | Self::Bridge | Self::Upstream => &[],
         }
     }
 
-    /// The address of a client.
-    pub fn address(&self) -> Option<IpAddr> {
+    /// True for an import of the operator's own files.
+    pub fn is_trusted_import(&self) -> bool {
+        matches!(self, Self::Import(import) if import.is_trusted)
+    }
+
+    /// The place of a batch that must not overtake others.
+    pub(super) fn place(&self) -> Option<&Place> {
         match self {
-            Self::Client(client) => Some(client.address),
-            Self::Import | Self::Bridge | Self::Upstream => None,
+            Self::Import(import) => Some(&import.place),
+            Self::Client(_) | Self::Bridge | Self::Upstream => None,
         }
     }
 }
@@ -90,7 +119,17 @@ impl Outcome {
     /// True when the id or the signature was wrong: no honest relay has such an event.
     pub fn is_forged(&self) -> bool {
         let Self::Refused(why) = self else { return false };
-        [VerifyError::Id, VerifyError::Signature].iter().any(|error| *why == forged(*error))
+        why.starts_with(INVALID) && [VerifyError::Id, VerifyError::Signature].iter().any(|error| *why == forged(*error))
+    }
+
+    /// True when the signature was seen to be right: nobody but who knows an author has such an event.
+    pub fn is_of_true_event(&self) -> bool {
+        match self {
+            // The one is known by its id alone, the other is not looked at.
+            Self::Saved(saved) => !matches!(saved, Saved::Duplicate | Saved::Expired),
+            Self::Passed | Self::Shadowed => true,
+            Self::Refused(_) => false,
+        }
     }
 
     /// True when the same event would be refused again.
@@ -104,8 +143,11 @@ impl Outcome {
     }
 }
 
+/// How the text of such a refusal begins.
+const INVALID: &str = "invalid: ";
+
 pub(super) fn forged(error: VerifyError) -> String {
-    format!("invalid: {error}")
+    format!("{INVALID}{error}")
 }
 
 /// Whom to tell. Called from several threads, for each event once.

@@ -4,16 +4,18 @@ use super::reply;
 use crate::clock::{self, Timestamp};
 use crate::connection::Session;
 use crate::event::{Event, PublicKey};
+use crate::vanish::is_same;
 use crate::verify;
 
 /// Kind of an AUTH event.
 pub const AUTH: u16 = 22242;
 
 pub(crate) async fn handle(session: &mut Session, json: &str) {
-    let event = match Event::parse(json) {
+    let event = match session.parse_event(json) {
         Ok(event) => event,
         Err(why) => {
             let why = format!("invalid: {why}");
+            session.log.refused("AUTH", &why);
             return session.outbox.text(match super::event::claimed_id(json) {
                 Some(id) => reply::ok(&id, false, &why),
                 None => reply::notice(&why),
@@ -25,16 +27,26 @@ pub(crate) async fn handle(session: &mut Session, json: &str) {
         Ok(key) => add(session, key),
         Err(why) => Err(why),
     };
+    // A client that answers before it was asked has the challenge of another connection: it gets the one of this.
+    if answer.as_ref().is_err_and(|why| why == OTHER_CHALLENGE) && session.viewer.read().keys.is_empty() {
+        session.outbox.text(session.challenge.message());
+    }
     session.outbox.text(match answer {
         Ok(()) => reply::ok(&id, true, ""),
-        Err(why) => reply::ok(&id, false, &why),
+        Err(why) => {
+            session.log.refused("AUTH", &why);
+            reply::ok(&id, false, &why)
+        }
     });
 }
+
+/// The refusal of an event for another challenge, or for one that was never sent.
+const OTHER_CHALLENGE: &str = "invalid: this is not the challenge of this connection";
 
 async fn accept(session: &mut Session, event: Event) -> Result<PublicKey, String> {
     check(session, &event, clock::now())?;
     // One signature, awaited: what the client sends next may rely on it.
-    match session.app.readers.run(move |_| verify::verify(event)).await {
+    match session.readers().run(move |_| verify::verify(event)).await {
         Ok(Ok(event)) => Ok(event.pubkey),
         Ok(Err(error)) => Err(format!("invalid: {error}")),
         Err(stopped) => Err(format!("error: {stopped}")),
@@ -48,14 +60,29 @@ fn check(session: &Session, event: &Event, now: Timestamp) -> Result<(), String>
     if event.created_at.abs_diff(now) > session.app.config.auth.max_age_seconds {
         return Err("invalid: created_at is too far from now".into());
     }
-    if event.tags.value("challenge") != Some(session.challenge.as_str()) {
-        return Err("invalid: this is not the challenge of this connection".into());
+    if event.expires_at().is_some_and(|at| at <= now) {
+        return Err("invalid: the event has expired".into());
+    }
+    if !event.tags.value("challenge").is_some_and(|challenge| session.challenge.is(challenge)) {
+        return Err(OTHER_CHALLENGE.into());
     }
     let relay = event.tags.value("relay").ok_or("invalid: the relay tag is missing")?;
-    if !session.app.urls.contains(relay) {
-        return Err(format!("invalid: this relay is {}", session.app.public_url));
+    let is_host = |host: &String| ["ws", "wss"].iter().any(|scheme| is_same(relay, &format!("{scheme}://{host}")));
+    if !session.app.urls.contains(relay) && !session.greeting.host.as_ref().is_some_and(is_host) {
+        return Err(other_relay(session));
     }
     Ok(())
+}
+
+fn other_relay(session: &Session) -> String {
+    let urls: Vec<&str> = session.app.config.server.public_url.iter().collect();
+    match urls.as_slice() {
+        [] => format!(
+            "invalid: this relay is {}; for another name its operator has to set server.public_url",
+            session.app.public_url
+        ),
+        urls => format!("invalid: this relay is {}", urls.join(", ")),
+    }
 }
 
 fn add(session: &Session, key: PublicKey) -> Result<(), String> {

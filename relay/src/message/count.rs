@@ -6,33 +6,40 @@ use std::time::Instant;
 use sha2::{Digest, Sha256};
 
 use super::{reply, req};
-use crate::app::App;
 use crate::connection::Session;
 use crate::event::{Address, Id, PublicKey};
 use crate::filter::Filter;
 use crate::http::metrics;
-use crate::store::{Query, Scan, Seq, Step};
+use crate::rarely::rarely;
+use crate::store::{Readers, Scan, Seq, Step};
 
 pub(crate) fn handle(session: &mut Session, id: &str, filters: &[&str]) {
     let filters = match req::read_filters(session, filters) {
         Ok(filters) => filters,
-        Err(why) => return session.outbox.text(reply::closed(id, &why)),
+        Err(why) => return session.refused("COUNT", id, &why),
     };
     if session.work.len() >= session.app.config.limits.subscriptions_max {
-        return session.outbox.text(reply::closed(id, "rate-limited: too many queries at once"));
+        return session.refused("COUNT", id, "rate-limited: too many queries at once");
     }
     let (app, outbox) = (Arc::clone(&session.app), Arc::clone(&session.outbox));
+    let (readers, counts) = (session.readers(), Arc::clone(&session.account.holdings.counts));
     // A limit says how many events to send; counting sends none.
     let filters: Arc<[Filter]> = filters.iter().map(|filter| Filter { limit: None, ..filter.clone() }).collect();
     let mut query = req::query(&app, Arc::clone(&filters), session.viewer.read().clone(), Seq::MAX);
     query.bodies = false;
     query.limit_default = u64::MAX;
     query.limit_max = u64::MAX;
+    let mut scan = Scan::new(query);
+    scan.held = match req::hold(session, &filters) {
+        Ok(held) => Some(held),
+        Err(why) => return session.refused("COUNT", id, &why),
+    };
     let id = id.to_owned();
     session.start(async move {
         let started = Instant::now();
+        let _turn = counts.acquire().await;
         let hll = offset(&filters).map(Hll::new);
-        outbox.text(match count(&app, query, hll).await {
+        outbox.text(match count(&readers, scan, app.config.limits.count_max, hll).await {
             Ok((count, approximate, hll)) => {
                 reply::count(&id, count, approximate, hll.as_ref().map(|hll| &hll.registers))
             }
@@ -42,22 +49,26 @@ pub(crate) fn handle(session: &mut Session, id: &str, filters: &[&str]) {
     });
 }
 
-async fn count(app: &App, query: Query, mut hll: Option<Hll>) -> Result<(u64, bool, Option<Hll>), String> {
-    let mut scan = Scan::new(query);
+async fn count(
+    readers: &Readers,
+    mut scan: Scan,
+    look_at_max: u64,
+    mut hll: Option<Hll>,
+) -> Result<(u64, bool, Option<Hll>), String> {
     let mut count = 0;
     loop {
-        let (back, rows, step) = app.readers.slice(scan).await.map_err(|stopped| format!("error: {stopped}"))?;
+        let (back, rows, step) = readers.slice(scan).await.map_err(|stopped| format!("error: {stopped}"))?;
         scan = back;
         count += rows.len() as u64;
         if let Some(hll) = &mut hll {
             rows.iter().for_each(|row| hll.add(&row.pubkey));
         }
         match step {
-            Ok(Step::Again) if count >= app.config.limits.count_max => return Ok((count, true, hll)),
+            Ok(Step::Again) if scan.examined >= look_at_max => return Ok((count, true, hll)),
             Ok(Step::Again) => {}
             Ok(Step::Done) => return Ok((count, false, hll)),
             Err(error) => {
-                tracing::error!(%error, "a count failed");
+                rarely!(error, %error, "a count failed");
                 return Err("error: the count failed".into());
             }
         }

@@ -8,10 +8,14 @@ use crate::connection::Session;
 use crate::event::{Event, unhex};
 
 pub(crate) fn handle(session: &mut Session, json: &str) {
-    if session.app.config.auth.required && session.viewer.read().keys.is_empty() {
+    let event = session.parse_event(json);
+    // A request to vanish proves by itself who asks, and is obeyed whoever that is to this relay (NIP-62).
+    let is_obeyed = |event: &Event| session.app.urls.must_vanish(event);
+    let is_refused = session.app.config.auth.required && session.viewer.read().keys.is_empty();
+    if is_refused && !event.as_ref().is_ok_and(is_obeyed) {
         return answer(session, json, "auth-required: this relay takes events from known people only");
     }
-    match Event::parse(json) {
+    match event {
         Ok(event) => session.pending.push(event),
         Err(why) => answer(session, json, &format!("invalid: {why}")),
     }
@@ -19,14 +23,22 @@ pub(crate) fn handle(session: &mut Session, json: &str) {
 
 fn answer(session: &Session, json: &str, why: &str) {
     crate::http::metrics::event("invalid", "shape");
-    session.outbox.text(match claimed_id(json) {
+    session.log.refused("EVENT", why);
+    let answer = match claimed_id(json) {
         Some(id) => reply::ok(&id, false, why),
         None => reply::notice(why),
-    });
+    };
+    session.answer_refused(why, answer);
 }
+
+/// A broken event of more bytes is not read again.
+const READ_MAX: usize = 32 << 10;
 
 /// The id that a broken event claims, if it has one of the right shape.
 pub(crate) fn claimed_id(json: &str) -> Option<String> {
+    if json.len() > READ_MAX {
+        return claimed_id_in(json);
+    }
     #[derive(Deserialize)]
     struct Claim {
         id: String,

@@ -38,12 +38,12 @@ pub fn saved(id: &Id, saved: Saved) -> String {
     ok(&id.to_hex(), accepted, message)
 }
 
-/// `["EOSE",<subscription>]`, with the hint of NIP-67 when there is one.
-pub fn eose(subscription: &str, end: End) -> String {
+/// `["EOSE",<subscription>]`, and how the answer ended for those who read it (NIP-67).
+pub fn eose(subscription: &str, end: Option<End>) -> String {
     match end {
-        End::Finish => list(&["EOSE", subscription], Some("[\"finish\"]")),
-        End::More => list(&["EOSE", subscription], Some("[\"more\"]")),
-        End::Unknown => list(&["EOSE", subscription], None),
+        Some(End::Finish) => list(&["EOSE", subscription], Some("[\"finish\"]")),
+        Some(End::More) => list(&["EOSE", subscription], Some("[\"more\"]")),
+        Some(End::Unknown) | None => list(&["EOSE", subscription], None),
     }
 }
 
@@ -123,8 +123,9 @@ mod tests {
     #[test]
     fn writes_messages() {
         assert_eq!(event("a\"b", "{}"), r#"["EVENT","a\"b",{}]"#);
-        assert_eq!(eose("s", End::More), r#"["EOSE","s",["more"]]"#);
-        assert_eq!(eose("s", End::Unknown), r#"["EOSE","s"]"#);
+        assert_eq!(eose("s", Some(End::More)), r#"["EOSE","s",["more"]]"#);
+        assert_eq!(eose("s", Some(End::Unknown)), r#"["EOSE","s"]"#);
+        assert_eq!(eose("s", None), r#"["EOSE","s"]"#);
         assert_eq!(count("q", 3, true, None), r#"["COUNT","q",{"count":3,"approximate":true}]"#);
         assert_eq!(neg_msg("n", &[0x61]), r#"["NEG-MSG","n","61"]"#);
         assert_eq!(notice("x\ny"), r#"["NOTICE","x\ny"]"#);

@@ -5,34 +5,46 @@ use std::time::Instant;
 
 use super::reply;
 use crate::app::App;
+use crate::bound::{Full, Held};
 use crate::clock;
 use crate::connection::{Open, Outbox, Session};
 use crate::filter::{Filter, search_words};
 use crate::guard::Viewer;
 use crate::http::metrics;
-use crate::store::{Query, Scan, Step};
-use crate::subscription::Key;
+use crate::rarely::rarely;
+use crate::store::{End, Query, Readers, Scan, Step};
+use crate::subscription::{self, Key};
 
 pub(crate) fn handle(session: &mut Session, id: &str, filters: &[&str]) {
     // A REQ replaces the subscription of its name, whether it is then refused or not.
     session.end_subscription(id);
     let filters = match read_filters(session, filters) {
         Ok(filters) => filters,
-        Err(why) => return session.outbox.text(reply::closed(id, &why)),
+        Err(why) => return session.refused("REQ", id, &why),
     };
     if session.subscriptions.len() + session.reconciliations.len() >= session.app.config.limits.subscriptions_max {
-        return session.outbox.text(reply::closed(id, "rate-limited: too many open subscriptions"));
+        return session.refused("REQ", id, "rate-limited: too many open subscriptions");
     }
+    let held = match hold(session, &filters) {
+        Ok(held) => held,
+        Err(why) => return session.refused("REQ", id, &why),
+    };
     let id: Arc<str> = Arc::from(id);
     let (app, outbox) = (Arc::clone(&session.app), Arc::clone(&session.outbox));
     let (key, seq_max) =
         app.subscriptions.open(Arc::clone(&id), Arc::clone(&filters), Arc::clone(&outbox), Arc::clone(&session.viewer));
-    let query = query(&app, filters, session.viewer.read().clone(), seq_max);
-    let name = Arc::clone(&id);
+    let mut query = query(&app, filters, session.viewer.read().clone(), seq_max);
+    let hints = app.config.limits.eose_hints || session.greeting.hints;
+    if app.config.limits.eose_hints {
+        query.oldest_second_max = app.config.limits.oldest_second_events_max;
+    }
+    let mut scan = Scan::new(query);
+    scan.held = Some(Arc::clone(&held));
+    let (name, readers) = (Arc::clone(&id), session.readers());
     let scan = session.start(async move {
         let started = Instant::now();
-        match send_stored(&app, &outbox, &name, key, Scan::new(query)).await {
-            Ok(eose) => app.subscriptions.go_live(key, eose),
+        match send_stored(&app, &readers, &outbox, &name, key, scan).await {
+            Ok(end) => app.subscriptions.go_live(key, reply::eose(&name, hints.then_some(end)), clock::now()),
             Err(why) => {
                 app.subscriptions.close(key);
                 outbox.text(reply::closed(&name, &why));
@@ -40,13 +52,20 @@ pub(crate) fn handle(session: &mut Session, id: &str, filters: &[&str]) {
         }
         metrics::query("REQ", started.elapsed());
     });
-    session.subscriptions.insert(id, Open { key, scan });
+    session.subscriptions.insert(id, Open { key, scan, held });
 }
 
 /// Sends what is stored, a slice at a time and no faster than the client reads. The EOSE is left to the caller.
-async fn send_stored(app: &App, outbox: &Outbox, id: &Arc<str>, key: Key, mut scan: Scan) -> Result<String, String> {
+async fn send_stored(
+    app: &App,
+    readers: &Readers,
+    outbox: &Outbox,
+    id: &Arc<str>,
+    key: Key,
+    mut scan: Scan,
+) -> Result<End, String> {
     loop {
-        let (back, rows, step) = app.readers.slice(scan).await.map_err(|stopped| format!("error: {stopped}"))?;
+        let (back, rows, step) = readers.slice(scan).await.map_err(|stopped| format!("error: {stopped}"))?;
         scan = back;
         metrics::sent("stored", rows.len());
         if rows.iter().any(|row| row.seq > scan.query.seq_max) {
@@ -55,12 +74,22 @@ async fn send_stored(app: &App, outbox: &Outbox, id: &Arc<str>, key: Key, mut sc
         outbox.events(id, rows.into_iter().map(|row| row.body), None);
         match step {
             Ok(Step::Again) => outbox.room().await,
-            Ok(Step::Done) => return Ok(reply::eose(id, scan.end())),
+            Ok(Step::Done) => return Ok(scan.end()),
             Err(error) => {
-                tracing::error!(%error, "a query failed");
+                rarely!(error, %error, "a query failed");
                 return Err("error: the query failed".into());
             }
         }
+    }
+}
+
+/// Counts what the filters of a query take. The error is the text of the CLOSED.
+pub(crate) fn hold(session: &Session, filters: &[Filter]) -> Result<Arc<Held>, String> {
+    let (bound, holder) = (&session.app.bounds.filters, &session.account.holdings.filters);
+    match bound.take(holder, subscription::bytes_of(filters)) {
+        Ok(held) => Ok(Arc::new(held)),
+        Err(Full::Holder) => Err("rate-limited: the filters of your address take too much memory, close some".into()),
+        Err(Full::All) => Err("rate-limited: the filters of all clients take too much memory, try later".into()),
     }
 }
 
@@ -74,6 +103,7 @@ pub(crate) fn query(app: &App, filters: Arc<[Filter]>, viewer: Viewer, seq_max: 
         seq_max,
         limit_default: limits.limit_default,
         limit_max: limits.limit_max,
+        oldest_second_max: 0,
         bodies: true,
     }
 }
@@ -87,8 +117,7 @@ pub(crate) fn read_filters(session: &Session, filters: &[&str]) -> Result<Arc<[F
     if filters.len() > config.limits.filters_max {
         return Err(format!("invalid: more than {} filters", config.limits.filters_max));
     }
-    let filters: Result<Vec<Filter>, _> = filters.iter().map(|json| Filter::parse(json)).collect();
-    let filters = filters.map_err(|error| error.to_string())?;
+    let filters = session.parse_filters(filters)?;
     for filter in &filters {
         if filter.values_len() > config.limits.filter_values_max {
             return Err(format!("invalid: more than {} values in a filter", config.limits.filter_values_max));

@@ -9,6 +9,10 @@ use super::reply::list;
 use super::string;
 use crate::event::{Id, unhex};
 
+/// A header of the handshake by which a picorelay asks another for the hints of EOSE (NIP-67), whatever that one gives to
+/// others. Nobody else reads it.
+pub const EOSE_HINTS: &str = "picorelay-eose-hints";
+
 /// A relay message, an event in it still unread JSON.
 #[derive(Debug, PartialEq, Eq)]
 pub enum RelayMessage<'a> {

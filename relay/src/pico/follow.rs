@@ -11,7 +11,8 @@ use super::gossip::Direction;
 use super::room::Room;
 use super::rooms::Rooms;
 use super::socket::{Heard, Said, converse};
-use crate::dial::{Backoff, DialError, dial, is_too_long};
+use crate::dial::{Backoff, DialError, dial};
+use crate::websocket::fault_of;
 
 /// The longest pause between two attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -49,7 +50,7 @@ async fn follow(rooms: &Rooms, room: &Arc<Room>, url: &str) {
 /// One connection, from handshake to end.
 async fn connect(rooms: &Rooms, room: &Arc<Room>, url: &str) -> Result<(), DialError> {
     let socket = tokio::select! {
-        socket = dial(url, rooms.config.message_bytes_max, HANDSHAKE) => socket?,
+        socket = dial(url, &[], rooms.config.message_bytes_max, HANDSHAKE) => socket?,
         () = rooms.stop.cancelled() => return Ok(()),
     };
     tracing::info!(room = %room.name(), "following a room of another relay");
@@ -59,8 +60,7 @@ async fn connect(rooms: &Rooms, room: &Arc<Room>, url: &str) -> Result<(), DialE
         Ok(Message::Text(_)) => Heard::Text,
         Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => Heard::Alive,
         Ok(Message::Close(_)) => Heard::Closed,
-        Err(error) if is_too_long(&error.to_string()) => Heard::TooLong,
-        Err(_) => Heard::Closed,
+        Err(error) => fault_of(&error).map_or(Heard::Gone, |(code, reason)| Heard::Wrong(code, reason)),
     });
     let writer = sink.sink_map_err(drop).with(|said| {
         future::ok::<Message, ()>(match said {
@@ -71,6 +71,6 @@ async fn connect(rooms: &Rooms, room: &Arc<Room>, url: &str) -> Result<(), DialE
             }
         })
     });
-    Box::pin(converse(rooms, room, Direction::Out, reader, writer)).await;
+    Box::pin(converse(rooms, room, (Direction::Out, None), reader, writer)).await;
     Ok(())
 }

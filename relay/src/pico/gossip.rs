@@ -105,6 +105,11 @@ impl Hub {
         self.peers.lock().values().for_each(|peer| peer.outbox.ask_again());
     }
 
+    /// Ends the connections of all peers.
+    pub fn close_all(&self, why: Closing) {
+        self.peers.lock().values().for_each(|peer| peer.outbox.close(why));
+    }
+
     /// Whether there is no place for another one that comes.
     pub fn is_full(&self) -> bool {
         self.len() >= self.peers_max

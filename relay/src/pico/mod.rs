@@ -19,6 +19,7 @@ pub mod room;
 pub mod rooms;
 pub mod rpc;
 pub mod socket;
+pub mod strangers;
 #[cfg(feature = "hyperswarm")]
 pub mod swarm;
 pub mod tcp;

@@ -35,8 +35,10 @@ pub enum Closing {
     TooSlow,
     /// A new connection of the same node id came.
     Replaced,
-    /// The relay stops.
-    ShuttingDown,
+    /// The room was closed, so that others have one.
+    GivesWay,
+    /// Too many feeds of the peer were malformed or falsely signed.
+    FalseFeeds,
 }
 
 impl Closing {
@@ -45,7 +47,8 @@ impl Closing {
         match self {
             Self::TooSlow => (1008, "too slow: blocks come faster than you read them"),
             Self::Replaced => (1000, "the same node connected again"),
-            Self::ShuttingDown => (1001, "the relay is shutting down"),
+            Self::GivesWay => (1013, "too many rooms are open: yours gave way, try again later"),
+            Self::FalseFeeds => (1008, "too many malformed or falsely signed feeds"),
         }
     }
 }
@@ -176,7 +179,7 @@ mod tests {
         assert_eq!(outbox.closing(), None);
         outbox.live(frame.clone());
         assert_eq!(outbox.closing(), Some(Closing::TooSlow));
-        outbox.close(Closing::ShuttingDown);
+        outbox.close(Closing::Replaced);
         assert_eq!(outbox.closing(), Some(Closing::TooSlow));
         outbox.push(Bytes::from_static(b"answer"));
         assert_eq!(std::iter::from_fn(|| outbox.take()).count(), 4);

@@ -1,5 +1,6 @@
 //! One peer in a room: its conversation, and the work that follows from it. Knows no sockets; time is an argument.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 
 use super::gossip::{Direction, PeerNumber, RoomFull};
-use super::outbox::Outbox;
+use super::outbox::{Closing, Outbox};
 use super::repo::RepoError;
 use super::room::{Room, Verdict};
 use super::rpc::{Act, Conversation, Fault, Received, Rules, UploadNumber};
@@ -17,6 +18,7 @@ use super::upload::Upload;
 use super::wire::Elapsed;
 use crate::config;
 use crate::http::metrics::{PICO_FEEDS_SENT, PICO_FRAMES};
+use crate::rarely::rarely;
 
 /// How often a peer is asked for everything again when it sends blocks whose parents are missing.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
@@ -46,10 +48,13 @@ pub struct Peer {
     asked_again: Option<Elapsed>,
     frames: Budget,
     queries: Budget,
+    false_feeds: Budget,
+    /// Where it is, if it is a stranger.
+    address: Option<IpAddr>,
 }
 
 impl Peer {
-    /// Puts a peer into a room and begins the conversation.
+    /// Puts a peer into a room and begins the conversation. `address` is where a stranger comes from.
     ///
     /// # Errors
     ///
@@ -57,7 +62,7 @@ impl Peer {
     pub fn new(
         room: Arc<Room>,
         number: PeerNumber,
-        direction: Direction,
+        (direction, address): (Direction, Option<IpAddr>),
         limits: &config::Pico,
     ) -> Result<Self, RoomFull> {
         let outbox = Arc::new(Outbox::new(limits.outbox_bytes_max));
@@ -82,6 +87,8 @@ impl Peer {
             asked_again: None,
             frames: Budget::new(limits.frames_per_minute),
             queries: Budget::new(limits.queries_per_minute),
+            false_feeds: Budget::new(limits.false_feeds_per_minute),
+            address,
         };
         peer.carry_out();
         Ok(peer)
@@ -163,10 +170,11 @@ impl Peer {
         if self.dispatch.is_some() || self.waiting.is_empty() {
             return;
         }
-        let (room, number, batch) = (Arc::clone(&self.room), self.number, std::mem::take(&mut self.waiting));
+        let (room, batch) = (Arc::clone(&self.room), std::mem::take(&mut self.waiting));
+        let from = (self.number, self.address);
         self.dispatch = Some(Box::pin(async move {
             let feeds = batch.iter().map(|received| received.feed.clone()).collect();
-            let verdicts = room.offer(number, feeds).await;
+            let verdicts = room.offer(from, feeds).await;
             batch.into_iter().zip(verdicts).collect()
         }));
     }
@@ -175,8 +183,11 @@ impl Peer {
         let mut orphans = 0;
         for (received, verdict) in done {
             self.taken = (self.taken.0 - 1, self.taken.1 - received.feed.len());
-            self.talk.dispatched(received, verdict.refused, now);
+            self.talk.dispatched(received, verdict.refused.as_deref(), now);
             orphans += verdict.orphans;
+            if verdict.is_false && self.false_feeds.take(now).is_some() {
+                self.outbox.close(Closing::FalseFeeds);
+            }
         }
         let is_due = self.asked_again.is_none_or(|last| now.saturating_sub(last) >= ASK_AGAIN);
         if orphans > 0 && is_due {
@@ -188,7 +199,7 @@ impl Peer {
 
     fn part_read(&mut self, number: UploadNumber, upload: Upload, read: PartRead, now: Elapsed) {
         let read = read.unwrap_or_else(|error| {
-            tracing::error!(%error, room = %self.room.name(), "a room could not be read");
+            rarely!(error, %error, room = %self.room.name(), "a room could not be read");
             None
         });
         // The last part asks for a reply, too: it comes when the peer has the part in its store.

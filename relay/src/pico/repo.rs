@@ -3,6 +3,8 @@
 //! Writing goes through the relay's one writer, so an answer means on disk; reading goes to the reader threads. What the
 //! words mean and what a merge does is said in [`crate::store::repo`].
 
+use std::sync::Arc;
+
 use picofeed::{Block, Feed, Format, Id, Key};
 
 pub use crate::store::ChangeError;
@@ -52,7 +54,7 @@ impl Repo {
     /// On a backend that nobody else writes to, with threads of its own. For tests.
     #[cfg(test)]
     pub(crate) fn on(backend: &dyn crate::store::Backend) -> Self {
-        use crate::store::{Pace, Slice};
+        use crate::store::{Crew, Pace};
         let pace = Pace {
             queue_max: 100,
             batch_max: 1_000,
@@ -60,8 +62,7 @@ impl Repo {
             sweep: std::time::Duration::from_secs(3600),
         };
         let (writer, _) = WriterHandle::start(backend.writer().unwrap(), Box::new(()), pace).unwrap();
-        let slice = Slice { rows: 500, bytes: 1 << 20, examined: 5_000 };
-        Self::new(writer, Readers::start(backend, 1, 100, slice).unwrap())
+        Self::new(writer, Readers::start(backend, Crew::for_tests()).unwrap())
     }
 
     /// Stores blocks, in order, of any chains and formats, in one transaction; durable on return. The outcomes are one
@@ -107,6 +108,14 @@ impl Repo {
     pub async fn carried_in(&self, seq: Seq) -> Result<(), RepoError> {
         self.writer.change(Change::CarriedIn(seq)).await?;
         Ok(())
+    }
+
+    /// Removes the emptiest room that is not in `keep`, and says which ([`Change::GiveWay`]).
+    pub async fn give_way(&self, keep: Arc<[RoomName]>) -> Result<Option<RoomName>, RepoError> {
+        match self.writer.change(Change::GiveWay { keep }).await? {
+            Changed::GaveWay(room) => Ok(room),
+            _ => Err(RepoError::Write(MIXED_UP.into())),
+        }
     }
 
     /// At most `max` authors of blocks in a room, in the order of their keys, from the first one after `after`.

@@ -1,10 +1,13 @@
 //! A room: its peers, its blocks, and the one task through which every block enters.
 
+use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use picofeed::Block;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -12,14 +15,18 @@ use super::carry::Carry;
 use super::chain::settle;
 use super::gossip::{Hub, PeerNumber};
 use super::mempool::{self, Mempool, Offered};
-use super::repo::{Bounds, Repo, RoomName};
+use super::repo::{Bounds, Merged, Merging, Quota, Repo, RepoError, RoomName};
 use super::rpc::NodeId;
-use super::verify::{Checker, Recent};
+use super::strangers::{NewRooms, Places};
+use super::verify::{self, Checker, Recent};
 use crate::clock;
 use crate::engine::Decision;
 use crate::engine::host::{Done, EngineHandle};
 use crate::engine::slice::Millis;
+use crate::http::client_addr::limit_key;
 use crate::http::metrics::{PICO_BLOCKS, PICO_REFUSED};
+use crate::rarely::rarely;
+use crate::store::carry::Origin;
 
 /// Offers that wait for a room's task. Each peer has at most one there.
 const OFFERS_MAX: usize = 256;
@@ -46,6 +53,10 @@ pub struct Common {
     pub recent_ids_max: usize,
     /// Tells the bridge.
     pub carry: Carry,
+    /// Makes a place for a new room.
+    pub places: Places,
+    /// How many new rooms each address has begun.
+    pub new_rooms: Arc<NewRooms>,
 }
 
 /// Handle of a room; its task ends when the last one is gone.
@@ -66,6 +77,10 @@ struct Inner {
     next_due: AtomicI64,
     /// Blocks were refused only because the slices could not be asked.
     has_missed: AtomicBool,
+    /// It is declared, or holds blocks: nothing that comes begins it.
+    has_begun: AtomicBool,
+    /// The address whose peer opened it; none if the relay did.
+    opener: Option<IpAddr>,
 }
 
 /// Feeds of one peer.
@@ -77,20 +92,37 @@ struct Offer {
 }
 
 /// What a feed was worth.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// It was not a feed that the room takes, wholly or from some block on.
-    pub refused: bool,
+    /// Why it was not a feed that the room takes, wholly or from some block on: the first reason, for people.
+    pub refused: Option<Cow<'static, str>>,
+    /// It was malformed or falsely signed: no honest peer has such a feed.
+    pub is_false: bool,
     /// Blocks of it whose parents are missing.
     pub orphans: usize,
 }
 
 impl Verdict {
+    fn refuse(why: impl Into<Cow<'static, str>>) -> Self {
+        Self { refused: Some(why.into()), ..Self::default() }
+    }
+
+    /// Of a feed with a defect of this name.
+    fn of_defect(defect: &'static str) -> Self {
+        Self { is_false: defect != verify::FAILED, ..Self::refuse(format!("invalid: {defect}")) }
+    }
+
     fn add(&mut self, other: Self) {
-        self.refused |= other.refused;
+        if self.refused.is_none() {
+            self.refused = other.refused;
+        }
+        self.is_false |= other.is_false;
         self.orphans += other.orphans;
     }
 }
+
+/// The verdict on what could not be decided.
+const FAILED: &str = "error: the blocks could not be stored";
 
 impl Room {
     /// A room, and the task that must run for it.
@@ -99,11 +131,14 @@ impl Room {
         node_id: NodeId,
         common: Common,
         engine: Option<EngineHandle>,
+        opener: Option<IpAddr>,
     ) -> (Arc<Self>, impl Future<Output = ()> + Send) {
         let (offers, queue) = mpsc::channel(OFFERS_MAX);
         let inner = Arc::new(Inner {
-            name,
             node_id,
+            has_begun: AtomicBool::new(common.places.is_declared(&name)),
+            opener,
+            name,
             hub: Hub::new(common.peers_max),
             recent: Arc::new(Recent::new(common.recent_ids_max)),
             common,
@@ -125,6 +160,17 @@ impl Room {
         self.inner.node_id
     }
 
+    /// The address whose peer opened it; none if the relay did.
+    pub fn opener(&self) -> Option<IpAddr> {
+        self.inner.opener
+    }
+
+    /// All its blocks were removed: what comes next begins it anew.
+    pub fn was_removed(&self) {
+        self.inner.recent.clear();
+        self.inner.has_begun.store(false, Ordering::Relaxed);
+    }
+
     /// Its peers.
     pub fn hub(&self) -> &Hub {
         &self.inner.hub
@@ -141,11 +187,12 @@ impl Room {
     }
 
     /// Takes in feeds as a peer sent them, in order: decodes, verifies, merges, and tells the others of what is new. Gives
-    /// a verdict for each.
-    pub async fn offer(&self, from: PeerNumber, feeds: Vec<Bytes>) -> Vec<Verdict> {
+    /// a verdict for each. `address` is where a stranger comes from.
+    pub async fn offer(&self, (from, address): (PeerNumber, Option<IpAddr>), feeds: Vec<Bytes>) -> Vec<Verdict> {
+        let feeds_len = feeds.len() as u64;
         let checked = self.inner.common.checker.check(feeds, &self.inner.recent).await;
         let mut verdicts: Vec<Verdict> =
-            checked.iter().map(|one| Verdict { refused: one.refused.is_some(), orphans: 0 }).collect();
+            checked.iter().map(|one| one.refused.map(Verdict::of_defect).unwrap_or_default()).collect();
         for reason in checked.iter().filter_map(|one| one.refused) {
             metrics::counter!(PICO_REFUSED, "reason" => reason).increment(1);
         }
@@ -155,13 +202,21 @@ impl Room {
         if blocks.is_empty() {
             return verdicts;
         }
+        if let Some(address) = address
+            && !self.may_begin(address).await
+        {
+            metrics::counter!(PICO_REFUSED, "reason" => "new_rooms").increment(feeds_len);
+            let why = Verdict::refuse("rate-limited: too many new rooms from your address, try again later");
+            verdicts.iter_mut().for_each(|verdict| verdict.add(why.clone()));
+            return verdicts;
+        }
         let (done, merged) = oneshot::channel();
         let merged = match self.offers.send(Offer { blocks, lens, done }).await {
             Ok(()) => merged.await.unwrap_or_default(),
             Err(_) => Vec::new(),
         };
         // Nothing is heard of a room that has ended.
-        let merged = merged.into_iter().chain(std::iter::repeat(Verdict { refused: true, orphans: 0 }));
+        let merged = merged.into_iter().chain(std::iter::repeat(Verdict::refuse("error: the room has ended")));
         for (verdict, merged) in verdicts.iter_mut().zip(merged) {
             verdict.add(merged);
         }
@@ -175,7 +230,22 @@ impl Room {
             Ok(()) => merged.await.unwrap_or_default(),
             Err(_) => Vec::new(),
         };
-        merged.first().copied().unwrap_or(Verdict { refused: true, orphans: 0 })
+        merged.into_iter().next().unwrap_or_else(|| Verdict::refuse("error: the room has ended"))
+    }
+
+    /// Whether a peer at this address may store blocks here: the room holds some already, or the address has not begun too
+    /// many rooms lately.
+    async fn may_begin(&self, address: IpAddr) -> bool {
+        let Inner { has_begun, common, name, .. } = &*self.inner;
+        if has_begun.load(Ordering::Relaxed) {
+            return true;
+        }
+        let holds_blocks = common.repo.usage(name).await.is_ok_and(|usage| usage.blocks > 0);
+        let may_begin = holds_blocks || common.new_rooms.begin(limit_key(address), std::time::Instant::now());
+        if may_begin {
+            has_begun.store(true, Ordering::Relaxed);
+        }
+        may_begin
     }
 }
 
@@ -265,7 +335,7 @@ impl Inner {
             done.retried.iter().map(|block| Offered { block: block.clone(), brought_by: Default::default() }).collect();
         if !retried.is_empty() {
             self.common.carry.stored.notify_one();
-            let decisions = vec![Decision::Merged(super::repo::Merged::New); retried.len()];
+            let decisions = vec![Decision::Merged(Merged::New); retried.len()];
             let next = self.settled(mempool, retried, &decisions);
             self.merge(mempool, next).await;
         }
@@ -285,21 +355,21 @@ impl Inner {
                 self.set_due(next_due);
                 discarded = evicted;
                 let decisions = decisions?;
-                if is_carried && decisions.contains(&Decision::Merged(super::repo::Merged::New)) {
+                if is_carried && decisions.contains(&Decision::Merged(Merged::New)) {
                     self.common.carry.stored.notify_one();
                 }
                 decisions
             }
-            None => match self.common.repo.merge_carried(&self.name, &self.common.bounds, to_store, origins).await {
+            None => match self.store(to_store, origins).await {
                 Ok(merging) => {
-                    if is_carried && merging.merged.contains(&super::repo::Merged::New) {
+                    if is_carried && merging.merged.contains(&Merged::New) {
                         self.common.carry.stored.notify_one();
                     }
                     discarded = merging.discarded.len();
                     merging.merged.into_iter().map(Decision::Merged).collect()
                 }
                 Err(error) => {
-                    tracing::error!(%error, room = %self.name, "blocks could not be stored");
+                    rarely!(error, %error, room = %self.name, "blocks could not be stored");
                     return None;
                 }
             },
@@ -311,6 +381,17 @@ impl Inner {
         Some(decisions)
     }
 
+    /// Stores blocks in a room without slices. If the room is new and there are too many, another one gives way.
+    async fn store(&self, blocks: Vec<Block>, origins: Vec<Origin>) -> Result<Merging, RepoError> {
+        let Common { repo, bounds, places, .. } = &self.common;
+        let merging = repo.merge_carried(&self.name, bounds, blocks.clone(), origins.clone()).await?;
+        let has_no_place = merging.merged.contains(&Merged::OverQuota(Quota::Rooms));
+        if has_no_place && places.make(repo).await {
+            return repo.merge_carried(&self.name, bounds, blocks, origins).await;
+        }
+        Ok(merging)
+    }
+
     /// Stores blocks, then those that waited for them, and so on; gives what became of each of the first.
     async fn merge(&self, mempool: &mut Mempool, mut blocks: Vec<Offered>) -> Vec<Verdict> {
         let mut first = None;
@@ -318,7 +399,7 @@ impl Inner {
             let Some(decisions) = self.decide(&blocks).await else {
                 self.has_missed.store(true, Ordering::Relaxed);
                 metrics::counter!(PICO_BLOCKS, "outcome" => "failed").increment(blocks.len() as u64);
-                return first.unwrap_or_else(|| vec![Verdict { refused: true, orphans: 0 }; blocks.len()]);
+                return first.unwrap_or_else(|| vec![Verdict::refuse(FAILED); blocks.len()]);
             };
             if decisions.contains(&Decision::NotLoaded) {
                 self.has_missed.store(true, Ordering::Relaxed);
@@ -343,18 +424,26 @@ impl Inner {
 }
 
 fn is_stored(decision: &Decision) -> bool {
-    use super::repo::Merged;
     matches!(decision, Decision::Merged(Merged::New | Merged::Known))
 }
 
 fn verdict(decision: &Decision) -> Verdict {
-    use super::repo::Merged;
     match decision {
         Decision::Merged(Merged::New | Merged::Known) | Decision::Postponed(_) => Verdict::default(),
-        Decision::Merged(Merged::Orphan) => Verdict { refused: false, orphans: 1 },
-        Decision::Merged(Merged::Fork | Merged::SecondGenesis | Merged::OverQuota(_))
-        | Decision::Rejected(_)
-        | Decision::Evicted
-        | Decision::NotLoaded => Verdict { refused: true, orphans: 0 },
+        Decision::Merged(Merged::Orphan) => Verdict { orphans: 1, ..Verdict::default() },
+        Decision::Merged(Merged::Fork) => Verdict::refuse("blocked: another block follows the same block already"),
+        Decision::Merged(Merged::SecondGenesis) => {
+            Verdict::refuse("blocked: the author has another chain in this room")
+        }
+        Decision::Merged(Merged::OverQuota(quota)) => Verdict::refuse(match quota {
+            Quota::Rooms => "blocked: the relay has no place for another room, all are in use",
+            Quota::TotalBytes => "blocked: the rooms of the relay are full",
+            Quota::Chains => "blocked: the room has as many chains as it may have",
+            Quota::Blocks => "blocked: the room has as many blocks as it may have",
+            Quota::Bytes => "blocked: the room is full",
+        }),
+        Decision::Rejected(rejection) => Verdict::refuse(format!("blocked: {}", rejection.reason)),
+        Decision::Evicted => Verdict::refuse("blocked: the chain has expired"),
+        Decision::NotLoaded => Verdict::refuse("error: the rules of the room are not loaded, try again later"),
     }
 }

@@ -2,13 +2,15 @@
 
 use std::collections::HashSet;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use data_encoding::HEXLOWER_PERMISSIVE;
+use futures_util::FutureExt;
 use hashbrown::HashMap;
-use parking_lot::Mutex;
 use picofeed::Limits;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -17,25 +19,32 @@ use tokio_util::task::TaskTracker;
 use super::carry::Carry;
 use super::gossip::PeerNumber;
 use super::mempool;
+use super::outbox::Closing;
 use super::repo::{Bounds, Full, Repo, RoomName};
 use super::room::{Common, Room};
 use super::rpc::NodeId;
+use super::strangers::{NewRooms, Open, Places};
 use super::verify::Checker;
 use crate::config;
 use crate::engine::host::{EngineHandle, Engines};
+use crate::http::client_addr::limit_key;
 use crate::http::metrics::PICO_ROOMS;
 
 /// All rooms of the relay.
 pub struct Rooms {
     /// The options.
     pub config: config::Pico,
+    /// How long what waits for a peer may wait while it takes nothing.
+    pub send: Duration,
     /// Told to stop.
     pub stop: CancellationToken,
+    /// Told to end at once, when a stop takes too long.
+    cut: CancellationToken,
     common: Common,
     engines: Engines,
     /// `main`, those in the configuration, and those with slices: they are always open.
-    declared: HashSet<RoomName>,
-    open: Mutex<HashMap<RoomName, Arc<Room>>>,
+    declared: Arc<HashSet<RoomName>>,
+    open: Arc<Open>,
     /// Makes the node ids.
     seed: [u8; 32],
     peers: AtomicU64,
@@ -55,8 +64,11 @@ pub enum NoRoom {
     #[error("there is no such room on this relay")]
     Unknown,
     /// `pico.rooms_max`.
-    #[error("the relay has no place for another room")]
+    #[error("the relay has no place for another room: all are in use")]
     TooMany,
+    /// `pico.address_rooms_max`.
+    #[error("too many rooms are open from your address")]
+    TooManyOfAddress,
     /// `pico.enabled`.
     #[error("this relay does not serve pico nodes")]
     Disabled,
@@ -69,22 +81,34 @@ impl NoRoom {
             Self::Reserved => StatusCode::FORBIDDEN,
             Self::Name | Self::Unknown | Self::Disabled => StatusCode::NOT_FOUND,
             Self::TooMany => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyOfAddress => StatusCode::TOO_MANY_REQUESTS,
         }
     }
 }
 
 impl Rooms {
-    /// On a running store. Rooms come to be when somebody connects to them.
-    pub fn new(config: &config::Pico, repo: Repo, engines: Engines, carry: Carry, stop: CancellationToken) -> Self {
+    /// On a running store. Rooms come to be when somebody connects to them. `ends`: told to stop, and to end at once.
+    pub fn new(
+        config: &config::Config,
+        repo: Repo,
+        engines: Engines,
+        carry: Carry,
+        ends: (CancellationToken, CancellationToken),
+    ) -> Self {
+        let send = Duration::from_secs(config.server.send_seconds);
+        let (config, (stop, cut)) = (&config.pico, ends);
         let declared = config.room.iter().filter_map(|room| room.name.parse().ok()).chain([RoomName::main()]);
-        let declared = declared.chain(engines.iter().map(|(name, _)| name.clone())).collect();
+        let declared = Arc::new(declared.chain(engines.iter().map(|(name, _)| name.clone())).collect());
+        let open = Arc::<Open>::default();
         Self {
-            common: common(config, repo, carry),
+            common: common(config, repo, carry, Places::new(Arc::clone(&declared), &open)),
             engines,
             declared,
             config: config.clone(),
+            send,
             stop,
-            open: Mutex::default(),
+            cut,
+            open,
             seed: rand::random(),
             peers: AtomicU64::new(0),
             tasks: TaskTracker::new(),
@@ -107,35 +131,94 @@ impl Rooms {
         if self.config.open_rooms || self.declared.contains(&name) { Ok(name) } else { Err(NoRoom::Unknown) }
     }
 
-    /// The room of this name, opened if it was not open.
+    /// The room of this name, opened if it was not open, for the relay itself.
     ///
     /// # Errors
     ///
     /// [`NoRoom::TooMany`]. Those that are declared always have a place.
     pub fn open(&self, name: &RoomName) -> Result<Arc<Room>, NoRoom> {
+        self.open_for(name, None)
+    }
+
+    /// The same for a peer at an address.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoom::TooMany`], [`NoRoom::TooManyOfAddress`].
+    pub fn visit(&self, name: &RoomName, address: IpAddr) -> Result<Arc<Room>, NoRoom> {
+        self.open_for(name, Some(limit_key(address)))
+    }
+
+    fn open_for(&self, name: &RoomName, opener: Option<IpAddr>) -> Result<Arc<Room>, NoRoom> {
         let mut open = self.open.lock();
         if let Some(room) = open.get(name) {
             return Ok(Arc::clone(room));
         }
-        let is_full = |open: &HashMap<RoomName, Arc<Room>>| {
-            open.keys().filter(|name| !self.declared.contains(*name)).count() >= self.config.rooms_max
-        };
-        if !self.declared.contains(name) && is_full(&open) {
-            // Whoever opened a room and left before the handshake was over did not close it.
-            open.retain(|name, room| self.declared.contains(name) || Arc::strong_count(room) > 1);
-            if is_full(&open) {
-                return Err(NoRoom::TooMany);
-            }
+        if !self.declared.contains(name) {
+            self.make_place(&mut open, opener)?;
         }
         let mut common = self.common.clone();
         if self.declared.contains(name) {
             common.bounds = common.bounds.of_declared();
         }
-        let (room, task) = Room::new(name.clone(), self.node_id(name), common, self.engines.of(name).cloned());
+        let (room, task) = Room::new(name.clone(), self.node_id(name), common, self.engines.of(name).cloned(), opener);
         self.tasks.spawn(task);
         open.insert(name.clone(), Arc::clone(&room));
         metrics::gauge!(PICO_ROOMS).set(open.len() as f64);
         Ok(room)
+    }
+
+    /// Sees to it that one more undeclared room may be open. When there are as many as there may be, the address that has
+    /// opened most of them loses the one with the fewest peers, if it has more than whoever comes.
+    fn make_place(&self, open: &mut HashMap<RoomName, Arc<Room>>, opener: Option<IpAddr>) -> Result<(), NoRoom> {
+        let strangers =
+            |open: &HashMap<RoomName, Arc<Room>>| open.keys().filter(|name| !self.declared.contains(*name)).count();
+        let address_max = self.config.address_rooms_max;
+        if address_max == 0 && strangers(open) < self.config.rooms_max {
+            return Ok(());
+        }
+        let by_opener = |open: &HashMap<RoomName, Arc<Room>>| {
+            let mut by_opener: HashMap<IpAddr, usize> = HashMap::new();
+            let openers = open.iter().filter(|(name, _)| !self.declared.contains(*name));
+            openers
+                .filter_map(|(_, room)| room.opener())
+                .for_each(|address| *by_opener.entry(address).or_default() += 1);
+            by_opener
+        };
+        let own = |open: &HashMap<RoomName, Arc<Room>>| {
+            opener.and_then(|opener| by_opener(open).get(&opener).copied()).unwrap_or(0)
+        };
+        // Whoever opened a room and left before the handshake was over did not close it.
+        let tidy = |open: &mut HashMap<RoomName, Arc<Room>>| {
+            open.retain(|name, room| self.declared.contains(name) || Arc::strong_count(room) > 1);
+        };
+        if address_max > 0 && own(open) >= address_max {
+            tidy(open);
+            if own(open) >= address_max {
+                return Err(NoRoom::TooManyOfAddress);
+            }
+        }
+        if strangers(open) < self.config.rooms_max {
+            return Ok(());
+        }
+        tidy(open);
+        if strangers(open) < self.config.rooms_max {
+            return Ok(());
+        }
+        let most = by_opener(open).into_iter().max_by_key(|(_, rooms)| *rooms);
+        let Some((greediest, _)) = most.filter(|(_, rooms)| *rooms > own(open) + 1) else {
+            return Err(NoRoom::TooMany);
+        };
+        let theirs =
+            open.iter().filter(|(name, room)| room.opener() == Some(greediest) && !self.declared.contains(*name));
+        let Some(name) = theirs.min_by_key(|(_, room)| room.hub().len()).map(|(name, _)| name.clone()) else {
+            return Err(NoRoom::TooMany);
+        };
+        if let Some(room) = open.remove(&name) {
+            tracing::debug!(room = %name, "closed: its address has more rooms open than any other, and none is free");
+            room.hub().close_all(Closing::GivesWay);
+        }
+        Ok(())
     }
 
     /// Opens the rooms that have slices: time passes in them even if nobody is there.
@@ -166,7 +249,8 @@ impl Rooms {
     pub fn close_if_empty(&self, room: &Arc<Room>) {
         let mut open = self.open.lock();
         // One handle is in the list, one with the caller: whoever is about to join has a third.
-        if room.hub().is_empty() && !self.declared.contains(room.name()) && Arc::strong_count(room) <= 2 {
+        let is_open = open.get(room.name()).is_some_and(|open| Arc::ptr_eq(open, room));
+        if is_open && room.hub().is_empty() && !self.declared.contains(room.name()) && Arc::strong_count(room) <= 2 {
             open.remove(room.name());
             metrics::gauge!(PICO_ROOMS).set(open.len() as f64);
         }
@@ -177,9 +261,10 @@ impl Rooms {
         self.peers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Runs something that belongs to rooms until it ends; it must end soon after [`Rooms::stop`].
+    /// Runs something that belongs to rooms until it ends; it should end soon after [`Rooms::stop`], and is dropped when that
+    /// takes too long.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(task);
+        self.tasks.spawn(self.cut.clone().run_until_cancelled_owned(task).map(drop));
     }
 
     /// Ends the rooms' tasks when what was offered is merged. To be called when [`Rooms::stop`] is told.
@@ -196,7 +281,7 @@ impl Rooms {
     }
 }
 
-fn common(config: &config::Pico, repo: Repo, carry: Carry) -> Common {
+fn common(config: &config::Pico, repo: Repo, carry: Carry, places: Places) -> Common {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = if config.verify_threads == 0 { cores } else { config.verify_threads };
     Common {
@@ -212,6 +297,8 @@ fn common(config: &config::Pico, repo: Repo, carry: Carry) -> Common {
         peers_max: config.peers_max,
         recent_ids_max: config.recent_ids_max,
         carry,
+        places,
+        new_rooms: Arc::new(NewRooms::new(config.address_new_rooms_per_hour)),
     }
 }
 

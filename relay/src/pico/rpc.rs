@@ -6,7 +6,7 @@
 //! | `01` QUERY | an empty map: `a0` (CBOR) of generation 2, `de 00 00` (msgpack) of generation 1 |
 //! | `02` BLOCKS | one feed |
 //! | `03` NODE_ID | 8 random bytes |
-//! | `ff` ERR | none |
+//! | `ff` ERR | none; from us a reason in UTF-8, which upstream ignores |
 //!
 //! Both sides do the same, at once: NODE_ID, and when it is answered with OK, QUERY. The answer to a QUERY is OK if there
 //! is nothing, else a chain of BLOCKS: each but the last asks for a reply, and the next comes when that is OK. New blocks
@@ -35,6 +35,9 @@ const ERR: u8 = 255;
 
 /// Name of a process, random; of the relay one for each room.
 pub type NodeId = [u8; 8];
+
+/// Bytes of the reason in an ERR.
+const ERROR_BYTES_MAX: usize = 200;
 
 /// Feeds of one download that may be refused before the rest is not asked for.
 const REFUSALS_MAX: usize = 8;
@@ -168,15 +171,17 @@ impl Conversation {
         Ok(())
     }
 
-    /// A feed was merged, or refused. Whoever sent it out of the blue is told to go on, or that it was bad.
-    pub fn dispatched(&mut self, received: &Received, refused: bool, now: Elapsed) {
+    /// A feed was merged, or refused, and why. Whoever sent it out of the blue is told to go on, or that it was bad.
+    pub fn dispatched(&mut self, received: &Received, refused: Option<&str>, now: Elapsed) {
         if received.answer {
-            self.refusals += usize::from(refused);
+            self.refusals += usize::from(refused.is_some());
             return;
         }
         let Some(port) = received.reply else { return };
-        if refused || !self.request(port, &[&[OK]], Ask::Feed(false), now) {
-            self.send(port, ERR);
+        if let Some(why) = refused {
+            self.send_error(port, why);
+        } else if !self.request(port, &[&[OK]], Ask::Feed(false), now) {
+            self.send_error(port, "too many requests wait for a reply");
         }
     }
 
@@ -215,7 +220,7 @@ impl Conversation {
     /// It is no frame.
     pub fn refuse(&mut self, bytes: &Bytes) -> Result<(), Fault> {
         if let Some(port) = Frame::decode(bytes)?.reply {
-            self.send(port, ERR);
+            self.send_error(port, "rate-limited: too many queries");
         }
         Ok(())
     }
@@ -394,6 +399,13 @@ impl Conversation {
 
     fn send(&mut self, to: Port, kind: u8) {
         self.acts.push_back(Act::Send(Frame::encode(to, None, &[&[kind]])));
+    }
+
+    /// ERR, with the reason in as many bytes as are of use to a person.
+    fn send_error(&mut self, to: Port, why: &str) {
+        let end = why.floor_char_boundary(ERROR_BYTES_MAX);
+        let why = why.get(..end).unwrap_or_default();
+        self.acts.push_back(Act::Send(Frame::encode(to, None, &[&[ERR], why.as_bytes()])));
     }
 
     fn refuse_type(&mut self, reply: Option<Port>) {

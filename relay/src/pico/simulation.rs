@@ -114,7 +114,7 @@ impl Node {
                     let offered = checked.blocks.into_iter().map(|block| Offered::by(block, peer));
                     let new = self.merge(offered.collect());
                     let link = self.links.get_mut(&peer).unwrap();
-                    link.talk.dispatched(&received, false, now);
+                    link.talk.dispatched(&received, None, now);
                     if self.echoes && new > 0 {
                         (0..2).for_each(|_| link.outbox.live(live(&received.feed)));
                     }

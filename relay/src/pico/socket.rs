@@ -1,5 +1,6 @@
 //! What a peer's connection does, whatever carries it: frames in, frames out, pings, the end.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,6 +15,7 @@ use super::peer::Peer;
 use super::room::Room;
 use super::rooms::Rooms;
 use crate::http::metrics::{PICO_CLOSES, PICO_FRAMES};
+use crate::websocket::{self, Alive, Look};
 
 /// What comes from the other end.
 #[derive(Debug)]
@@ -24,10 +26,13 @@ pub enum Heard {
     Text,
     /// A sign of life.
     Alive,
-    /// A message longer than `pico.message_bytes_max`.
-    TooLong,
-    /// The end.
+    /// Something that may not come, such as a message longer than `pico.message_bytes_max`: a WebSocket close code and a
+    /// reason.
+    Wrong(u16, &'static str),
+    /// The end, said in the way of the carrier; what is written until then, and the answer, still arrive.
     Closed,
+    /// The end, without a word.
+    Gone,
 }
 
 /// What goes to the other end.
@@ -47,21 +52,26 @@ const SEND_BURST: usize = 1 << 20;
 /// How often what waits is looked at.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Converses until the connection ends.
-pub async fn converse<R, W>(rooms: &Rooms, room: &Arc<Room>, direction: Direction, mut reader: R, writer: W)
+/// Converses with a peer, a stranger if it has an address, until the connection ends, and says how.
+pub async fn converse<R, W>(
+    rooms: &Rooms,
+    room: &Arc<Room>,
+    caller: (Direction, Option<IpAddr>),
+    mut reader: R,
+    writer: W,
+) -> websocket::End
 where
     R: Stream<Item = Heard> + Unpin + Send,
     W: Sink<Said, Error = ()> + Unpin + Send,
 {
-    let mut carrier = Carrier { writer, is_dirty: false };
-    let Ok(mut peer) = Peer::new(Arc::clone(room), rooms.next_peer(), direction, &rooms.config) else {
-        carrier.close(1013, "the room is full").await;
-        return count("room_full");
-    };
-    let ping = Duration::from_secs(rooms.config.ping_seconds);
     let began = Instant::now();
-    let mut heard = began;
-    let mut asked = false;
+    let ping = Duration::from_secs(rooms.config.ping_seconds);
+    let mut carrier =
+        Carrier { writer, alive: Alive::new(ping, began), is_dirty: false, ping_due: false, blocked: None };
+    let Ok(mut peer) = Peer::new(Arc::clone(room), rooms.next_peer(), caller, &rooms.config) else {
+        count("room_full");
+        return carrier.close(1013, "the room is full").await;
+    };
     let mut slowed: Option<tokio::time::Instant> = None;
     let mut timer = tokio::time::interval(TICK);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -74,44 +84,54 @@ where
             biased;
             wake = std::future::poll_fn(|context| carrier.poll(context, &mut peer, may_read, began.elapsed())) => {
                 match wake {
-                    Wake::Again => heard = Instant::now(),
+                    Wake::Again => carrier.alive.heard(Instant::now()),
                     Wake::Gone => break End::Gone,
                     Wake::Close(why) => break End::Closing(why),
                 }
             }
             () = &mut stopping => {
                 carrier.drain(&mut peer, DRAIN).await;
-                break End::Closing(Closing::ShuttingDown);
+                break End::Stopped;
             }
             () = tokio::time::sleep_until(wake_up), if slowed.is_some() => slowed = None,
             item = reader.next(), if may_read && slowed.is_none() => {
-                heard = Instant::now();
-                asked = false;
-                match item.unwrap_or(Heard::Closed) {
+                carrier.alive.heard(Instant::now());
+                match item.unwrap_or(Heard::Gone) {
                     Heard::Frame(frame) => match peer.receive(&frame, began.elapsed()) {
                         Ok(wait) => slowed = wait.map(|wait| tokio::time::Instant::now() + wait),
                         Err(fault) => break End::Fault(fault),
                     },
                     Heard::Alive => {}
                     Heard::Text => break End::Text,
-                    Heard::TooLong => break End::TooLong,
-                    Heard::Closed => break End::Gone,
+                    Heard::Wrong(code, why) => break End::Wrong(code, why),
+                    Heard::Closed => break End::Closed,
+                    Heard::Gone => break End::Gone,
                 }
             }
             _ = timer.tick() => {
                 if let Err(fault) = peer.tick(began.elapsed()) {
                     break End::Fault(fault);
                 }
-                if peer.is_idle() && heard.elapsed() >= ping * 2 {
-                    break End::Silent;
+                if carrier.blocked.is_some_and(|since| since.elapsed() >= rooms.send) {
+                    break End::Stalled;
                 }
-                if heard.elapsed() >= ping && !asked {
-                    asked = true;
-                    carrier.ping().await;
+                let now = Instant::now();
+                if !may_read || slowed.is_some() || !peer.is_idle() || carrier.blocked.is_some() {
+                    // Not heard, since nobody listens to it; or it has other things to take before a ping.
+                    carrier.alive.heard(now);
+                }
+                match carrier.alive.look(now) {
+                    Look::Fine => {}
+                    Look::Ask => carrier.ping_due = true,
+                    Look::Over => break End::Silent,
                 }
             }
         }
     };
+    if matches!(end, End::Closed) {
+        // A WebSocket has its answer to the Close frame in the write buffer; it must not wait for what follows.
+        let _ = tokio::time::timeout(TICK, carrier.writer.flush()).await;
+    }
     // What was read is merged, however the connection ended.
     let merged = std::future::poll_fn(|context| {
         while !peer.is_idle() {
@@ -121,26 +141,36 @@ where
     });
     let _ = tokio::time::timeout(DRAIN, merged).await;
     drop(peer);
-    carrier.end(end).await;
+    carrier.end(end).await
 }
 
 /// How long the end of a connection waits for what the peer has sent to be merged.
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Why a connection ended.
+#[derive(Clone, Copy)]
 enum End {
     Gone,
+    Closed,
     Silent,
+    /// It takes nothing of what waits for it.
+    Stalled,
+    Stopped,
     Text,
-    TooLong,
+    Wrong(u16, &'static str),
     Closing(Closing),
     Fault(super::rpc::Fault),
 }
 
 struct Carrier<W> {
     writer: W,
+    alive: Alive,
     /// Something is in the write buffer.
     is_dirty: bool,
+    /// The peer is to be asked for a sign of life.
+    ping_due: bool,
+    /// Since when the peer has taken nothing of what is there.
+    blocked: Option<Instant>,
 }
 
 /// Why the sending half wants attention.
@@ -169,9 +199,19 @@ impl<W: Sink<Said, Error = ()> + Unpin> Carrier<W> {
                 return Poll::Ready(Wake::Again);
             }
             match Pin::new(&mut self.writer).poll_ready(context) {
-                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Ok(())) => self.taken(),
                 Poll::Ready(Err(())) => return Poll::Ready(Wake::Gone),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    self.blocked.get_or_insert_with(Instant::now);
+                    return Poll::Pending;
+                }
+            }
+            if std::mem::take(&mut self.ping_due) {
+                self.is_dirty = true;
+                if Pin::new(&mut self.writer).start_send(Said::Ping).is_err() {
+                    return Poll::Ready(Wake::Gone);
+                }
+                continue;
             }
             if sent >= SEND_BURST {
                 context.waker().wake_by_ref();
@@ -189,12 +229,25 @@ impl<W: Sink<Said, Error = ()> + Unpin> Carrier<W> {
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Wake> {
         if self.is_dirty {
             match Pin::new(&mut self.writer).poll_flush(context) {
-                Poll::Ready(Ok(())) => self.is_dirty = false,
+                Poll::Ready(Ok(())) => {
+                    self.is_dirty = false;
+                    self.alive.said(Instant::now());
+                    self.taken();
+                }
                 Poll::Ready(Err(())) => return Poll::Ready(Wake::Gone),
-                Poll::Pending => {}
+                Poll::Pending => {
+                    self.blocked.get_or_insert_with(Instant::now);
+                }
             }
         }
         Poll::Pending
+    }
+
+    /// The carrier takes more: where it did not before, the peer has taken something, which is a sign of life.
+    fn taken(&mut self) {
+        if self.blocked.take().is_some() {
+            self.alive.heard(Instant::now());
+        }
     }
 
     /// The relay stops: what was read is merged and answered.
@@ -212,25 +265,27 @@ impl<W: Sink<Said, Error = ()> + Unpin> Carrier<W> {
         let _ = tokio::time::timeout(patience, answered).await;
     }
 
-    async fn ping(&mut self) {
-        let _ = tokio::time::timeout(TICK, self.writer.send(Said::Ping)).await;
-    }
-
-    async fn close(&mut self, code: u16, reason: &'static str) {
+    async fn close(&mut self, code: u16, reason: &'static str) -> websocket::End {
         // A peer that reads nothing must not keep its connection by that.
-        let _ = tokio::time::timeout(TICK, self.writer.send(Said::Close(code, reason))).await;
+        match tokio::time::timeout(TICK, self.writer.send(Said::Close(code, reason))).await {
+            Ok(Ok(())) => websocket::End::Told,
+            _ => websocket::End::Gone,
+        }
     }
 
-    async fn end(&mut self, end: End) {
+    async fn end(&mut self, end: End) -> websocket::End {
         use super::rpc::Fault;
         let (reason, said) = match end {
-            End::Gone => ("gone", None),
+            End::Gone | End::Closed => ("gone", None),
+            End::Stalled => ("stalled", None),
+            End::Stopped => ("shutdown", None),
             End::Silent => ("silent", Some((1008, "no sign of life"))),
             End::Text => {
                 metrics::counter!(PICO_FRAMES, "outcome" => "text").increment(1);
                 ("text", Some((1003, "piconet frames are binary")))
             }
-            End::TooLong => ("too_long", Some((1009, "message is too large"))),
+            End::Wrong(1009, why) => ("too_long", Some((1009, why))),
+            End::Wrong(code, why) => ("wrong", Some((code, why))),
             End::Fault(Fault::NoFrame(_)) => {
                 metrics::counter!(PICO_FRAMES, "outcome" => "malformed").increment(1);
                 ("malformed", Some((1002, "not a piconet frame")))
@@ -240,11 +295,15 @@ impl<W: Sink<Said, Error = ()> + Unpin> Carrier<W> {
             End::Fault(Fault::Itself) => ("itself", Some((1008, "connected to itself"))),
             End::Closing(Closing::TooSlow) => ("too_slow", Some(Closing::TooSlow.code_and_reason())),
             End::Closing(Closing::Replaced) => ("replaced", Some(Closing::Replaced.code_and_reason())),
-            End::Closing(Closing::ShuttingDown) => ("shutdown", Some(Closing::ShuttingDown.code_and_reason())),
+            End::Closing(Closing::GivesWay) => ("gives_way", Some(Closing::GivesWay.code_and_reason())),
+            End::Closing(Closing::FalseFeeds) => ("false_feeds", Some(Closing::FalseFeeds.code_and_reason())),
         };
         count(reason);
-        if let Some((code, text)) = said {
-            self.close(code, text).await;
+        match (end, said) {
+            (_, Some((code, text))) => self.close(code, text).await,
+            (End::Closed, None) => websocket::End::Told,
+            (End::Stopped, None) => websocket::End::Stopped,
+            (_, None) => websocket::End::Gone,
         }
     }
 }

@@ -15,21 +15,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt, future};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use super::gossip::Direction;
 use super::socket::{Heard, Said, converse};
-use crate::app::App;
+use crate::app::{Admission, App};
+use crate::descriptors::could_not_accept;
+use crate::patience::Patient;
 use crate::unfinished::Metered;
 
 /// How long a peer may take to name its room.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A pause after which connections are taken again when that failed, as when there are no file handles.
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// Listens on `pico.tcp_listen`, if that is not empty, and serves until the relay stops.
 ///
@@ -60,20 +59,19 @@ async fn accept(app: &Arc<App>, listener: &TcpListener) {
                 let Ok(admission) = app.admit(address.ip()) else { continue };
                 let app = Arc::clone(app);
                 app.rooms.clone().spawn(async move {
-                    serve(stream, &app).await;
-                    drop(admission);
+                    tokio::select! {
+                        () = serve(stream, &app, &admission) => {}
+                        () = admission.given_away() => {}
+                    }
                 });
             }
-            Err(error) => {
-                tracing::debug!(%error, "a TCP connection could not be taken");
-                tokio::time::sleep(PAUSE).await;
-            }
+            Err(error) => could_not_accept(&error).await,
         }
     }
 }
 
-async fn serve(stream: TcpStream, app: &App) {
-    let _ = stream.set_nodelay(true);
+async fn serve(stream: TcpStream, app: &App, admission: &Admission) {
+    let stream = Patient::new(stream, app.rooms.send);
     let codec = LengthDelimitedCodec::builder().max_frame_length(app.rooms.config.message_bytes_max).new_codec();
     let meter = app.unfinished.meter();
     let mut framed = Framed::new(Metered::new(stream, Arc::clone(&meter)), codec);
@@ -83,19 +81,21 @@ async fn serve(stream: TcpStream, app: &App) {
     };
     let Ok(Some(Ok(name))) = first else { return };
     let Ok(name) = std::str::from_utf8(&name) else { return };
-    let Ok(room) = app.rooms.name(name).and_then(|name| app.rooms.open(&name)) else { return };
+    let Ok(room) = app.rooms.name(name).and_then(|name| app.rooms.visit(&name, admission.client())) else { return };
     let (sink, stream) = framed.split();
-    let reader = meter.messages(stream).map(|record| match record {
+    let stream = stream.inspect(|_| admission.heard());
+    let len = |record: &Result<BytesMut, _>| record.as_ref().map_or(0, BytesMut::len);
+    let reader = meter.messages(stream, len).map(|record| match record {
         Ok(record) if record.is_empty() => Heard::Alive,
         Ok(record) => Heard::Frame(record.freeze()),
-        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Heard::TooLong,
-        Err(_) => Heard::Closed,
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Heard::Wrong(1009, "record is too large"),
+        Err(_) => Heard::Gone,
     });
     let writer = sink.sink_map_err(drop).with(|said| match said {
         Said::Frame(frame) => future::ok(frame),
         Said::Ping => future::ok(Bytes::new()),
         Said::Close(..) => future::err(()),
     });
-    Box::pin(converse(&app.rooms, &room, Direction::In, reader, writer)).await;
+    Box::pin(converse(&app.rooms, &room, (Direction::In, Some(admission.client())), reader, writer)).await;
     app.rooms.close_if_empty(&room);
 }

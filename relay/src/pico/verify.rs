@@ -11,6 +11,9 @@ use tokio::sync::Semaphore;
 /// Feeds of up to this many bytes together are looked at in place, to see whether they say anything new.
 const GLANCE_BYTES_MAX: usize = 16 << 10;
 
+/// The name of no defect: the worker thread failed.
+pub const FAILED: &str = "failed";
+
 /// What a message was worth.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Checked {
@@ -86,7 +89,7 @@ impl Checker {
             };
             feeds.into_iter().map(one).collect()
         });
-        checked.await.unwrap_or_else(|_| vec![Checked { blocks: Vec::new(), refused: Some("failed") }; len])
+        checked.await.unwrap_or_else(|_| vec![Checked { blocks: Vec::new(), refused: Some(FAILED) }; len])
     }
 }
 

@@ -1,5 +1,5 @@
 //! Rules that the operator brings: slices for events, and a program that judges them. Asked after the policies, before an
-//! event is saved or passed on. Import is the operator's own doing, and is not judged.
+//! event is saved or passed on. An import with `--trust` is not judged.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ impl Judges {
 impl Bench {
     /// True when there is nobody to ask about what comes from there: all is accepted.
     pub fn is_idle(&mut self, source: &Source) -> bool {
-        matches!(source, Source::Import) || self.slices.is_idle() && self.plugin.is_none()
+        source.is_trusted_import() || self.slices.is_idle() && self.plugin.is_none()
     }
 
     /// Judges events of one origin: one answer each.

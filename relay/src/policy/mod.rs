@@ -5,7 +5,9 @@ pub mod judge;
 pub mod plugin;
 mod pow;
 mod protected;
+mod repost;
 mod time;
+mod vanish;
 
 use std::borrow::Cow;
 
@@ -31,17 +33,44 @@ pub trait Policy: Send + Sync {
     fn event(&self, event: &Verified, source: &Source, now: Timestamp) -> Verdict;
 }
 
-/// Every policy, in the order they are asked: cheapest first.
-pub fn policies(config: &Config) -> Vec<Box<dyn Policy>> {
-    let limits = &config.limits;
-    vec![
-        Box::new(protected::NeverPublished),
-        Box::new(time::CreatedAt {
-            future_max: limits.created_at_future_seconds_max,
-            past_max: limits.created_at_past_seconds_max,
-        }),
-        Box::new(pow::Difficulty { min: limits.pow_min }),
-        Box::new(content::Size { tags_max: limits.event_tags_max, content_chars_max: limits.content_chars_max }),
-        Box::new(protected::Protected),
-    ]
+/// Every policy.
+pub struct Policies {
+    /// What makes an event wrong for everybody.
+    always: Vec<Box<dyn Policy>>,
+    /// What this operator does not want. A request to vanish that names this relay is obeyed whatever the operator wants: it is
+    /// not asked about these, nor about the operator's plugin and slices (NIP-62: "regardless of the user's status").
+    operators: Vec<Box<dyn Policy>>,
+}
+
+impl Policies {
+    /// In the order they are asked: cheapest first.
+    pub fn new(config: &Config, gate: Option<Box<dyn Policy>>) -> Self {
+        let limits = &config.limits;
+        let mut operators: Vec<Box<dyn Policy>> = vec![
+            Box::new(time::NotTooOld { max: limits.created_at_past_seconds_max }),
+            Box::new(pow::Difficulty { min: limits.pow_min }),
+            Box::new(content::Size { tags_max: limits.event_tags_max, content_chars_max: limits.content_chars_max }),
+        ];
+        operators.extend(gate);
+        Self {
+            always: vec![
+                Box::new(protected::NeverPublished),
+                Box::new(vanish::NamesRelays),
+                Box::new(time::NotAhead { max: limits.created_at_future_seconds_max }),
+                Box::new(protected::Protected),
+            ],
+            operators,
+        }
+    }
+
+    /// What they say of an event; `is_obeyed`: it asks this relay to forget its author.
+    pub fn event(&self, event: &Verified, is_obeyed: bool, source: &Source, now: Timestamp) -> Verdict {
+        let operators = if is_obeyed { &[] } else { self.operators.as_slice() };
+        for policy in self.always.iter().chain(operators) {
+            if let Verdict::Reject(why) = policy.event(event, source, now) {
+                return Verdict::Reject(why);
+            }
+        }
+        Verdict::Accept
+    }
 }

@@ -20,6 +20,7 @@ use crate::clock::Timestamp;
 use crate::config;
 use crate::event::Id;
 use crate::ingest::Source;
+use crate::rarely::rarely;
 use crate::verify::Verified;
 
 /// Batches that are given to it at a time.
@@ -53,6 +54,7 @@ struct Batch {
 #[derive(Clone, Copy)]
 enum From {
     Address(IpAddr),
+    Import,
     Elsewhere,
 }
 
@@ -80,7 +82,11 @@ impl Plugin {
     /// Waits for its answers: one for each event, accept for each gap.
     pub(super) fn judge(&self, events: Vec<Option<Verified>>, source: &Source, now: Timestamp) -> Vec<Answer> {
         let len = events.len();
-        let from = source.address().map_or(From::Elsewhere, From::Address);
+        let from = match source {
+            Source::Client(client) => From::Address(client.address),
+            Source::Import(_) => From::Import,
+            Source::Bridge | Source::Upstream => From::Elsewhere,
+        };
         let (done, answers) = crossbeam_channel::bounded(1);
         let sent = self.0.send(Some(Batch { events, from, now, done }));
         let answers = sent.ok().and_then(|()| answers.recv().ok());
@@ -163,7 +169,7 @@ impl Keeper {
             }
         }
         if strange > 0 {
-            tracing::warn!(lines = strange, "the policy plugin answered what was not asked");
+            rarely!(warn, lines = strange, "the policy plugin answered what was not asked");
         }
         if found.len() < asked.len() {
             self.give_up(if is_alive { "is silent or ended" } else { "does not read" });
@@ -215,6 +221,7 @@ fn write_line(text: &mut String, event: &Verified, from: From, now: Timestamp) {
     let (kind, info) = match from {
         From::Address(address @ IpAddr::V4(_)) => ("IP4", address.to_string()),
         From::Address(address @ IpAddr::V6(_)) => ("IP6", address.to_string()),
+        From::Import => ("Import", String::new()),
         From::Elsewhere => ("Stream", String::new()),
     };
     let json = event.json();

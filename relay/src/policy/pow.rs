@@ -17,7 +17,8 @@ pub(super) struct Difficulty {
 impl Policy for Difficulty {
     fn event(&self, event: &Verified, source: &Source, _: Timestamp) -> Verdict {
         if self.min == 0
-            || matches!(source, Source::Import | Source::Bridge | Source::Upstream)
+            || matches!(source, Source::Bridge | Source::Upstream)
+            || source.is_trusted_import()
             || EXEMPT.contains(&event.kind)
         {
             return Verdict::Accept;

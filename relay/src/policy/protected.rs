@@ -1,14 +1,11 @@
 //! Events that only some may publish (NIP-70), and those that nobody may (NIP-42).
 
-use super::{Policy, Verdict};
+use super::{Policy, Verdict, repost};
 use crate::clock::Timestamp;
 use crate::event::{Event, PublicKey};
-use crate::ingest::{Client, Source};
+use crate::ingest::Source;
 use crate::message::auth::AUTH;
 use crate::verify::Verified;
-
-/// Kinds of reposts (NIP-18).
-const REPOSTS: [u16; 2] = [6, 16];
 
 /// AUTH events are for one relay's eyes: never stored, never passed on (NIP-42).
 pub(super) struct NeverPublished;
@@ -27,26 +24,20 @@ pub(super) struct Protected;
 
 impl Policy for Protected {
     fn event(&self, event: &Verified, source: &Source, _: Timestamp) -> Verdict {
-        let keys = match source {
-            Source::Client(Client { keys, .. }) => keys.as_slice(),
-            Source::Upstream => &[],
-            Source::Import | Source::Bridge => return Verdict::Accept,
-        };
+        if matches!(source, Source::Bridge) || source.is_trusted_import() {
+            return Verdict::Accept;
+        }
+        let keys = source.keys();
         if is_protected(event) && !keys.contains(&event.pubkey) {
             return Verdict::Reject(refusal(keys).into());
         }
-        if REPOSTS.contains(&event.kind) && embeds_protected(&event.content()) {
-            return Verdict::Reject("blocked: this repost holds a protected event".into());
+        if repost::is_repost(event.kind) && repost::embeds_protected(&event.content()) {
+            return Verdict::Reject(
+                "blocked: this repost holds a protected event, or too many reposts in each other".into(),
+            );
         }
         Verdict::Accept
     }
-}
-
-/// Read as leniently as clients read it: whatever else is wrong with it, the last `tags` count.
-fn embeds_protected(content: &str) -> bool {
-    let Ok(inner) = serde_json::from_str::<serde_json::Value>(content) else { return false };
-    let tags = inner.get("tags").and_then(serde_json::Value::as_array);
-    tags.is_some_and(|tags| tags.iter().any(|tag| tag.get(0).is_some_and(|name| name == "-")))
 }
 
 fn refusal(keys: &[PublicKey]) -> &'static str {

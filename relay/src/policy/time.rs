@@ -1,4 +1,4 @@
-//! How far `created_at` may lie from now.
+//! How far `created_at` may lie from now, as announced in NIP-11.
 
 use super::{Policy, Verdict};
 use crate::clock::Timestamp;
@@ -7,25 +7,34 @@ use crate::guard::GIFT_WRAP;
 use crate::ingest::Source;
 use crate::verify::Verified;
 
-/// Limits in seconds, as announced in NIP-11. 0: none.
-pub(super) struct CreatedAt {
-    pub(super) future_max: u64,
-    pub(super) past_max: u64,
+/// How far ahead, in seconds. 0: no limit.
+pub(super) struct NotAhead {
+    pub(super) max: u64,
 }
 
-impl Policy for CreatedAt {
+impl Policy for NotAhead {
     fn event(&self, event: &Verified, source: &Source, now: Timestamp) -> Verdict {
-        if matches!(source, Source::Import | Source::Bridge) {
+        let is_ahead = self.max > 0 && event.created_at > now.saturating_add(self.max);
+        if !is_ahead || matches!(source, Source::Bridge) || source.is_trusted_import() {
             return Verdict::Accept;
         }
-        if self.future_max > 0 && event.created_at > now.saturating_add(self.future_max) {
-            return Verdict::Reject("invalid: created_at is too far in the future".into());
-        }
+        Verdict::Reject("invalid: created_at is too far in the future".into())
+    }
+}
+
+/// How old, in seconds. 0: no limit.
+pub(super) struct NotTooOld {
+    pub(super) max: u64,
+}
+
+impl Policy for NotTooOld {
+    fn event(&self, event: &Verified, source: &Source, now: Timestamp) -> Verdict {
         // Gift wraps are back-dated by intent (NIP-59), and profiles and lists may be old and still the newest.
-        let may_be_old = matches!(source, Source::Upstream)
+        let may_be_old = matches!(source, Source::Bridge | Source::Upstream)
+            || source.is_trusted_import()
             || event.kind == GIFT_WRAP
             || matches!(event.class(), Class::Replaceable | Class::Addressable);
-        if self.past_max > 0 && !may_be_old && event.created_at < now.saturating_sub(self.past_max) {
+        if self.max > 0 && !may_be_old && event.created_at < now.saturating_sub(self.max) {
             return Verdict::Reject("invalid: created_at is too far in the past".into());
         }
         Verdict::Accept

@@ -23,7 +23,9 @@ mod carry;
 mod cases;
 mod large;
 mod meeting;
+mod private;
 mod rooms;
+mod vanish;
 
 use std::sync::Arc;
 
@@ -45,6 +47,7 @@ pub(crate) fn run(make: Make<'_>) {
     meeting::run(make);
     rooms::run(make);
     busy::replaced_while_asked(make);
+    vanish::run(make);
 }
 
 /// Runs what is about NIP-50.
@@ -83,6 +86,11 @@ pub(crate) fn run_expiring_crowds(make: Make<'_>) {
 pub(crate) fn run_moving_crowds(make: Make<'_>) {
     large::crowd_leaves_between_slices(make);
     large::crowd_between_slices(make);
+}
+
+/// Runs what is about the work that answers about private events take.
+pub(crate) fn run_private(make: Make<'_>) {
+    private::run(make);
 }
 
 /// Checks that numbers go on where they were when `open` opens the same data again.
@@ -169,6 +177,11 @@ fn sqlite_conforms_in_long_lists() {
 fn sqlite_conforms_after_reopening() {
     let folder = tempfile::tempdir().unwrap();
     run_persistent(&|urls| testing::sqlite_in(folder.path(), urls));
+}
+
+#[test]
+fn sqlite_does_not_tell_by_its_work_what_is_private() {
+    run_private(&|urls| testing::sqlite_private(urls));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! [`Readers`] run them on threads. Backends: [`sqlite`] is the real one, [`memory`] the plain one that tests compare it
 //! with. What must hold of any backend is written as code in `conformance`.
 
+mod asker;
 pub mod carry;
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -17,17 +18,23 @@ pub mod sqlite;
 pub mod state;
 #[cfg(test)]
 pub(crate) mod testing;
+mod turn;
+mod turns;
 mod writer;
 
+use std::any::Any;
 use std::sync::Arc;
+use std::time::Duration;
 
-pub use pool::{Readers, Stopped};
+pub use pool::{Crew, Party, Readers, Stopped};
 pub use row::{Body, Row, StoredTags, TagSearch, stored_tags};
+pub use turn::Slice;
 pub use writer::{ChangeError, Coming, Commits, Pace, SavedAll, Saving, WriterHandle, WriterThread};
 
 use self::carry::CarryReader;
 use self::repo::{Change, Changed, RepoReader};
 use self::state::StateReader;
+use crate::bound::Held;
 use crate::clock::Timestamp;
 use crate::event::{Class, Id};
 use crate::filter::Filter;
@@ -77,6 +84,25 @@ pub enum StoreError {
     /// The data folder is in use by another process.
     #[error("the data folder {0} is in use by another picorelay")]
     Locked(String),
+    /// The data folder cannot be written.
+    #[error("the data folder {folder} cannot be used: {error}")]
+    Folder {
+        /// Which.
+        folder: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The database file is damaged.
+    #[error(
+        "the database {file} is damaged ({what}). Stop the relay and keep a copy of the file. `picorelay export` writes out \
+         what can still be read, and `picorelay import` takes that into a new data folder; or restore a backup"
+    )]
+    Corrupt {
+        /// Which.
+        file: String,
+        /// What SQLite says.
+        what: String,
+    },
     /// What is stored is not what was written.
     #[error("the database is damaged: {0}")]
     Damaged(&'static str),
@@ -106,15 +132,18 @@ pub trait Writer: Send {
     /// For each event, as if the others of the batch before it were already stored:
     /// 1. its id is stored: [`Saved::Duplicate`];
     /// 2. it has expired at `now`: `Expired`;
-    /// 3. a stored or earlier vanish request (kind 62 that names this relay) of its author, or for a gift wrap (1059) of
-    ///    one of its `p` tags, is as new or newer: `Vanished`. Kind 62 itself is exempt;
+    /// 3. a stored or earlier vanish request (kind 62 that names this relay) of its author is as new or newer, or it is a
+    ///    gift wrap (1059) that such a request removed: `Vanished`. Kind 62 itself is exempt. Other gift wraps to somebody
+    ///    who vanished are welcome whatever their time, since they are dated back (NIP-59);
     /// 4. a kind 5 of its author (for a gift wrap: of one of its `p` tags) named its id, or named its address with a
     ///    `created_at` as new or newer: `Deleted`. Kind 5 and 62 themselves are exempt;
     /// 5. it is replaceable or addressable and a version with a higher `created_at`, or the same and a lower id, is
-    ///    stored: `Superseded`. Else older versions are removed;
+    ///    stored, or was, and left without a newer one because it expired or was deleted by id: `Superseded`. Else older
+    ///    versions are removed;
     /// 6. it is stored: `New`. Then, if it is kind 5, what it names is removed and remembered (NIP-09); if it is kind 62
     ///    and `vanishes` says that it names this relay, everything of its author, and gift wraps to them, up to its
-    ///    `created_at` goes, deletion requests included, but no kind 62 (NIP-62).
+    ///    `created_at` goes, deletion requests included, but no kind 62 (NIP-62). If that is much, some of it is not removed
+    ///    yet, but nobody sees it any more.
     ///
     /// Ephemeral kinds are never given to it. What is to be carried between rooms and events ([`carry`]) is remembered in
     /// the same transaction: new events that the backend's [`carry::Interest`] wants, and new blocks with an origin.
@@ -125,8 +154,13 @@ pub trait Writer: Send {
         self.commit(events, &[], now)
     }
 
-    /// Removes at most `max` events that have expired at `now`, and says which.
+    /// Removes at most `max` events that are still to go after a request to vanish, or have expired at `now`, and says which.
     fn sweep_expired(&mut self, now: Timestamp, max: usize) -> Result<Vec<Id>, StoreError>;
+
+    /// True when events are still to go after a request to vanish.
+    fn has_removals(&self) -> bool {
+        false
+    }
 
     /// Work that may wait for a quiet moment (search index, checkpoint), for about as long as a large commit takes.
     /// True when there is more.
@@ -144,7 +178,7 @@ pub trait Reader: RepoReader + StateReader + CarryReader + Send {
     /// Goes on with `scan` for one slice, and appends what it found to `rows`: newest first, equal times by lowest id,
     /// each event once even if several filters match. Filters with `search` come first, by relevance, all in the first
     /// slice and whatever its size; how they ended is [`End::Unknown`]. A `search` without a word is no condition.
-    fn scan(&mut self, scan: &mut Scan, slice: Slice, rows: &mut Vec<Row>) -> Result<Step, StoreError>;
+    fn scan(&mut self, scan: &mut Scan, slice: Slice<'_>, rows: &mut Vec<Row>) -> Result<Step, StoreError>;
 
     /// True when an event with this id is stored.
     fn contains(&mut self, id: &Id) -> Result<bool, StoreError>;
@@ -169,6 +203,8 @@ pub struct Query {
     pub limit_default: u64,
     /// The most for each filter.
     pub limit_max: u64,
+    /// Events that a filter may give beyond its limit so that the oldest second of its answer is whole (NIP-67).
+    pub oldest_second_max: u64,
     /// False when only ids and times are wanted: rows come with an empty body.
     pub bodies: bool,
 }
@@ -188,6 +224,7 @@ impl Query {
             seq_max: Seq::MAX,
             limit_default: u64::MAX,
             limit_max: u64::MAX,
+            oldest_second_max: 0,
             bodies: true,
         }
     }
@@ -204,6 +241,15 @@ pub struct Scan {
     pub after: Option<After>,
     /// What filters with `search` gave, ahead of the others, which do not give it again.
     pub searched: Vec<Id>,
+    /// Index entries and events looked at so far, whether they matched or not: what the answer has cost.
+    pub examined: u64,
+    /// What the backend keeps from one slice to the next, a few bytes for each value of a filter. Without it, it begins anew
+    /// after the last event.
+    pub kept: Option<Box<dyn Any + Send + Sync>>,
+    /// What it has cost the readers so far.
+    pub spent: Duration,
+    /// What is counted for the filters for as long as the scan holds them.
+    pub held: Option<Arc<Held>>,
 }
 
 /// A place in the order of answers: that of an event.
@@ -229,6 +275,10 @@ impl After {
 pub struct Stream {
     /// How many events it may still give.
     pub left: u64,
+    /// How many more of its oldest second.
+    pub more_of_second: u64,
+    /// When the last event that it gave was made.
+    pub oldest: Option<Timestamp>,
     /// Whether it is done, and how (NIP-67).
     pub end: Option<End>,
 }
@@ -244,6 +294,27 @@ pub enum End {
     Unknown,
 }
 
+impl Stream {
+    /// Gives an event that matches. `false`: it may not, and so has an end.
+    pub fn give(&mut self, created_at: Timestamp) -> bool {
+        if self.left > 0 {
+            self.left -= 1;
+        } else if self.may_give_more(created_at) {
+            self.more_of_second -= 1;
+        } else {
+            self.end = Some(End::More);
+            return false;
+        }
+        self.oldest = Some(created_at);
+        true
+    }
+
+    /// Whether it goes on beyond its limit with events of that time.
+    pub fn may_give_more(&self, created_at: Timestamp) -> bool {
+        self.oldest == Some(created_at) && self.more_of_second > 0
+    }
+}
+
 impl Scan {
     /// Starts to answer `query`.
     pub fn new(query: Query) -> Self {
@@ -252,10 +323,21 @@ impl Scan {
             .iter()
             .map(|filter| Stream {
                 left: filter.limit.unwrap_or(query.limit_default).min(query.limit_max),
+                more_of_second: query.oldest_second_max,
+                oldest: None,
                 end: filter.is_never().then_some(End::Finish),
             })
             .collect();
-        Self { query, streams, after: None, searched: Vec::new() }
+        Self {
+            query,
+            streams,
+            after: None,
+            searched: Vec::new(),
+            examined: 0,
+            kept: None,
+            spent: Duration::ZERO,
+            held: None,
+        }
     }
 
     /// How the whole answer ended: `finish` only if all filters did, `more` if any has more (NIP-67).
@@ -269,17 +351,6 @@ impl Scan {
             End::Unknown
         }
     }
-}
-
-/// How much one slice of a scan may do before others have their turn.
-#[derive(Clone, Copy, Debug)]
-pub struct Slice {
-    /// Rows given.
-    pub rows: usize,
-    /// Bytes of bodies given.
-    pub bytes: usize,
-    /// Index entries and events looked at, whether they match or not.
-    pub examined: usize,
 }
 
 /// Whether a scan goes on.

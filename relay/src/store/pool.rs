@@ -1,21 +1,72 @@
-//! The reader threads: a queue of slices, so that a long scan never keeps a short one waiting.
+//! The reader threads, and the two queues in front of them.
+//!
+//! Every query begins with the *quick* readers, which come first when cores are short. What has taken long goes on with the
+//! *long* ones, which give way to everything else, a slice at a time; whoever has used much of these lately begins there.
+//! So a short question is answered at once, whatever others ask, and long ones share what is left, which is all the cores
+//! while nobody else wants them. In each queue the address that has used least lately is next, and of an address its keys
+//! and connections take turns.
 
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+pub use super::asker::Party;
+use super::turns::{Owned, Turns};
 use super::{Backend, Reader, Row, Scan, Slice, Step, StoreError};
+use crate::fair::give_way;
+use crate::threads::Stopwatch;
 
-type Job = Box<dyn FnOnce(&mut dyn Reader) + Send>;
+/// How many readers there are, and what they take.
+#[derive(Clone, Copy, Debug)]
+pub struct Crew {
+    /// Threads for queries that end soon.
+    pub quick: usize,
+    /// Threads for the others.
+    pub long: usize,
+    /// How far these give way to other threads, 0 to 19.
+    pub niceness: u8,
+    /// Pieces of work that may wait. Who finds the queue full waits.
+    pub queue_max: usize,
+    /// Of these, of one party.
+    pub party_queue_max: usize,
+    /// Of these, slices of searches.
+    pub party_searches_max: usize,
+    /// What a query may cost before it is long.
+    pub long_from: Duration,
+    /// What the queries of a party may have cost lately before all that it asks is long. Short ones count a fifth.
+    pub busy_from: Duration,
+    /// How much one slice of a scan may do.
+    pub slice: Slice<'static>,
+}
 
-/// Handle of the reader threads; clones share them. Threads end when the last handle is dropped.
+#[cfg(test)]
+impl Crew {
+    /// A small one.
+    pub(crate) fn for_tests() -> Self {
+        Self {
+            quick: 1,
+            long: 1,
+            niceness: 0,
+            queue_max: 100,
+            party_queue_max: 50,
+            party_searches_max: 2,
+            long_from: Duration::from_millis(5),
+            busy_from: Duration::from_millis(100),
+            slice: Slice { rows: 500, bytes: 1 << 20, examined: 5_000, ..Slice::WHOLE },
+        }
+    }
+}
+
+/// Handle of the reader threads for one asker; clones share it. Threads end when the last handle is dropped.
 #[derive(Clone)]
 pub struct Readers {
-    jobs: Sender<Job>,
-    slice: Slice,
-    _threads: Arc<Threads>,
+    pool: Arc<Pool>,
+    party: Arc<Party>,
+    /// A connection or a key of that party.
+    member: u64,
 }
 
 /// The store has been shut down.
@@ -23,81 +74,256 @@ pub struct Readers {
 #[error("the store is shutting down")]
 pub struct Stopped;
 
-struct Threads(Vec<JoinHandle<()>>);
+struct Pool {
+    crew: Crew,
+    quick: Arc<Queue>,
+    long: Arc<Queue>,
+    /// Places in both queues.
+    places: Arc<Semaphore>,
+    _threads: Vec<JoinHandle<()>>,
+}
+
+/// What waits for one kind of reader. The lock is that of the standard library, which is never handed to a thread that waits
+/// for it: one that gives way to others would keep it until it gets a core.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<State>,
+    /// Something was put in, or the end has come.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    turns: Turns<Waiting>,
+    is_stopped: bool,
+}
+
+/// A piece of work, and whom it is for.
+struct Waiting {
+    work: Box<dyn Work>,
+    party: Arc<Party>,
+    member: u64,
+    is_long: bool,
+}
+
+trait Work: Send {
+    /// Whether somebody still waits for it: not after a CLOSE, a replaced subscription, a closed connection.
+    fn is_wanted(&self) -> bool;
+    fn run(self: Box<Self>, reader: &mut dyn Reader, watch: &Stopwatch);
+}
+
+/// Work that gives a result.
+struct Asked<T, F> {
+    work: F,
+    answer: oneshot::Sender<T>,
+    /// Given back when the work is done, or dropped.
+    _places: Vec<OwnedSemaphorePermit>,
+}
+
+/// What a piece of work is taken to cost while it is being done.
+const EXPECTED: Duration = Duration::from_micros(200);
+
+impl Owned for Waiting {
+    fn party(&self) -> u64 {
+        self.party.number()
+    }
+
+    fn used(&self) -> i64 {
+        self.party.rank(Instant::now())
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.work.is_wanted()
+    }
+}
 
 impl Readers {
-    /// Starts `threads` readers with a queue of `queue_max` slices. Who finds the queue full waits.
-    pub fn start(backend: &dyn Backend, threads: usize, queue_max: usize, slice: Slice) -> Result<Self, StoreError> {
-        let (jobs, queue) = crossbeam_channel::bounded::<Job>(queue_max.max(1));
-        let mut handles = Vec::new();
-        for number in 0..threads.max(1) {
-            let reader = backend.reader()?;
-            let queue = queue.clone();
-            let name = format!("reader-{number}");
-            handles.push(std::thread::Builder::new().name(name).spawn(move || work(reader, &queue))?);
+    /// Starts the threads. The handle is that of the relay itself.
+    pub fn start(backend: &dyn Backend, crew: Crew) -> Result<Self, StoreError> {
+        let (quick, long) = (Arc::<Queue>::default(), Arc::<Queue>::default());
+        let mut threads = Vec::new();
+        for number in 0..crew.quick.max(1) {
+            let (reader, queue, long) = (backend.reader()?, Arc::clone(&quick), Arc::clone(&long));
+            let thread = std::thread::Builder::new().name(format!("reader-{number}"));
+            threads.push(thread.spawn(move || serve(reader, &queue, Some(&long), crew))?);
         }
-        Ok(Self { jobs, slice, _threads: Arc::new(Threads(handles)) })
+        for number in 0..crew.long.max(1) {
+            let (reader, queue) = (backend.reader()?, Arc::clone(&long));
+            let thread = std::thread::Builder::new().name(format!("long-reader-{number}"));
+            threads.push(thread.spawn(move || {
+                give_way(crew.niceness);
+                serve(reader, &queue, None, crew);
+            })?);
+        }
+        let places = Arc::new(Semaphore::new(crew.queue_max.clamp(1, Semaphore::MAX_PERMITS)));
+        let pool = Pool { crew, quick, long, places, _threads: threads };
+        Ok(Self { pool: Arc::new(pool), party: Party::new(Party::RELAY), member: 0 })
     }
 
-    /// Runs `job` on a reader thread.
+    /// The same threads for a member of a party, such as a connection of an address.
+    pub fn of(&self, party: &Arc<Party>, member: u64) -> Self {
+        Self { pool: Arc::clone(&self.pool), party: Arc::clone(party), member }
+    }
+
+    /// Runs `work`, which is short, on a reader thread. Dropping the future cancels it.
     pub async fn run<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&mut dyn Reader) -> T + Send + 'static,
+        work: impl FnOnce(&mut dyn Reader) -> T + Send + 'static,
     ) -> Result<T, Stopped> {
-        let (answer, result) = oneshot::channel();
-        let mut job: Job = Box::new(move |reader| {
-            // Nobody waits any more: a CLOSE, a replaced subscription, a closed connection.
-            if !answer.is_closed() {
-                let _ = answer.send(job(reader));
-            }
-        });
-        // The queue is full only under overload; then waiting politely is what slows the askers down.
-        loop {
-            match self.jobs.try_send(job) {
-                Ok(()) => break,
-                Err(crossbeam_channel::TrySendError::Full(back)) => {
-                    job = back;
-                    tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-                }
-                Err(crossbeam_channel::TrySendError::Disconnected(_)) => return Err(Stopped),
-            }
-        }
-        result.await.map_err(|_| Stopped)
+        self.ask(false, false, move |reader, _| work(reader)).await
     }
 
-    /// The same for threads that may wait. Must not be called on a thread of the runtime.
+    /// Runs `work` that may take longer.
+    pub async fn run_long<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut dyn Reader) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        self.ask(true, false, move |reader, _| work(reader)).await
+    }
+
+    /// Runs `work`, which is short, for a thread that may wait. Must not be called on a thread of the runtime.
     pub fn run_blocking<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&mut dyn Reader) -> T + Send + 'static,
+        work: impl FnOnce(&mut dyn Reader) -> T + Send + 'static,
     ) -> Result<T, Stopped> {
-        let (answer, result) = crossbeam_channel::bounded(1);
-        let job: Job = Box::new(move |reader| {
-            let _ = answer.send(job(reader));
-        });
-        self.jobs.send(job).map_err(|_| Stopped)?;
-        result.recv().map_err(|_| Stopped)
+        let (answer, result) = oneshot::channel();
+        let work = move |reader: &mut dyn Reader, _: &Stopwatch| work(reader);
+        self.pool.quick.put(self.waiting(false, Asked { work, answer, _places: Vec::new() }))?;
+        result.blocking_recv().map_err(|_| Stopped)
     }
 
     /// One slice of a scan. Dropping the future cancels it.
     pub async fn slice(&self, mut scan: Scan) -> Result<(Scan, Vec<Row>, Result<Step, StoreError>), Stopped> {
-        let slice = self.slice;
-        self.run(move |reader| {
+        let Crew { mut slice, long_from, .. } = self.pool.crew;
+        let is_long = scan.spent >= long_from;
+        if !is_long {
+            slice.time = slice.time.min(long_from);
+        }
+        let is_search = scan.query.filters.iter().any(|filter| filter.search.is_some());
+        self.ask(is_long, is_search, move |reader, watch| {
             let mut rows = Vec::new();
             let step = reader.scan(&mut scan, slice, &mut rows);
+            scan.spent += watch.cost();
             (scan, rows, step)
         })
         .await
     }
-}
 
-fn work(mut reader: Box<dyn Reader>, queue: &Receiver<Job>) {
-    while let Ok(job) = queue.recv() {
-        job(reader.as_mut());
+    async fn ask<T: Send + 'static>(
+        &self,
+        is_long: bool,
+        is_search: bool,
+        work: impl FnOnce(&mut dyn Reader, &Stopwatch) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let Pool { crew, quick, long, places: all, .. } = &*self.pool;
+        let searches = is_search.then(|| self.party.searches(crew.party_searches_max));
+        let mut places = Vec::with_capacity(3);
+        for wanted in searches.into_iter().chain([self.party.places(crew.party_queue_max), all]) {
+            places.push(Arc::clone(wanted).acquire_owned().await.map_err(|_| Stopped)?);
+        }
+        let (answer, result) = oneshot::channel();
+        let queue = if is_long || is_busy(&self.party, crew) { long } else { quick };
+        queue.put(self.waiting(is_long, Asked { work, answer, _places: places }))?;
+        result.await.map_err(|_| Stopped)
+    }
+
+    fn waiting(&self, is_long: bool, work: impl Work + 'static) -> Waiting {
+        Waiting { work: Box::new(work), party: Arc::clone(&self.party), member: self.member, is_long }
     }
 }
 
-impl std::fmt::Debug for Threads {
+fn is_busy(party: &Party, crew: &Crew) -> bool {
+    party.number() >= Party::ADDRESS && party.used(Instant::now()) > crew.busy_from
+}
+
+impl<T: Send, F: FnOnce(&mut dyn Reader, &Stopwatch) -> T + Send> Work for Asked<T, F> {
+    fn is_wanted(&self) -> bool {
+        !self.answer.is_closed()
+    }
+
+    fn run(self: Box<Self>, reader: &mut dyn Reader, watch: &Stopwatch) {
+        let _ = self.answer.send((self.work)(reader, watch));
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, waiting: Waiting) -> Result<(), Stopped> {
+        let mut state = self.lock();
+        if state.is_stopped {
+            return Err(Stopped);
+        }
+        state.turns.push(waiting.member, waiting);
+        drop(state);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// What is to be done next. `None` when all is done and the end has come.
+    fn next(&self) -> Option<Waiting> {
+        // Scans may hold much: they are dropped when the lock is not held any more.
+        let mut unwanted = Vec::new();
+        let mut state = self.lock();
+        loop {
+            let taken = |waiting: &Waiting| waiting.party.charge(EXPECTED, waiting.is_long, Instant::now());
+            let next = state.turns.pop(taken, &mut unwanted);
+            if next.is_some() || state.is_stopped {
+                drop(state);
+                return next;
+            }
+            if unwanted.is_empty() {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            } else {
+                drop(state);
+                unwanted.clear();
+                state = self.lock();
+            }
+        }
+    }
+
+    fn stop(&self) {
+        self.lock().is_stopped = true;
+        self.changed.notify_all();
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.quick.stop();
+        self.long.stop();
+    }
+}
+
+/// The life of a reader thread. Work of a party that has become busy since it was put in goes to the `long` queue.
+fn serve(mut reader: Box<dyn Reader>, queue: &Queue, long: Option<&Queue>, crew: Crew) {
+    while let Some(waiting) = queue.next() {
+        match long {
+            Some(long) if is_busy(&waiting.party, &crew) => {
+                // At the end whoever asked learns that there is no answer.
+                let _ = long.put(waiting);
+                continue;
+            }
+            _ => {}
+        }
+        let Waiting { work, party, is_long, .. } = waiting;
+        let watch = Stopwatch::start();
+        // Who asked is told that there is no answer; the thread is there for the next.
+        if catch_unwind(AssertUnwindSafe(|| work.run(reader.as_mut(), &watch))).is_err() {
+            tracing::error!("a query panicked");
+        }
+        let cost = watch.cost();
+        party.charge(cost.saturating_sub(EXPECTED), is_long || cost >= crew.long_from, Instant::now());
+    }
+}
+
+impl std::fmt::Debug for Readers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} reader threads", self.0.len())
+        f.debug_struct("Readers").field("crew", &self.pool.crew).field("party", &self.party).finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -163,6 +163,13 @@ pub enum Change {
         /// Whether the shadow takes the place of the state.
         adopt: bool,
     },
+    /// Removes one whole room, with all its chains, to make a place for another. Of the rooms that are not in `keep` the
+    /// emptiest goes: those with the fewest bytes, rounded down to a power of two, and among them the one that has gone
+    /// longest without a new block, and of equal ones the first by name. Answered with [`Changed::GaveWay`].
+    GiveWay {
+        /// Rooms that stay.
+        keep: Arc<[RoomName]>,
+    },
     /// Blocks up to and with this number were carried to nostr, answered with [`Changed::Carried`].
     CarriedOut(u64),
     /// Events up to and with this number were carried into rooms, answered with [`Changed::Carried`].
@@ -180,6 +187,8 @@ pub enum Changed {
     Merged(Merging),
     /// To a rollback.
     RolledBack(RolledBack),
+    /// The room that was removed, if there was one to remove.
+    GaveWay(Option<RoomName>),
     /// What was carried is forgotten.
     Carried,
 }
@@ -387,6 +396,8 @@ impl Change {
             }
             // As much as there is state: whoever asks for it is alone.
             Self::Shadow { .. } => 1,
+            // The room that goes is the emptiest one.
+            Self::GiveWay { .. } => 16,
         }
     }
 }

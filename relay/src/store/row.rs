@@ -46,6 +46,15 @@ impl Body {
             Self::Json(json) => json,
         }
     }
+
+    /// How many have it in memory, about.
+    pub fn holders(&self) -> usize {
+        match self {
+            Self::Event(event) => Arc::strong_count(event.shared()),
+            Self::Json(json) => Arc::strong_count(json),
+        }
+        .max(1)
+    }
 }
 
 /// The conditions of a filter on tags, made ready to be looked for in the canonical JSON of many events.

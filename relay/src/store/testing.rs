@@ -63,10 +63,20 @@ fn keypair(author: u8) -> Keypair {
 pub(crate) fn sqlite_in(data: &Path, urls: RelayUrls) -> Arc<dyn Backend> {
     // Every other database knows next to nothing without its tables.
     static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let (row_cache_mb, newest_events_max) =
-        if COUNT.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) { (48, 200_000) } else { (0, 3) };
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let (row_cache_mb, newest_events_max) = if number.is_multiple_of(2) { (48, 200_000) } else { (0, 3) };
     let storage = Storage { durability: Durability::Normal, row_cache_mb, newest_events_max, ..Storage::default() };
-    Arc::new(Sqlite::open(data, Options { storage, urls, ..Options::default() }).unwrap())
+    // And to every third the private kinds are like others, which is slower and no less right.
+    let private_kinds = if number.is_multiple_of(3) { Vec::new() } else { vec![4, 1059] };
+    Arc::new(Sqlite::open(data, Options { storage, urls, private_kinds, ..Options::default() }).unwrap())
+}
+
+/// An empty database with the usual private kinds.
+pub(crate) fn sqlite_private(urls: RelayUrls) -> Arc<dyn Backend> {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage { durability: Durability::Normal, ..Storage::default() };
+    let options = Options { storage, urls, private_kinds: vec![4, 1059], ..Options::default() };
+    Arc::new(Temporary { database: Arc::new(Sqlite::open(folder.path(), options).unwrap()), _folder: folder })
 }
 
 /// An empty database in a folder of its own, which goes with it.

@@ -16,6 +16,7 @@ use super::repo::{Change, Changed};
 use super::{Batch, Saved, Seq, StoreError, Writer};
 use crate::clock;
 use crate::event::Id;
+use crate::rarely::rarely;
 use crate::verify::Verified;
 
 /// Events to save, and who wants to know.
@@ -107,7 +108,8 @@ impl WriterHandle {
     ) -> Result<(Self, WriterThread), StoreError> {
         let (queue, jobs) = crossbeam_channel::bounded(pace.queue_max.max(1));
         let coming = Coming::default();
-        let work = Work { writer, commits, pace, jobs, coming: coming.clone(), swept: None, tended: Instant::now() };
+        let (coming_in, tended) = (coming.clone(), Instant::now());
+        let work = Work { writer, commits, pace, jobs, coming: coming_in, swept: None, tended, failing: false };
         let thread = std::thread::Builder::new().name("writer".into()).spawn(move || work.run())?;
         Ok((Self { queue, coming }, WriterThread(thread)))
     }
@@ -177,7 +179,7 @@ pub enum ChangeError {
 impl Job {
     fn weight(&self) -> usize {
         match self {
-            Self::Events(saving) => saving.events.len(),
+            Self::Events(saving) => saving.events.iter().map(weight).sum(),
             Self::Room(changing) => changing.change.weight(),
             Self::Stop => 0,
         }
@@ -191,6 +193,17 @@ impl Job {
         }
     }
 }
+
+/// How much a transaction is made longer by an event: a request to delete by what it names.
+fn weight(event: &Verified) -> usize {
+    1 + if event.kind == DELETION { event.tags.len() / NAMED_AS_EVENT } else { 0 }
+}
+
+/// Kind of a deletion request (NIP-09).
+const DELETION: u16 = 5;
+
+/// Things that a deletion request names that cost about as much as an event.
+const NAMED_AS_EVENT: usize = 4;
 
 impl WriterThread {
     /// Waits until everything queued is written. All [`WriterHandle`]s must be gone, or one told to [`WriterHandle::stop`], or it
@@ -208,6 +221,8 @@ struct Work {
     coming: Coming,
     swept: Option<Instant>,
     tended: Instant,
+    /// The last batch could not be saved.
+    failing: bool,
 }
 
 /// How long the queue must be empty before work that can wait is done.
@@ -219,14 +234,20 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// Under load such work is done this often all the same, a step at a time.
 const TEND_LATEST: Duration = Duration::from_millis(500);
 
-/// Expired events that one sweep removes at most, so that nobody waits long behind it.
-const SWEEP_MAX: usize = 500;
+/// Events that one sweep removes at most, so that nobody waits long behind it.
+const SWEEP_MAX: usize = 200;
+
+/// How long a stop waits for such work.
+const TEND_AT_END: Duration = Duration::from_secs(2);
+
+/// When there is nothing to do, the writer looks this often for what it had to put off: a log that a reader held on to.
+const LOOK_LATEST: Duration = Duration::from_secs(1);
 
 impl Work {
     fn run(mut self) {
         let mut more = true;
         loop {
-            let wait = if more { QUIET } else { self.pace.sweep };
+            let wait = if more { QUIET } else { self.pace.sweep.min(LOOK_LATEST) };
             match self.jobs.recv_timeout(wait) {
                 Ok(Job::Stop) => break,
                 Ok(first) => {
@@ -237,16 +258,22 @@ impl Work {
                     if self.tended.elapsed() > TEND_LATEST {
                         self.tended = Instant::now();
                         log_failure("tending the database", self.writer.tend_under_load());
+                        self.sweep();
+                    }
+                    if self.writer.has_removals() && self.swept.is_none_or(|last| last.elapsed() > QUIET) {
+                        self.sweep();
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     self.sweep();
-                    more = self.tend();
+                    more = self.tend() || self.writer.has_removals();
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        while self.tend() {}
+        // What is left is done after the next start.
+        let until = Instant::now() + TEND_AT_END;
+        while self.tend() && Instant::now() < until {}
     }
 
     fn tend(&mut self) -> bool {
@@ -277,6 +304,9 @@ impl Work {
         let started = Instant::now();
         match self.writer.commit(&events, &changes, clock::now()) {
             Ok(Batch { saved, removed, changed }) => {
+                if std::mem::take(&mut self.failing) {
+                    rarely!(info, "batches are saved again");
+                }
                 let new = events.into_iter().zip(&saved).filter_map(|(event, saved)| match saved {
                     Saved::New(seq) => Some((event, *seq)),
                     _ => None,
@@ -291,7 +321,8 @@ impl Work {
                 waiting.into_iter().zip(changed).for_each(|(done, changed)| done(Ok(changed)));
             }
             Err(error) => {
-                tracing::error!(%error, events = len, changes = changes.len(), "a batch could not be saved");
+                self.failing = true;
+                rarely!(error, %error, events = len, changes = changes.len(), "a batch could not be saved");
                 savings.into_iter().for_each(|saving| Job::Events(saving).fail(&error));
                 waiting.into_iter().for_each(|done| done(Err(&error)));
             }
@@ -317,17 +348,17 @@ impl Work {
     }
 
     fn sweep(&mut self) {
-        if self.swept.is_some_and(|last| last.elapsed() < self.pace.sweep) {
+        if self.swept.is_some_and(|last| last.elapsed() < self.pace.sweep) && !self.writer.has_removals() {
             return;
         }
         self.swept = Some(Instant::now());
         let removed = self.writer.sweep_expired(clock::now(), SWEEP_MAX);
-        let removed = log_failure("removing expired events", removed);
+        let removed = log_failure("removing events that are to go", removed);
         if removed.len() == SWEEP_MAX {
             self.swept = None;
         }
         if !removed.is_empty() {
-            tracing::debug!(events = removed.len(), "removed expired events");
+            tracing::debug!(events = removed.len(), "removed events that expired or vanished");
             self.commits.committed(Vec::new(), &removed, Duration::ZERO, 0);
         }
     }
@@ -358,7 +389,7 @@ impl Together {
 
 fn log_failure<T: Default>(what: &str, result: Result<T, StoreError>) -> T {
     result.unwrap_or_else(|error| {
-        tracing::error!(%error, "{what} failed");
+        rarely!(error, %error, "{what} failed");
         T::default()
     })
 }

@@ -7,9 +7,7 @@
 use std::hash::Hash;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
-use smallvec::SmallVec;
-
+use super::lists::{Crowd, Lists, Place};
 use crate::event::{Event, Id, PublicKey};
 use crate::filter::Filter;
 
@@ -19,15 +17,6 @@ pub struct Key {
     slot: u32,
     generation: u32,
 }
-
-/// A filter of an entry.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Place {
-    slot: u32,
-    filter: u32,
-}
-
-type Places = SmallVec<[Place; 2]>;
 
 struct Entry<T> {
     filters: Arc<[Filter]>,
@@ -42,11 +31,11 @@ pub(super) struct Index<T> {
     free: Vec<u32>,
     len: usize,
     mark: u64,
-    by_id: HashMap<Id, Places>,
-    by_author: HashMap<PublicKey, Places>,
-    by_tag: HashMap<(u8, Box<str>), Places>,
-    by_kind: HashMap<u16, Places>,
-    rest: Places,
+    by_id: Lists,
+    by_author: Lists,
+    by_tag: Lists,
+    by_kind: Lists,
+    rest: Crowd,
 }
 
 impl<T> Default for Index<T> {
@@ -56,22 +45,12 @@ impl<T> Default for Index<T> {
             free: Vec::new(),
             len: 0,
             mark: 0,
-            by_id: HashMap::new(),
-            by_author: HashMap::new(),
-            by_tag: HashMap::new(),
-            by_kind: HashMap::new(),
-            rest: Places::new(),
+            by_id: Lists::default(),
+            by_author: Lists::default(),
+            by_tag: Lists::default(),
+            by_kind: Lists::default(),
+            rest: Crowd::default(),
         }
-    }
-}
-
-/// So that a tag can be looked up without making a `Box<str>`.
-#[derive(Hash)]
-struct TagRef<'a>(u8, &'a str);
-
-impl hashbrown::Equivalent<(u8, Box<str>)> for TagRef<'_> {
-    fn equivalent(&self, key: &(u8, Box<str>)) -> bool {
-        self.0 == key.0 && *self.1 == *key.1
     }
 }
 
@@ -86,7 +65,7 @@ impl<T> Index<T> {
             u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
         });
         for (place, filter) in places(slot, &filters) {
-            self.lists(filter, |places| places.push(place));
+            self.stand(filter, place, true);
         }
         self.len += 1;
         let mut generation = 0;
@@ -110,9 +89,8 @@ impl<T> Index<T> {
         }
         let entry = entry.take()?;
         for (place, filter) in places(key.slot, &entry.filters) {
-            self.lists(filter, |places| places.retain(|other| *other != place));
+            self.stand(filter, place, false);
         }
-        self.forget_empty(&entry.filters);
         self.free.push(key.slot);
         self.len -= 1;
         Some(entry.value)
@@ -126,7 +104,7 @@ impl<T> Index<T> {
         self.mark += 1;
         let mark = self.mark;
         let slots = &mut self.slots;
-        let mut visit = |places: &Places| {
+        let mut visit = |places: &[Place]| {
             for place in places {
                 let Some((_, Some(entry))) = slots.get_mut(place.slot as usize) else { continue };
                 if entry.mark == mark || !entry.filters.get(place.filter as usize).is_some_and(|f| matches(f, event)) {
@@ -136,71 +114,62 @@ impl<T> Index<T> {
                 give(&mut entry.value);
             }
         };
-        if let Some(places) = self.by_id.get(&event.id) {
-            visit(places);
-        }
-        if let Some(places) = self.by_author.get(&event.pubkey) {
-            visit(places);
-        }
+        visit(self.by_id.of(&event.id));
+        visit(self.by_author.of(&event.pubkey));
         if !self.by_tag.is_empty() {
             for (letter, value) in event.tags.indexed() {
-                if let Some(places) = self.by_tag.get(&TagRef(letter, value)) {
-                    visit(places);
-                }
+                visit(self.by_tag.of(&(letter, value)));
             }
         }
-        if let Some(places) = self.by_kind.get(&event.kind) {
-            visit(places);
-        }
-        visit(&self.rest);
+        visit(self.by_kind.of(&event.kind));
+        visit(self.rest.all());
     }
 
-    /// Every list in which `filter` stands.
-    fn lists(&mut self, filter: &Filter, mut each: impl FnMut(&mut Places)) {
-        fn under<K: Hash + Eq + Clone>(map: &mut HashMap<K, Places>, keys: &[K], each: &mut impl FnMut(&mut Places)) {
-            for key in keys {
-                each(map.entry(key.clone()).or_default());
+    /// Puts a filter into every list in which it stands, or takes it out.
+    fn stand(&mut self, filter: &Filter, place: Place, is_in: bool) {
+        fn under<V: Hash>(lists: &mut Lists, values: impl IntoIterator<Item = V>, place: Place, is_in: bool) {
+            for value in values {
+                if is_in {
+                    lists.add(&value, place);
+                } else {
+                    lists.remove(&value, place);
+                }
             }
         }
         match Home::of(filter) {
             Home::Nowhere => {}
-            Home::Ids(ids) => under(&mut self.by_id, ids, &mut each),
-            Home::Authors(authors) => under(&mut self.by_author, authors, &mut each),
+            Home::Ids(ids) => under(&mut self.by_id, ids, place, is_in),
+            Home::Authors(authors) => under(&mut self.by_author, authors, place, is_in),
             Home::Tag(letter, values) => {
-                for value in values {
-                    each(self.by_tag.entry((letter, value.as_str().into())).or_default());
-                }
+                under(&mut self.by_tag, values.iter().map(|value| (letter, value.as_str())), place, is_in);
             }
-            Home::Kinds(kinds) => under(&mut self.by_kind, kinds, &mut each),
-            Home::Rest => each(&mut self.rest),
+            Home::Kinds(kinds) => under(&mut self.by_kind, kinds, place, is_in),
+            Home::Rest if is_in => self.rest.add(place),
+            Home::Rest => self.rest.remove(place),
         }
     }
+}
 
-    fn forget_empty(&mut self, filters: &[Filter]) {
-        fn under<K: Hash + Eq>(map: &mut HashMap<K, Places>, keys: &[K]) {
-            for key in keys {
-                if map.get(key).is_some_and(|places| places.is_empty()) {
-                    map.remove(key);
-                }
-            }
-        }
-        for filter in filters {
-            match Home::of(filter) {
-                Home::Ids(ids) => under(&mut self.by_id, ids),
-                Home::Authors(authors) => under(&mut self.by_author, authors),
-                Home::Kinds(kinds) => under(&mut self.by_kind, kinds),
-                Home::Tag(letter, values) => {
-                    for value in values {
-                        let key = TagRef(letter, value);
-                        if self.by_tag.get(&key).is_some_and(|places| places.is_empty()) {
-                            self.by_tag.remove(&key);
-                        }
-                    }
-                }
-                Home::Nowhere | Home::Rest => {}
-            }
-        }
-    }
+/// Bytes of memory that an entry takes beside its filters.
+const ENTRY_BYTES: usize = 512;
+/// Bytes of a filter in its list beside the values.
+const FILTER_BYTES: usize = size_of::<Filter>();
+/// Bytes of a value in the lists of the index: 24 for each place of a table that is half full.
+const VALUE_BYTES: usize = 64;
+
+/// Bytes of memory that an entry with these filters takes, about.
+pub(super) fn bytes_of(filters: &[Filter]) -> usize {
+    let of = |filter: &Filter| {
+        let values = match Home::of(filter) {
+            Home::Nowhere | Home::Rest => 0,
+            Home::Ids(ids) => ids.len(),
+            Home::Authors(authors) => authors.len(),
+            Home::Tag(_, values) => values.len(),
+            Home::Kinds(kinds) => kinds.len(),
+        };
+        FILTER_BYTES + filter.heap_bytes() + values * VALUE_BYTES
+    };
+    ENTRY_BYTES + filters.iter().map(of).sum::<usize>()
 }
 
 /// Under which of its conditions a filter stands.

@@ -7,6 +7,7 @@
 //! events are given by the store, too, since the version before them is gone; those are not given live again.
 
 mod index;
+mod lists;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Mutex, RwLock};
 
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::connection::Outbox;
 use crate::filter::Filter;
 use crate::guard::Viewer;
@@ -45,6 +46,11 @@ struct Subscription {
 
 /// Names a registered subscription.
 pub type Key = index::Key;
+
+/// Bytes of memory that a subscription with these filters takes, about.
+pub fn bytes_of(filters: &[Filter]) -> usize {
+    index::bytes_of(filters)
+}
 
 impl Subscriptions {
     /// `last` is the number of the last event in the store. `held_max`: events held for one subscription.
@@ -79,13 +85,14 @@ impl Subscriptions {
         self.committed.fetch_max(seq, Ordering::AcqRel);
     }
 
-    /// The stored events are sent: `eose` goes out, then what was held, and from now on events as they come.
-    pub fn go_live(&self, key: Key, eose: String) {
+    /// The stored events are sent: `eose` goes out, then what was held and has not expired since, and from now on events as
+    /// they come.
+    pub fn go_live(&self, key: Key, eose: String, now: Timestamp) {
         let mut index = self.index.lock();
         let Some(subscription) = index.get_mut(key) else { return };
         subscription.outbox.text(eose);
         for (event, seq) in subscription.held.take().unwrap_or_default() {
-            if subscription.was_given(seq) {
+            if subscription.was_given(seq) || event.is_expired(now) {
                 continue;
             }
             subscription.outbox.live(&subscription.id, Body::Event(event));

@@ -93,6 +93,16 @@ struct Request {
     wait: Wait,
 }
 
+impl Request {
+    /// Whether an event of that time is more than was asked for. An answer may go on to the end of its oldest second
+    /// (NIP-67).
+    fn is_beyond(&self, created_at: Timestamp, second_events_max: usize) -> bool {
+        let Some(limit) = self.limit.filter(|limit| self.page.events.len() >= *limit) else { return false };
+        let is_same_second = self.page.events.last().is_some_and(|(oldest, _)| *oldest == created_at);
+        !is_same_second || self.page.events.len() - limit >= second_events_max
+    }
+}
+
 struct Sent {
     json: String,
     wait: Wait,
@@ -274,6 +284,11 @@ impl Client {
             return self.fault(now);
         }
         let (id, created_at) = (event.id, event.created_at);
+        if request.is_beyond(created_at, self.config.second_events_max) {
+            // Whatever follows was not asked for.
+            self.eose(name, false);
+            return self.straggler(name, now);
+        }
         let is_new = if request.limit.is_some() { request.ids.insert(id) } else { request.live.insert(id) };
         if !is_new {
             return self.fault(now);
@@ -282,12 +297,8 @@ impl Client {
             *last = now;
         }
         self.heard.push_back(Heard::Event(Box::new(event)));
-        if let Some(limit) = request.limit {
+        if request.limit.is_some() {
             request.page.events.push((created_at, id));
-            // Whatever follows was not asked for.
-            if request.page.events.len() >= limit {
-                self.eose(name, false);
-            }
         }
         Ok(())
     }

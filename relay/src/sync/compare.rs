@@ -40,7 +40,7 @@ pub(super) async fn compare(
 async fn converse(session: &mut Session<'_>, filter: &Filter, window: &Arc<Window>) -> Result<Compared, Fault> {
     let (readers, frame_bytes) = (session.local.readers.clone(), session.config.frame_bytes_max);
     let for_reader = Arc::clone(window);
-    let built = readers.run(move |_| begin(&for_reader, frame_bytes));
+    let built = readers.run_long(move |_| begin(&for_reader, frame_bytes));
     let built = session.link.stall(built).await?.map_err(|_| Fault::Stopped)?;
     let (mut items, first) = built.map_err(|error| failed(&error))?;
     let filter = window.range.of(filter);
@@ -55,7 +55,7 @@ async fn converse(session: &mut Session<'_>, filter: &Filter, window: &Arc<Windo
             Heard::Closed(_, why) => return Err(Fault::Refused(why)),
             _ => continue,
         };
-        let step = readers.run(move |_| {
+        let step = readers.run_long(move |_| {
             let (mut have, mut need) = (Vec::new(), Vec::new());
             let answer = items.reconcile_with_ids(&message, &mut have, &mut need);
             (items, answer, have, need)

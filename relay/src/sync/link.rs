@@ -13,6 +13,7 @@ use super::client::{Client, Heard, Signer};
 use super::fault::Fault;
 use crate::config;
 use crate::dial::{Socket, dial, is_too_long};
+use crate::message::upstream::EOSE_HINTS;
 
 /// How long a farewell may take.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -52,7 +53,7 @@ impl Link {
     ) -> Result<Self, Fault> {
         let patience = Duration::from_secs(config.connect_seconds);
         let socket = tokio::select! {
-            socket = dial(url, config.message_bytes_max, patience) => socket?,
+            socket = dial(url, &[(EOSE_HINTS, "1")], config.message_bytes_max, patience) => socket?,
             () = stop.cancelled() => return Err(Fault::Stopped),
         };
         let (sink, stream) = socket.split();

@@ -101,6 +101,7 @@ impl Local {
             seq_max: Seq::MAX,
             limit_default: u64::MAX,
             limit_max: u64::MAX,
+            oldest_second_max: 0,
             bodies,
         });
         loop {

@@ -272,7 +272,7 @@ impl Listening {
             let viewer = Arc::new(RwLock::new(upstream.local.viewer.clone()));
             let filters = Arc::from([upstream.filter.clone()]);
             let (key, _) = upstream.subscriptions.open("".into(), filters, Arc::clone(&outbox), viewer);
-            upstream.subscriptions.go_live(key, String::new());
+            upstream.subscriptions.go_live(key, String::new(), clock::now());
             (upstream.subscriptions.clone(), key)
         });
         Self { outbox, subscription }

@@ -9,6 +9,7 @@ use picofeed::Format;
 use super::Failure;
 use crate::app::relay_urls;
 use crate::cli::Outcome;
+use crate::cli::output::Output;
 use crate::config::Config;
 use crate::pico::file::{MAGIC, write_feed};
 use crate::pico::repo::{Part, RoomName, Run};
@@ -29,7 +30,13 @@ pub(in crate::cli) async fn export(file: PathBuf, room: RoomName, budget: Option
             return Err(format!("there is no database in {}", data.display()).into());
         }
         let urls = relay_urls(&config, config.server.listen);
-        let options = Options { storage: config.storage.clone(), search: config.search.clone(), urls, interest: None };
+        let options = Options {
+            storage: config.storage.clone(),
+            search: config.search.clone(),
+            urls,
+            private_kinds: config.auth.restricted_kinds.clone(),
+            interest: None,
+        };
         let mut reader = Sqlite::open_beside(data, options)?.reader()?;
         let mut source = Source { reader: reader.as_mut(), room };
         if source.is_empty()? {
@@ -49,7 +56,8 @@ pub(in crate::cli) async fn export(file: PathBuf, room: RoomName, budget: Option
             return Ok(());
         }
         let named = |error: io::Error| format!("{}: {error}", file.display());
-        let mut out = File::create(&file).map_err(named)?;
+        let mut output = Output::create(&file)?;
+        let mut out = output.file();
         out.write_all(MAGIC).map_err(named)?;
         let (chains, left_out) = match budget {
             None => {
@@ -59,12 +67,12 @@ pub(in crate::cli) async fn export(file: PathBuf, room: RoomName, budget: Option
                 (chains, 0)
             }
             Some(budget) => {
-                let chains = source.fitting(&mut out, budget)?;
+                let chains = source.fitting(out, budget)?;
                 // Some may have come or gone meanwhile.
                 (chains, source.each(|_, _| Ok(()))?.saturating_sub(chains))
             }
         };
-        out.sync_all().map_err(named)?;
+        output.finish()?;
         tracing::info!(chains, left_out, "exported");
         Ok(())
     })

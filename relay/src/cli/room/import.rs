@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::Failure;
 use crate::app::{Core, relay_urls};
-use crate::cli::{Outcome, progress, say};
+use crate::cli::{NotAll, Outcome, progress, say};
 use crate::clock;
 use crate::config::{Bridge, Config};
 use crate::engine::Decision;
@@ -34,6 +34,9 @@ const BATCH_BYTES: usize = 8 << 20;
 
 /// What feeds are counted as that are none.
 const INVALID: &str = "in feeds refused as invalid";
+
+/// What the outcomes begin with of blocks that are kept, or were and are no longer wanted.
+const NOT_REFUSED: [&str; 4] = ["new", "known", "postponed", "evicted"];
 
 /// Takes files into a room.
 pub(in crate::cli) async fn import(files: Vec<PathBuf>, room: RoomName, config: Config) -> Outcome {
@@ -55,7 +58,13 @@ pub(in crate::cli) async fn import(files: Vec<PathBuf>, room: RoomName, config: 
         if total > 0 && tally.keys().all(|outcome| outcome == INVALID) {
             return Err("nothing in it is a feed".into());
         }
-        Ok(())
+        let is_refused = |outcome: &str| !NOT_REFUSED.iter().any(|kept| outcome.starts_with(kept));
+        let refused: u64 = tally.iter().filter(|(outcome, _)| is_refused(outcome)).map(|(_, count)| count).sum();
+        match refused {
+            0 => Ok(()),
+            _ if refused == total => Err(format!("nothing was taken: all {total} were refused").into()),
+            _ => Err(NotAll(format!("{refused} of {total} were refused")).into()),
+        }
     })
     .await?
 }

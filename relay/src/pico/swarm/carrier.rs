@@ -52,12 +52,13 @@ pub(super) async fn carry(
                 tracing::debug!("a peer on hyperswarm sends more than the room can take");
                 break;
             }
-            let item = if is_too_long { Heard::TooLong } else { Heard::Frame(Bytes::from(frame)) };
+            let item =
+                if is_too_long { Heard::Wrong(1009, "message is too large") } else { Heard::Frame(Bytes::from(frame)) };
             if heard.try_send(item).is_err() || is_too_long {
                 break;
             }
         }
-        let _ = heard.send(Heard::Closed).await;
+        let _ = heard.send(Heard::Gone).await;
     });
     tasks.spawn(async move {
         while let Some(said) = outbox.recv().await {
@@ -86,7 +87,7 @@ pub(super) async fn carry(
     let writer = PollSender::new(said).sink_map_err(drop);
     tokio::select! {
         // Whoever dialled: nodes of one generation meet here, and would not understand the question for the other.
-        () = Box::pin(converse(rooms, room, Direction::In, reader, writer)) => {}
+        _ = Box::pin(converse(rooms, room, (Direction::In, None), reader, writer)) => {}
         () = closed => {}
     }
     // The writer ends by itself, as nobody has anything to say any more.

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::config;
 use crate::http::metrics::PLUGIN_STARTS;
+use crate::rarely::rarely;
 
 /// Answers that are read ahead.
 const ANSWERS_MAX: usize = 1_024;
@@ -99,7 +100,7 @@ fn read_lines(mut output: impl BufRead, max: usize, found: &Sender<Line>) {
                         return;
                     }
                 }
-                Err(error) => tracing::warn!(%error, "the policy plugin wrote a line that is no answer"),
+                Err(error) => rarely!(warn, %error, "the policy plugin wrote a line that is no answer"),
             },
         }
     }

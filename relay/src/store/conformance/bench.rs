@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Make;
 use crate::event::Id;
@@ -13,7 +14,7 @@ use crate::vanish::RelayUrls;
 use crate::verify::Verified;
 
 /// A slice that is never used up.
-pub(super) const ALL: Slice = Slice { rows: usize::MAX, bytes: usize::MAX, examined: usize::MAX };
+pub(super) const ALL: Slice<'static> = Slice::WHOLE;
 
 const AUTHORS: [&str; 4] = ["alice", "bob", "carol", "dave"];
 
@@ -154,8 +155,12 @@ impl<'m> Bench<'m> {
     /// Asks again in slices of rows of these sizes, and of one event or byte: the answer must be the same.
     pub(super) fn slices(&mut self, query: &Query, found: &(Vec<Id>, End), rows: impl Iterator<Item = usize>) {
         let by_rows = rows.map(|rows| Slice { rows, ..ALL });
-        let small =
-            [Slice { examined: 1, ..ALL }, Slice { bytes: 1, ..ALL }, Slice { rows: 2, bytes: 700, examined: 3 }];
+        let small = [
+            Slice { examined: 1, ..ALL },
+            Slice { bytes: 1, ..ALL },
+            Slice { time: Duration::ZERO, ..ALL },
+            Slice { rows: 2, bytes: 700, examined: 3, ..ALL },
+        ];
         for slice in by_rows.chain(small) {
             for bodies in [true, false] {
                 // A scan that is dropped half-way harms nothing.
@@ -168,7 +173,7 @@ impl<'m> Bench<'m> {
         }
     }
 
-    pub(super) fn slice(&mut self, scan: &mut Scan, slice: Slice, rows: &mut Vec<Row>) -> Step {
+    pub(super) fn slice(&mut self, scan: &mut Scan, slice: Slice<'_>, rows: &mut Vec<Row>) -> Step {
         self.reader.scan(scan, slice, rows).unwrap()
     }
 
@@ -205,7 +210,7 @@ impl<'m> Bench<'m> {
     }
 
     /// The ids of all rows, and the end.
-    pub(super) fn answer(&mut self, query: &Query, slice: Slice) -> (Vec<Id>, End) {
+    pub(super) fn answer(&mut self, query: &Query, slice: Slice<'_>) -> (Vec<Id>, End) {
         let mut scan = Scan::new(query.clone());
         let mut ids = Vec::new();
         let mut rows = Vec::new();

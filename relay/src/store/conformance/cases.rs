@@ -215,7 +215,65 @@ pub(super) const SAVING: &[(&str, &str)] = &[
         now 1001
         save old => superseded
         sweep 10 => new
-        save old => new
+        save old => superseded
+        ask {} => finish
+    ",
+    ),
+    (
+        "what was replaced does not come back when its successor has expired",
+        "
+        event v1 alice 30315 @10 [[\"d\",\"music\"]]
+        event v2 alice 30315 @11 [[\"d\",\"music\"],[\"expiration\",\"1001\"]]
+        event other alice 30315 @9 [[\"d\",\"general\"]]
+        event bobs bob 30315 @9 [[\"d\",\"music\"]]
+        event v3 alice 30315 @12 [[\"d\",\"music\"],[\"expiration\",\"1002\"]]
+        event v4 alice 30315 @13 [[\"d\",\"music\"]]
+        save v1 v2 => new new - v1
+        now 1001
+        sweep 10 => v2
+        save v1 v2 other bobs => superseded expired new new
+        save v3 => new
+        save v1 => superseded
+        now 1002
+        sweep 10 => v3
+        save v1 v2 v3 => superseded expired expired
+        save v4 => new
+        save v1 => superseded
+        ask {\"authors\":[\"$alice\"]} => v4 other finish
+    ",
+    ),
+    (
+        "of one second the version of lowest id counts when it has expired, too",
+        "
+        event x alice 10002 @10 [[\"expiration\",\"1001\"]] 1
+        event y alice 10002 @10 [[\"expiration\",\"1001\"]] 2
+        event z alice 10002 @10 [[\"expiration\",\"1001\"]] 3
+        sort x y z
+        save y => new
+        now 1001
+        sweep 10 => y
+        now 1000
+        save z y => superseded superseded
+        save x => new
+        save y => superseded
+    ",
+    ),
+    (
+        "a newer version is welcome after one that left",
+        "
+        event p1 alice 0 @10
+        event p2 alice 0 @20 [[\"expiration\",\"1001\"]]
+        event p3 alice 0 @21
+        event p4 alice 0 @22
+        save p1 p2 => new new - p1
+        now 1001
+        sweep 10 => p2
+        save p3 => new
+        event d alice 5 @30 [[\"e\",\"$p3\"]]
+        save d => new - p3
+        save p1 p3 => superseded deleted
+        save p4 => new
+        ask {} => d p4 finish
     ",
     ),
 ];
@@ -317,12 +375,45 @@ pub(super) const DELETING: &[(&str, &str)] = &[
         save v1 v2 d d2 => new new new new - v1 v2
         save v1 v2 => deleted deleted
     "),
-    ("the deletion of a version by id leaves older ones free", "
+    ("the deletion of a version by id does not bring back older ones", "
         event v1 alice 0 @10
         event v2 alice 0 @12
         event d alice 5 @13 [[\"e\",\"$v2\"]]
-        save v2 d v1 => new new new - v2
-        ask {} => d v1 finish
+        save v1 v2 d => new new new - v1 v2
+        save v1 v2 => superseded deleted
+        ask {} => d finish
+        event v3 alice 0 @13
+        save v3 v1 => new superseded
+    "),
+    ("a deletion by address comes before what was the last version", "
+        event v1 alice 30023 @10 [[\"d\",\"x\"]]
+        event v2 alice 30023 @20 [[\"d\",\"x\"],[\"expiration\",\"1001\"]]
+        event d alice 5 @15 [[\"a\",\"30023:$alice:x\"]]
+        event v3 alice 30023 @19 [[\"d\",\"x\"]]
+        save v2 => new
+        now 1001
+        sweep 10 => v2
+        save d => new
+        save v1 v3 => deleted superseded
+    "),
+    ("who vanished may begin anew, whatever was the last version", "
+        event v1 alice 0 @10
+        event v2 alice 0 @15 [[\"expiration\",\"1001\"]]
+        event newer alice 0 @25 [[\"expiration\",\"1001\"]]
+        event v alice 62 @20 [[\"relay\",\"ALL_RELAYS\"]]
+        event v3 alice 0 @21
+        event v4 alice 0 @26
+        save v1 v2 => new new - v1
+        now 1001
+        sweep 10 => v2
+        save v => new
+        save v1 => vanished
+        save v3 => new
+        now 1000
+        save newer => new - v3
+        now 1001
+        sweep 10 => newer
+        save v3 v4 => superseded new
     "),
     ("a recipient deletes a gift wrap", "
         event w carol 1059 @30 [[\"p\",\"$alice\"],[\"p\",\"$bob\"]]
@@ -373,9 +464,23 @@ pub(super) const DELETING: &[(&str, &str)] = &[
         event note carol 1 @18 [[\"p\",\"$alice\"]]
         event dm carol 4 @17 [[\"p\",\"$alice\"]]
         event v alice 62 @20 [[\"relay\",\"ALL_RELAYS\"]]
-        orders w late bobs v => late bobs v
         save w late bobs note dm v => new new new new new new - w
         save w => vanished
+        ask {\"kinds\":[1059]} => late bobs finish
+    "),
+    ("a new gift wrap to who vanished is taken, whatever its time", "
+        event w1 carol 1059 @5 [[\"p\",\"$alice\"]]
+        event w2 carol 1059 @6 [[\"p\",\"$alice\"]]
+        event own alice 1059 @7 [[\"p\",\"$bob\"]]
+        event v alice 62 @20 [[\"relay\",\"ALL_RELAYS\"]]
+        event again alice 62 @30 [[\"relay\",\"ALL_RELAYS\"]]
+        save w1 v => new new - w1
+        save w2 w1 own => new vanished vanished
+        ask {\"kinds\":[1059]} => w2 finish
+        save again => new - w2
+        save w2 w1 => vanished vanished
+        event d alice 5 @40 [[\"e\",\"$w2\"]]
+        save d w2 => new vanished
     "),
     ("a request to vanish speaks to the relays it names", "
         event a alice 1 @10

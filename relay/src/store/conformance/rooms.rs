@@ -18,6 +18,7 @@ pub(super) fn run(make: Make<'_>) {
     generations_are_kept_apart(make);
     a_full_room_refuses(make);
     rooms_and_bytes_of_all_are_bounded(make);
+    the_emptiest_room_gives_way(make);
     a_full_archive_discards_what_changed_longest_ago(make);
     what_cannot_fit_discards_nothing(make);
     a_chain_can_be_loaded_in_parts(make);
@@ -55,6 +56,39 @@ fn generations_are_kept_apart(make: Make<'_>) {
     assert_eq!(bench.load(Run::Owned(Format::V3, old[0].author())).unwrap(), old);
     assert_eq!(bench.load(Run::Owned(Format::V8, old[0].author())).unwrap(), new);
     assert_eq!(bench.load(Run::Owned(Format::Pop02, old[0].author())), None);
+}
+
+fn the_emptiest_room_gives_way(make: Make<'_>) {
+    let mut bench = Bench::new(make);
+    let mut fill = |name: &str, author: u8, blocks: usize, now: u64| {
+        let blocks = chain(Format::V8, author, name, blocks);
+        let change = Change::Merge { room: name.parse().unwrap(), bounds: Bounds::NONE, blocks, origins: Vec::new() };
+        bench.writer.commit(&[], &[change], now).unwrap();
+    };
+    fill("large", 1, 40, 1);
+    fill("small-new", 2, 1, 30);
+    fill("small-old", 3, 1, 20);
+    fill("small-kept", 4, 1, 10);
+    // Its second block is newer than the one of `small-old`.
+    fill("small-grown", 5, 1, 5);
+    fill("small-grown", 5, 1, 40);
+    let names = |bench: &mut Bench| -> Vec<String> {
+        bench.reader.rooms().unwrap().into_iter().map(|(name, _)| name.to_string()).collect()
+    };
+    let keep: Arc<[RoomName]> = ["small-kept".parse().unwrap(), "absent".parse().unwrap()].into();
+    let mut went = Vec::new();
+    while let Changed::GaveWay(Some(room)) = bench.change(Change::GiveWay { keep: Arc::clone(&keep) }) {
+        assert!(!names(&mut bench).contains(&room.to_string()));
+        bench.room = room.clone();
+        assert_eq!(bench.usage(), Usage::default());
+        assert_eq!(bench.owners(Format::V8), []);
+        went.push(room.to_string());
+    }
+    // What is known already is nothing new: `small-grown` was last used at 5.
+    assert_eq!(went, ["small-grown", "small-old", "small-new", "large"]);
+    assert_eq!(names(&mut bench), ["small-kept"]);
+    bench.room = "small-old".parse().unwrap();
+    assert_eq!(bench.merge(&chain(Format::V8, 3, "small-old", 1)), [Merged::New], "it can come back");
 }
 
 fn a_full_room_refuses(make: Make<'_>) {

@@ -103,6 +103,7 @@ impl Pair {
             seq_max,
             limit_default: question.limits.0,
             limit_max: question.limits.1,
+            oldest_second_max: question.oldest_second_max,
             bodies: question.bodies,
         };
         let (mut left, mut right) =
@@ -149,7 +150,7 @@ impl Side {
         }
     }
 
-    fn answer(&mut self, query: &Query, slice: Slice) -> Result<Answer, String> {
+    fn answer(&mut self, query: &Query, slice: Slice<'_>) -> Result<Answer, String> {
         let mut scan = Scan::new(query.clone());
         let mut rows = Vec::new();
         for _ in 0..20_000 {

@@ -77,6 +77,9 @@ impl Story {
             return Change::CarriedOut(self.rng.random_range(0..40));
         }
         let room = room(ROOMS.choose(&mut self.rng).unwrap());
+        if self.rng.random_bool(0.03) {
+            return Change::GiveWay { keep: [room].into() };
+        }
         if self.rng.random_bool(0.12) {
             let path = self.paths.choose(&mut self.rng).unwrap().clone();
             let stop = self.rng.random_bool(0.8);

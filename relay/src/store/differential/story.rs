@@ -1,6 +1,7 @@
 //! Makes stories up.
 
 use std::fmt;
+use std::time::Duration;
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt as _, SeedableRng as _};
@@ -37,9 +38,11 @@ pub(super) struct Question {
     pub(super) seq_back: Option<u64>,
     /// Default and maximum.
     pub(super) limits: (u64, u64),
+    /// How far an answer may go beyond its limit.
+    pub(super) oldest_second_max: u64,
     pub(super) bodies: bool,
     /// Of the two backends.
-    pub(super) slices: [Slice; 2],
+    pub(super) slices: [Slice<'static>; 2],
 }
 
 impl fmt::Display for Step {
@@ -188,6 +191,7 @@ impl Story {
                 1 => (500, 2),
                 _ => (u64::MAX, u64::MAX),
             },
+            oldest_second_max: [0, 0, 2, u64::MAX][self.below(4)],
             bodies: self.rng.random_bool(0.7),
             slices: [self.slice(), self.slice()],
         }
@@ -227,9 +231,11 @@ impl Story {
         (0..len).map(|_| value(self)).collect()
     }
 
-    fn slice(&mut self) -> Slice {
+    fn slice(&mut self) -> Slice<'static> {
         let mut part = |small: usize| if self.rng.random_bool(0.6) { usize::MAX } else { self.below(small) + 1 };
-        Slice { rows: part(8), bytes: part(2_000), examined: part(30) }
+        let (rows, bytes, examined) = (part(8), part(2_000), part(30));
+        let time = if self.rng.random_bool(0.8) { Duration::MAX } else { Duration::ZERO };
+        Slice { rows, bytes, examined, time, others_wait: None }
     }
 
     fn tag(&mut self) -> (String, String) {

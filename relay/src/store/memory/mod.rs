@@ -80,7 +80,7 @@ impl Writer for Memory {
         }
         let mut changed = Vec::with_capacity(changes.len());
         for change in changes {
-            let outcome = rooms.change(change);
+            let outcome = rooms.change(change, now);
             carrying.changed(change, &outcome, now);
             changed.push(outcome);
         }
@@ -105,7 +105,7 @@ impl Writer for Memory {
 }
 
 impl Reader for Memory {
-    fn scan(&mut self, scan: &mut Scan, slice: Slice, rows: &mut Vec<Row>) -> Result<Step, StoreError> {
+    fn scan(&mut self, scan: &mut Scan, slice: Slice<'_>, rows: &mut Vec<Row>) -> Result<Step, StoreError> {
         Ok(scan::scan(&self.events.read(), scan, slice, rows))
     }
 

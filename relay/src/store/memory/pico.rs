@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use picofeed::{Block, Feed, Format, Id, Key};
 
 use super::state::States;
+use crate::clock::Timestamp;
 use crate::store::repo::{
     Bounds, CHAIN_BLOCKS_MAX, Candidate, Chain, Change, Changed, Full, Merged, Merging, Part, Quota, RolledBack,
     RoomName, Run, Usage, pick,
@@ -20,6 +21,8 @@ pub(super) struct Room {
     pub(super) lines: Vec<Line>,
     /// The last block each author wrote.
     latest: BTreeMap<(Format, Key), Id>,
+    /// When it got its last new block.
+    used: Timestamp,
 }
 
 /// A chain.
@@ -31,8 +34,9 @@ pub(super) struct Line {
 }
 
 impl Rooms {
-    pub(super) fn change(&mut self, change: &Change) -> Changed {
+    pub(super) fn change(&mut self, change: &Change, now: Timestamp) -> Changed {
         let name = match change {
+            Change::GiveWay { keep } => return Changed::GaveWay(self.give_way(keep)),
             Change::Merge { room, .. } | Change::Rollback { room, .. } | Change::Shadow { room, .. } => room,
             Change::Dispatch(dispatch) => &dispatch.scope.room,
             Change::CarriedOut(_) | Change::CarriedIn(_) => return Changed::Carried,
@@ -43,17 +47,33 @@ impl Rooms {
                 self.end_shadow(room, *adopt);
                 Changed::Shadow
             }
-            Change::Merge { room, bounds, blocks, .. } => Changed::Merged(self.merge(room, bounds, blocks)),
+            Change::Merge { room, bounds, blocks, .. } => {
+                let merging = self.merge(room, bounds, blocks);
+                if let Some(room) = self.0.get_mut(room).filter(|_| merging.merged.contains(&Merged::New)) {
+                    room.used = now;
+                }
+                Changed::Merged(merging)
+            }
             Change::Rollback { room, chain, stop_at } => {
                 Changed::RolledBack(self.0.entry(room.clone()).or_default().rollback(chain, stop_at.as_ref()))
             }
-            Change::CarriedOut(_) | Change::CarriedIn(_) => Changed::Carried,
+            Change::GiveWay { .. } | Change::CarriedOut(_) | Change::CarriedIn(_) => Changed::Carried,
         };
         if self.0.get(name).is_some_and(|room| room.lines.is_empty()) {
             self.0.remove(name);
         }
         self.forget_lost_state(name);
         changed
+    }
+
+    fn give_way(&mut self, keep: &[RoomName]) -> Option<RoomName> {
+        let others = self.0.iter().filter(|(name, room)| !keep.contains(name) && !room.lines.is_empty());
+        let emptiest = others
+            .min_by_key(|(name, room)| (room.usage().bytes.checked_ilog2().unwrap_or(0), room.used, *name))
+            .map(|(name, _)| name.clone())?;
+        self.0.remove(&emptiest);
+        self.forget_lost_state(&emptiest);
+        Some(emptiest)
     }
 
     pub(super) fn merge(&mut self, name: &RoomName, bounds: &Bounds, blocks: &[Block]) -> Merging {

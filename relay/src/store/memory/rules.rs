@@ -23,6 +23,10 @@ pub(super) struct State {
     deleted_addresses: Vec<(Address, Timestamp)>,
     /// Who asked to vanish, and up to when.
     vanished: Vec<(PublicKey, Timestamp)>,
+    /// Gift wraps that went with them.
+    vanished_wraps: Vec<Id>,
+    /// Versions that left without a newer one.
+    last_versions: Vec<(Address, Timestamp, Id)>,
     /// The last number given out.
     pub(super) last_seq: Seq,
     urls: RelayUrls,
@@ -49,6 +53,8 @@ impl State {
             deleted_ids: Vec::new(),
             deleted_addresses: Vec::new(),
             vanished: Vec::new(),
+            vanished_wraps: Vec::new(),
+            last_versions: Vec::new(),
             last_seq: 0,
             urls,
             search_kinds,
@@ -82,6 +88,9 @@ impl State {
             {
                 return Saved::Superseded;
             }
+            if self.last_versions.iter().any(|(of, at, id)| *of == address && order(*at, *id) <= rank) {
+                return Saved::Superseded;
+            }
             self.remove(removed, |_, stored| same(stored));
         }
         self.last_seq += 1;
@@ -89,11 +98,18 @@ impl State {
         self.events.sort_by_key(|stored| order(stored.event.created_at, stored.event.id));
         if event.kind == DELETION {
             self.remember_deletion(event);
+            let before = removed.len();
             self.remove(removed, Self::was_deleted);
+            removed.iter().skip(before).for_each(|event| self.remember_version(event));
         }
         if self.urls.must_vanish(event) {
             self.vanished.push((event.pubkey, event.created_at));
-            self.remove(removed, Self::has_vanished);
+            let is_meant =
+                |stored: &Event| owners(stored).contains(&event.pubkey) && stored.created_at <= event.created_at;
+            let before = removed.len();
+            self.remove(removed, |_, stored| stored.kind != VANISH && is_meant(stored));
+            let wraps = removed.iter().skip(before).filter(|gone| gone.pubkey != event.pubkey).map(|gone| gone.id);
+            self.vanished_wraps.extend(wraps);
         }
         Saved::New(self.last_seq)
     }
@@ -101,8 +117,10 @@ impl State {
     /// Removes at most `max` events that have expired, and says which.
     pub(super) fn sweep_expired(&mut self, now: Timestamp, max: usize) -> Vec<Id> {
         let expired = self.events.iter().filter(|stored| stored.event.is_expired(now));
-        let ids: Vec<Id> = expired.map(|stored| stored.event.id).take(max).collect();
+        let expired: Vec<Verified> = expired.map(|stored| stored.event.clone()).take(max).collect();
+        let ids: Vec<Id> = expired.iter().map(|event| event.id).collect();
         self.events.retain(|stored| !ids.contains(&stored.event.id));
+        expired.iter().for_each(|event| self.remember_version(event));
         ids
     }
 
@@ -113,11 +131,18 @@ impl State {
         removed.extend(leaving);
     }
 
-    /// True when a request to vanish covers the event (NIP-62). Such requests themselves are kept.
+    /// True when a request to vanish covers the event, or took it along (NIP-62). Such requests themselves are kept.
     fn has_vanished(&self, event: &Event) -> bool {
-        let owners = owners(event);
         event.kind != VANISH
-            && self.vanished.iter().any(|(who, until)| owners.contains(who) && event.created_at <= *until)
+            && (self.vanished.iter().any(|(who, until)| *who == event.pubkey && event.created_at <= *until)
+                || self.vanished_wraps.contains(&event.id))
+    }
+
+    /// Remembers that an event left, and no newer version of it came.
+    fn remember_version(&mut self, event: &Event) {
+        if let Some(address) = address_of(event) {
+            self.last_versions.push((address, event.created_at, event.id));
+        }
     }
 
     /// True when a deletion request covers the event (NIP-09). It has no effect on deletion and vanish requests.

@@ -6,11 +6,12 @@ use super::rules::{State, Stored, order};
 use super::search::Words;
 use crate::event::Id;
 use crate::filter::Filter;
+use crate::store::turn::Turn;
 use crate::store::{After, Body, End, Query, Row, Scan, Slice, Step};
 
 /// One slice of the answer. Filters with `search` come first; while they do, [`After::key`] counts the rows given.
-pub(super) fn scan(state: &State, scan: &mut Scan, slice: Slice, rows: &mut Vec<Row>) -> Step {
-    let mut budget = Budget { slice, rows: 0, bytes: 0, examined: 0 };
+pub(super) fn scan(state: &State, scan: &mut Scan, slice: Slice<'_>, rows: &mut Vec<Row>) -> Step {
+    let mut budget = Budget(Turn::new(slice));
     let found = found(state, &scan.query);
     let is_searching = |scan: &Scan| {
         scan.query.filters.iter().zip(&scan.streams).any(|(filter, stream)| is_search(filter) && stream.end.is_none())
@@ -18,7 +19,9 @@ pub(super) fn scan(state: &State, scan: &mut Scan, slice: Slice, rows: &mut Vec<
     if is_searching(scan) && search(scan, &found, &mut budget, rows) == Step::Again {
         return Step::Again;
     }
-    walk(state, scan, &found, &mut budget, rows)
+    let step = walk(state, scan, &found, &mut budget, rows);
+    scan.examined += budget.0.examined() as u64;
+    step
 }
 
 /// What a filter with `search` gives.
@@ -47,7 +50,7 @@ fn found<'s>(state: &'s State, query: &Query) -> Vec<Found<'s>> {
     query.filters.iter().map(find).collect()
 }
 
-fn search(scan: &mut Scan, found: &[Found<'_>], budget: &mut Budget, rows: &mut Vec<Row>) -> Step {
+fn search(scan: &mut Scan, found: &[Found<'_>], budget: &mut Budget<'_>, rows: &mut Vec<Row>) -> Step {
     let mut given: Vec<Id> = Vec::new();
     let before = scan.after.map_or(0, |after| after.key);
     let mut key = 0;
@@ -60,7 +63,7 @@ fn search(scan: &mut Scan, found: &[Found<'_>], budget: &mut Budget, rows: &mut 
         if key <= before {
             continue;
         }
-        budget.examined += 1;
+        budget.look();
         budget.give(stored, &scan.query, rows);
         scan.after = Some(After { created_at: stored.event.created_at, id: stored.event.id, key });
         if budget.is_used_up() {
@@ -77,7 +80,7 @@ fn search(scan: &mut Scan, found: &[Found<'_>], budget: &mut Budget, rows: &mut 
     Step::Done
 }
 
-fn walk(state: &State, scan: &mut Scan, found: &[Found<'_>], budget: &mut Budget, rows: &mut Vec<Row>) -> Step {
+fn walk(state: &State, scan: &mut Scan, found: &[Found<'_>], budget: &mut Budget<'_>, rows: &mut Vec<Row>) -> Step {
     let Scan { query, streams, after, .. } = scan;
     let start = *after;
     let is_new = |stored: &Stored| {
@@ -91,7 +94,7 @@ fn walk(state: &State, scan: &mut Scan, found: &[Found<'_>], budget: &mut Budget
         if budget.is_used_up() {
             return Step::Again;
         }
-        budget.examined += 1;
+        budget.look();
         *after = Some(After { created_at: stored.event.created_at, id: stored.event.id, key: 0 });
         if !is_visible(stored, query) {
             continue;
@@ -101,12 +104,7 @@ fn walk(state: &State, scan: &mut Scan, found: &[Found<'_>], budget: &mut Budget
             if stream.end.is_some() || !filter.matches(&stored.event) {
                 continue;
             }
-            if stream.left == 0 {
-                stream.end = Some(End::More);
-            } else {
-                stream.left -= 1;
-                is_wanted = true;
-            }
+            is_wanted |= stream.give(stored.event.created_at);
         }
         if is_wanted && !was_found(stored.event.id) {
             budget.give(stored, query, rows);
@@ -133,24 +131,22 @@ fn is_visible(stored: &Stored, query: &Query) -> bool {
 }
 
 /// What a slice has done so far. The last row may go over it, so that every slice gets somewhere.
-struct Budget {
-    slice: Slice,
-    rows: usize,
-    bytes: usize,
-    examined: usize,
-}
+struct Budget<'s>(Turn<'s>);
 
-impl Budget {
+impl Budget<'_> {
+    fn look(&mut self) {
+        self.0.examine(1);
+        self.0.pass();
+    }
+
     fn is_used_up(&self) -> bool {
-        self.examined > 0
-            && (self.rows >= self.slice.rows || self.bytes >= self.slice.bytes || self.examined >= self.slice.examined)
+        self.0.is_over()
     }
 
     fn give(&mut self, stored: &Stored, query: &Query, rows: &mut Vec<Row>) {
         let event = &stored.event;
         let body = if query.bodies { Body::Event(event.clone()) } else { Body::Json(Arc::from("")) };
-        self.rows += 1;
-        self.bytes += body.as_str().len();
+        self.0.give(body.as_str().len());
         rows.push(Row {
             seq: stored.seq,
             id: event.id,

@@ -2,6 +2,8 @@
 
 use rusqlite::{Connection, params};
 
+use crate::store::turn::Turn;
+
 /// Which index a cursor walks, and at which key.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Along {
@@ -26,7 +28,7 @@ const CHUNK_MAX: i64 = 512;
 /// The fewest that are fetched after a leap.
 const CHUNK_MIN: i64 = 4;
 
-/// One walk. Fetches small chunks first, since most walks of a merge end early.
+/// One walk. Fetches small chunks first, since most walks of a merge end early, and none before it is needed.
 pub(super) struct Cursor {
     along: Along,
     span: Span,
@@ -34,20 +36,68 @@ pub(super) struct Cursor {
     /// Fetched and not yet taken, lowest first.
     ready: Vec<i64>,
     dry: bool,
+    /// Whether an earlier slice, or this one, has fetched from it: doing so again gets a scan no further.
+    is_begun: bool,
 }
+
+/// Stands for a walk that an earlier slice found dry.
+pub(super) const DRY: i64 = i64::MIN;
+/// Stands for a walk that nobody has begun.
+pub(super) const NOT_BEGUN: i64 = i64::MAX;
 
 impl Cursor {
     pub(super) fn new(along: Along, span: Span, chunk: i64) -> Self {
-        Self { along, span, chunk: chunk.clamp(1, CHUNK_MAX), ready: Vec::new(), dry: span.low >= span.high }
+        let dry = span.low >= span.high;
+        Self { along, span, chunk: chunk.clamp(1, CHUNK_MAX), ready: Vec::new(), dry, is_begun: false }
+    }
+
+    /// One that an earlier slice found dry.
+    pub(super) fn dry() -> Self {
+        Self::new(Along::Time, Span { low: 0, high: 0 }, 1)
+    }
+
+    /// Goes on where an earlier slice was: see [`Cursor::bound`].
+    pub(super) fn resume(&mut self, bound: i64) {
+        self.is_begun = bound != NOT_BEGUN;
+        self.span.high = self.span.high.min(bound);
+        self.dry = self.span.low >= self.span.high;
+    }
+
+    /// What follows lies below this position, as far as is known without fetching more.
+    pub(super) fn bound(&self) -> i64 {
+        match self.ready.last() {
+            Some(pos) => pos.saturating_add(1),
+            None if self.dry => DRY,
+            None if self.is_begun => self.span.high,
+            None => NOT_BEGUN,
+        }
+    }
+
+    /// The newest position not yet taken, if it is fetched.
+    pub(super) fn ready(&self) -> Option<i64> {
+        self.ready.last().copied()
+    }
+
+    /// Where to stand in an order by positions: the newest one, or one that is not below it. `None` when there is none.
+    pub(super) fn rank(&self) -> Option<i64> {
+        self.ready().or_else(|| (!self.dry).then(|| self.span.high.saturating_sub(1)))
+    }
+
+    pub(super) fn is_begun(&self) -> bool {
+        self.is_begun
     }
 
     /// The newest position not yet taken. Counts what it fetched.
-    pub(super) fn peek(&mut self, db: &Connection, examined: &mut usize) -> rusqlite::Result<Option<i64>> {
+    pub(super) fn peek(&mut self, db: &Connection, turn: &mut Turn<'_>) -> rusqlite::Result<Option<i64>> {
         if self.ready.is_empty() && !self.dry {
             self.fetch(db)?;
-            *examined += 1 + self.ready.len() / 8;
+            turn.examine(1 + self.ready.len() / 8);
+            if !self.is_begun {
+                self.is_begun = true;
+                turn.advance();
+            }
         }
-        Ok(self.ready.last().copied())
+        Ok(self.ready())
     }
 
     /// The same walk afresh, with another chunk.
@@ -55,8 +105,13 @@ impl Cursor {
         Self::new(self.along, self.span, chunk)
     }
 
-    pub(super) fn take(&mut self) {
-        self.ready.pop();
+    /// Goes past `pos`.
+    pub(super) fn pass(&mut self, pos: i64) {
+        while self.ready.pop_if(|last| *last >= pos).is_some() {}
+        if self.ready.is_empty() {
+            self.span.high = self.span.high.min(pos);
+            self.dry |= self.span.low >= self.span.high;
+        }
     }
 
     /// Leaves out what is newer than `pos`, without fetching it.
@@ -72,8 +127,8 @@ impl Cursor {
     }
 
     /// True when what is fetched is all there is.
-    pub(super) fn is_short(&mut self, db: &Connection, examined: &mut usize) -> rusqlite::Result<bool> {
-        self.peek(db, examined)?;
+    pub(super) fn is_short(&mut self, db: &Connection, turn: &mut Turn<'_>) -> rusqlite::Result<bool> {
+        self.peek(db, turn)?;
         Ok(self.dry)
     }
 

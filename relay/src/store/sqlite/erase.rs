@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::key;
 use super::tables::Tables;
 use crate::event::{Event, Id};
+use crate::rarely::rarely;
 use crate::store::StoreError;
 use crate::verify::Verified;
 
@@ -25,7 +26,7 @@ pub(super) fn at(db: &Connection, pos: i64) -> Result<Option<Held>, StoreError> 
     match Event::parse(&json) {
         Ok(event) => Ok(Some(Held { pos, seq, event: Verified::from_store(event) })),
         Err(error) => {
-            tracing::error!(pos, error, "a stored event cannot be read");
+            rarely!(error, pos, error, "a stored event cannot be read");
             Ok(None)
         }
     }
@@ -50,17 +51,27 @@ pub(super) fn find(db: &Connection, id: &Id) -> Result<Option<i64>, StoreError> 
 /// Two events of one second can share the 29 bits that a position has of their ids. The lower id stays, the other moves
 /// down, and may push the next: positions keep the exact order.
 pub(super) fn place(tables: &mut Tables<'_>, mut moving: Held) -> Result<(), StoreError> {
+    let mut is_moved = false;
     while let Some(mut other) = occupant(tables.db, moving.pos)? {
         let before = (other.event.created_at, std::cmp::Reverse(other.event.id))
             > (moving.event.created_at, std::cmp::Reverse(moving.event.id));
         if !before {
+            tables.has_moved = true;
             tables.unindex(&other)?;
             tables.index(&moving)?;
             std::mem::swap(&mut moving, &mut other);
+            is_moved = true;
         }
         moving.pos -= 1;
     }
-    tables.index(&moving)
+    tables.index(&moving)?;
+    settle(tables, is_moved)
+}
+
+/// Rows of indexes wait for the end of the transaction. Those of an event that was moved must not: it was there before,
+/// and what else happens in the transaction has to find it.
+fn settle(tables: &mut Tables<'_>, is_moved: bool) -> Result<(), StoreError> {
+    if is_moved { tables.flush() } else { Ok(()) }
 }
 
 /// Removes an event altogether.
@@ -75,16 +86,16 @@ pub(super) fn erase(tables: &mut Tables<'_>, held: &Held) -> Result<(), StoreErr
 
 /// Moves up the events that were pushed down past `gap`: with it open, a later one could come to lie before them.
 fn close_gap(tables: &mut Tables<'_>, mut gap: i64) -> Result<(), StoreError> {
+    let mut is_moved = false;
     while let Some(mut next) = occupant(tables.db, gap - 1)? {
         if key::home(next.event.created_at, &next.event.id) < gap {
             break;
         }
-        tables.unindex(&next)?;
-        next.pos = gap;
-        tables.index(&next)?;
+        tables.relocate(&mut next, gap)?;
         gap -= 1;
+        is_moved = true;
     }
-    Ok(())
+    settle(tables, is_moved)
 }
 
 /// The event at a position, when mostly there is none.

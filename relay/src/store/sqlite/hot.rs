@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::{DefaultHashBuilder, HashMap};
 use parking_lot::{Mutex, RwLock};
@@ -12,6 +13,7 @@ use quick_cache::unsync::Cache;
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 use smallvec::SmallVec;
 
+use super::cursor::Span;
 use super::erase::Held;
 use crate::event::{Id, PublicKey};
 use crate::filter::Filter;
@@ -44,6 +46,7 @@ const HOT_SHARE: f64 = 0.5;
 pub(super) struct Hot {
     rows: Mutex<Rows>,
     newest: RwLock<Newest>,
+    moves: AtomicU64,
 }
 
 /// Events after which a walk looks whether it finds enough.
@@ -58,6 +61,7 @@ impl Hot {
         Self {
             rows: Mutex::new(Rows::new(bytes_max)),
             newest: RwLock::new(Newest { max: newest_max, from: i64::MAX, entries: BTreeMap::new() }),
+            moves: AtomicU64::new(0),
         }
     }
 
@@ -112,10 +116,36 @@ impl Hot {
         }
     }
 
+    /// How often rows went to other places, times two, and odd while that goes on. Who asks before one snapshot and within a
+    /// later one, and finds the same even number, finds rows where they were, unless they are gone.
+    pub(super) fn moves(&self) -> u64 {
+        self.moves.load(Ordering::Acquire)
+    }
+
+    /// The next commit moves rows.
+    pub(super) fn is_moving(&self) {
+        self.moves.fetch_or(1, Ordering::AcqRel);
+    }
+
+    /// That commit is done, or has failed.
+    pub(super) fn has_moved(&self) {
+        if self.moves() % 2 == 1 {
+            self.moves.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
     /// Looks through the newest events below `high` and not below `low` for authors and kinds of `filter`, whose other
-    /// conditions are not looked at. Stops after `wanted` finds or `walk_max` events. Gives the positions found, newest
+    /// conditions are not looked at, leaving out those of `hidden` kinds. Stops after `wanted` finds or `walk_max` events. Gives the positions found, newest
     /// first, and the position down to which nothing is missing.
-    pub(super) fn walk(&self, filter: &Filter, low: i64, high: i64, wanted: usize, walk_max: usize) -> (Vec<i64>, i64) {
+    pub(super) fn walk(
+        &self,
+        filter: &Filter,
+        hidden: &[u16],
+        span: Span,
+        wanted: usize,
+        walk_max: usize,
+    ) -> (Vec<i64>, i64) {
+        let Span { low, high } = span;
         let authors: Option<hashbrown::HashSet<i64>> =
             filter.authors.as_ref().map(|authors| authors.iter().map(PublicKey::prefix).collect());
         let newest = self.newest.read();
@@ -133,6 +163,7 @@ impl Hot {
                 break;
             }
             if filter.kinds.as_ref().is_none_or(|kinds| kinds.contains(kind))
+                && !hidden.contains(kind)
                 && authors.as_ref().is_none_or(|authors| authors.contains(author))
             {
                 found.push(*pos);

@@ -49,6 +49,16 @@ impl TagHash {
         hasher.write(value.as_bytes());
         hasher.finish().cast_signed()
     }
+
+    /// Of the same in events of a kind that is filed apart.
+    pub(super) fn of_kind(&self, letter: u8, value: &str, kind: u16) -> i64 {
+        let mut hasher = SipHasher13::new_with_key(&self.key);
+        // No letter has this bit.
+        hasher.write_u8(letter | 0x80);
+        hasher.write_u16(kind);
+        hasher.write(value.as_bytes());
+        hasher.finish().cast_signed()
+    }
 }
 
 #[cfg(test)]

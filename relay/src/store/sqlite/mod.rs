@@ -1,10 +1,13 @@
 //! The real backend: SQLite in WAL mode, one writing connection, a few reading ones.
 
+mod apart;
 mod body;
 mod cursor;
+mod damage;
 mod erase;
 mod hot;
 mod key;
+mod log;
 mod pico;
 mod plan;
 mod read;
@@ -12,6 +15,8 @@ mod rows;
 mod search;
 mod source;
 mod tables;
+mod vanishing;
+mod versions;
 mod write;
 
 use std::fs::File;
@@ -19,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
@@ -26,8 +32,10 @@ use super::carry::Interest;
 use super::{Backend, Reader, StoreError, Writer};
 use crate::config::{Durability, Search, Storage};
 use crate::vanish::RelayUrls;
+use apart::Apart;
 use hot::Hot;
 use key::TagHash;
+use vanishing::Vanishing;
 
 /// The migrations, in order. A database has run the first `PRAGMA user_version` of them.
 const MIGRATIONS: &[&str] = &[
@@ -35,6 +43,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/0002_pico.sql"),
     include_str!("../../../../migrations/sqlite/0003_engine.sql"),
     include_str!("../../../../migrations/sqlite/0004_bridge.sql"),
+    include_str!("../../../../migrations/sqlite/0005_forgotten.sql"),
+    include_str!("../../../../migrations/sqlite/0006_pico_room_used.sql"),
 ];
 
 /// Name of the database in the data folder.
@@ -51,8 +61,18 @@ pub struct Sqlite {
     path: PathBuf,
     options: Options,
     hash: TagHash,
-    hot: Arc<Hot>,
-    _lock: Option<File>,
+    shared: Arc<Shared>,
+    /// None where another process may have the database open.
+    lock: Option<File>,
+}
+
+/// What the writer and the readers of a database have in common.
+struct Shared {
+    hot: Hot,
+    apart: Apart,
+    vanishing: Vanishing,
+    /// Held by each scan for a slice, and by the writer while it starts the log afresh.
+    reading: RwLock<()>,
 }
 
 /// What the backend needs of the configuration.
@@ -64,6 +84,8 @@ pub struct Options {
     pub search: Search,
     /// For NIP-62.
     pub urls: RelayUrls,
+    /// Kinds that only the people they name may see.
+    pub private_kinds: Vec<u16>,
     /// Which events are to be carried into rooms. None: no event.
     pub interest: Option<Arc<dyn Interest>>,
 }
@@ -72,44 +94,52 @@ impl Sqlite {
     /// Opens the database in the folder `data` for reading only, whether or not another process has it open.
     pub fn open_beside(data: &Path, options: Options) -> Result<Self, StoreError> {
         let path = data.join(FILE);
-        let db = connect(&path, &options.storage, options.storage.reader_cache_mb, true)?;
-        let found: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
-        if found > known {
-            return Err(StoreError::Newer { found, known });
-        }
-        let key = db.query_row("SELECT value FROM meta WHERE name = 'hash_key'", [], |row| row.get(0))?;
-        Ok(Self { path, options, hash: TagHash::new(key), hot: Arc::new(Hot::new(0, 0)), _lock: None })
+        let (hash, shared) = damage::look(&path, || {
+            let db = connect(&path, &options.storage, options.storage.reader_cache_mb, true)?;
+            let found: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+            let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+            if found > known {
+                return Err(StoreError::Newer { found, known });
+            }
+            Ok((hash(&db)?, Shared::new(Hot::new(0, 0), Apart::read(&db)?)))
+        })?;
+        Ok(Self { path, options, hash, shared: Arc::new(shared), lock: None })
     }
 
     /// Opens or creates the database in the folder `data`, and brings its schema up to date.
     ///
     /// Fails with [`StoreError::Locked`] when another process has it open.
     pub fn open(data: &Path, options: Options) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(data)?;
-        let lock = File::create(data.join("lock"))?;
+        let in_folder = |error| StoreError::Folder { folder: data.display().to_string(), error };
+        std::fs::create_dir_all(data).map_err(in_folder)?;
+        let lock = File::create(data.join("lock")).map_err(in_folder)?;
         if lock.try_lock().is_err() {
             return Err(StoreError::Locked(data.display().to_string()));
         }
         let path = data.join(FILE);
-        create_private(&path)?;
-        let mut db = connect(&path, &options.storage, options.storage.writer_cache_mb, false)?;
-        migrate(&mut db)?;
-        let key = db.query_row("SELECT value FROM meta WHERE name = 'hash_key'", [], |row| row.get(0))?;
-        let hot = hot(&db, &options.storage)?;
-        Ok(Self { path, options, hash: TagHash::new(key), hot: Arc::new(hot), _lock: Some(lock) })
+        create_private(&path).map_err(in_folder)?;
+        let (hash, shared) = damage::look(&path, || {
+            let mut db = connect(&path, &options.storage, options.storage.writer_cache_mb, false)?;
+            migrate(&mut db)?;
+            let apart = Apart::open(&mut db, &options.private_kinds)?;
+            Ok((hash(&db)?, Shared::new(hot(&db, &options.storage)?, apart)))
+        })?;
+        Ok(Self { path, options, hash, shared: Arc::new(shared), lock: Some(lock) })
     }
 }
 
 impl Backend for Sqlite {
     fn writer(&self) -> Result<Box<dyn Writer>, StoreError> {
         let db = connect(&self.path, &self.options.storage, self.options.storage.writer_cache_mb, false)?;
-        Ok(Box::new(write::SqliteWriter::new(db, self.hash, self.options.clone(), Arc::clone(&self.hot))?))
+        let (path, shared) = (self.path.clone(), Arc::clone(&self.shared));
+        Ok(Box::new(write::SqliteWriter::new(db, path, self.hash, self.options.clone(), shared)?))
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
         let db = connect(&self.path, &self.options.storage, self.options.storage.reader_cache_mb, true)?;
-        Ok(Box::new(read::SqliteReader::new(db, self.hash, &self.options, Arc::clone(&self.hot))))
+        let (path, shared) = (self.path.clone(), Arc::clone(&self.shared));
+        let is_beside = self.lock.is_none();
+        Ok(Box::new(read::SqliteReader::new(db, path, self.hash, &self.options, shared, is_beside)))
     }
 }
 
@@ -141,12 +171,22 @@ fn connect(path: &Path, storage: &Storage, cache_mb: usize, read_only: bool) -> 
             Durability::Normal => "normal",
         };
         db.pragma_update(None, "synchronous", synchronous)?;
-        // The writer checkpoints itself, between commits: see `SqliteWriter::tend`.
+        // The writer checkpoints itself, between commits: see `log`.
         db.pragma_update(None, "wal_autocheckpoint", 0)?;
     }
     db.pragma_update(None, "cache_size", -i64::try_from(cache_mb * 1024).unwrap_or(16_384))?;
     db.pragma_update(None, "temp_store", "memory")?;
     Ok(db)
+}
+
+impl Shared {
+    fn new(hot: Hot, apart: Apart) -> Self {
+        Self { hot, apart, vanishing: Vanishing::default(), reading: RwLock::default() }
+    }
+}
+
+fn hash(db: &Connection) -> Result<TagHash, StoreError> {
+    Ok(TagHash::new(db.query_row("SELECT value FROM meta WHERE name = 'hash_key'", [], |row| row.get(0))?))
 }
 
 /// The caches, with the order of the newest events in them.
@@ -160,6 +200,9 @@ fn hot(db: &Connection, storage: &Storage) -> Result<Hot, StoreError> {
     hot.fill(newest.into_iter().map(|(pos, author, kind)| (pos, i64::from_be_bytes(author), kind)), all);
     Ok(hot)
 }
+
+#[cfg(test)]
+mod tests;
 
 fn migrate(db: &mut Connection) -> Result<(), StoreError> {
     let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;

@@ -1,16 +1,23 @@
 //! The reading half: answers filters by merging index walks.
 
+use std::any::Any;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rusqlite::Connection;
 
 use super::cursor::Span;
-use super::hot::Hot;
 use super::key::TagHash;
+use super::plan::{self, Kept, Opened, Plan, Wanted};
 use super::rows::{Found, Rows};
-use super::source::Source;
-use super::{Options, erase, plan, search};
+use super::source::{Next, Source};
+use super::vanishing::{Job, Request};
+use super::{Options, Shared, damage, erase, search};
+use crate::clock::Timestamp;
 use crate::event::Id;
+use crate::http::metrics::QUERY_EXAMINED;
+use crate::rarely::rarely;
+use crate::store::turn::Turn;
 use crate::store::{End, Reader, Row, Scan, Slice, Step, StoreError, TagSearch};
 
 /// Once a limit is reached, how many more candidates are looked at to learn whether there is more (NIP-67).
@@ -29,18 +36,32 @@ const MISSES_PER_HIT: u32 = 8;
 
 pub(super) struct SqliteReader {
     pub(super) db: Connection,
+    path: PathBuf,
     hash: TagHash,
-    hot: Arc<Hot>,
+    shared: Arc<Shared>,
+    /// Whether another process may write meanwhile, of which memory knows nothing.
+    is_beside: bool,
+    examined: metrics::Counter,
     search_candidates_max: usize,
     search_enabled: bool,
 }
 
 impl SqliteReader {
-    pub(super) fn new(db: Connection, hash: TagHash, options: &Options, hot: Arc<Hot>) -> Self {
+    pub(super) fn new(
+        db: Connection,
+        path: PathBuf,
+        hash: TagHash,
+        options: &Options,
+        shared: Arc<Shared>,
+        is_beside: bool,
+    ) -> Self {
         Self {
             db,
+            path,
             hash,
-            hot,
+            shared,
+            is_beside,
+            examined: metrics::counter!(QUERY_EXAMINED),
             search_candidates_max: options.search.candidates_max,
             search_enabled: options.search.enabled,
         }
@@ -48,12 +69,64 @@ impl SqliteReader {
 }
 
 impl Reader for SqliteReader {
-    fn scan(&mut self, scan: &mut Scan, slice: Slice, rows: &mut Vec<Row>) -> Result<Step, StoreError> {
+    fn scan(&mut self, scan: &mut Scan, slice: Slice<'_>, rows: &mut Vec<Row>) -> Result<Step, StoreError> {
+        self.scan_slice(scan, slice, rows).map_err(|error| damage::named(error, &self.path))
+    }
+
+    fn contains(&mut self, id: &Id) -> Result<bool, StoreError> {
+        let vanishing = self.vanishing()?;
+        let Some(pos) = erase::find(&self.db, id)? else { return Ok(false) };
+        if vanishing.is_empty() {
+            return Ok(true);
+        }
+        let held = erase::at(&self.db, pos)?;
+        Ok(held.is_some_and(|held| !vanishing.iter().any(|request| request.takes(held.seq, &held.event))))
+    }
+
+    fn len_estimate(&mut self) -> Result<u64, StoreError> {
+        // The kinds index is the smallest that has every event.
+        let count: i64 = self.db.query_row("SELECT count(*) FROM event_kind", [], |row| row.get(0))?;
+        Ok(count.cast_unsigned())
+    }
+}
+
+/// What is kept of a scan between two slices.
+struct KeptScan {
+    /// See `Hot::moves`.
+    moves: u64,
+    streams: Vec<Option<Kept>>,
+}
+
+impl SqliteReader {
+    fn scan_slice(&self, scan: &mut Scan, slice: Slice<'_>, rows: &mut Vec<Row>) -> Result<Step, StoreError> {
+        let mut turn = Turn::new(slice);
+        // The writer starts the log afresh when nobody reads.
+        let _reading = self.shared.reading.read();
+        let hot = &self.shared.hot;
+        let kept = scan.kept.take().and_then(|kept| (kept as Box<dyn Any>).downcast::<KeptScan>().ok());
         // What memory knows is looked at before the snapshot is opened: see `hot`.
-        let removals = self.hot.removals();
-        let walks: Vec<_> = (0..scan.streams.len()).map(|number| self.walk(scan, number)).collect();
+        let (removals, moves) = (hot.removals(), hot.moves());
+        let vanishing = self.vanishing()?;
+        let is_begun =
+            |number: usize| kept.as_ref().is_some_and(|kept| matches!(kept.streams.get(number), Some(Some(_))));
+        let walks: Vec<_> = (0..scan.streams.len())
+            .map(|number| if is_begun(number) { None } else { self.walk(scan, number) })
+            .collect();
         let snapshot = self.db.unchecked_transaction()?;
-        let rows_of = Rows { db: &snapshot, hot: &self.hot, removals };
+        let kept = match kept {
+            Some(kept) => {
+                snapshot.prepare_cached("SELECT 1 FROM meta LIMIT 1")?.exists([])?;
+                if kept.moves.is_multiple_of(2) && kept.moves == hot.moves() {
+                    kept.streams
+                } else {
+                    // What was kept cannot be trusted. It must not take as long as that to get further.
+                    turn.must_pass();
+                    Vec::new()
+                }
+            }
+            None => Vec::new(),
+        };
+        let rows_of = Rows { db: &snapshot, hot, removals, vanishing: &vanishing };
         let before = rows.len();
         if scan.after.is_none() {
             for (number, filter) in scan.query.filters.iter().enumerate() {
@@ -69,32 +142,37 @@ impl Reader for SqliteReader {
         scan.searched.extend(rows.get(before..).unwrap_or_default().iter().map(|row| row.id));
         // Between the look at memory and the snapshot an event may have been replaced: memory had the old one, the snapshot
         // has the new one, and an answer from both would have neither. Then the snapshot alone answers.
-        let start = walks.iter().any(Option::is_some).then(|| (scan.after, scan.streams.clone(), rows.len()));
-        let mut step = Merge::open(rows_of, self.hash, scan, walks)?.run(scan, slice, rows)?;
-        if step.is_none()
-            && let Some((after, streams, len)) = start
+        let start =
+            walks.iter().any(Option::is_some).then(|| (scan.after, scan.streams.clone(), rows.len(), kept.clone()));
+        let (viewer, filters) = (scan.query.viewer.clone(), scan.query.filters.len());
+        let plan = Plan { hash: self.hash, apart: &self.shared.apart, viewer: &viewer, filters };
+        let mut result = Merge::new(rows_of, plan, &mut turn).answer(scan, walks, kept, rows)?;
+        if result.is_none()
+            && let Some((after, streams, len, kept)) = start
         {
             (scan.after, scan.streams) = (after, streams);
             rows.truncate(len);
             let walks = vec![None; scan.streams.len()];
-            step = Merge::open(rows_of, self.hash, scan, walks)?.run(scan, slice, rows)?;
+            result = Merge::new(rows_of, plan, &mut turn).answer(scan, walks, kept, rows)?;
         }
         snapshot.finish()?;
-        Ok(step.unwrap_or(Step::Again))
+        scan.examined += turn.examined() as u64;
+        self.examined.increment(turn.examined() as u64);
+        let (step, streams) = result.unwrap_or((Step::Again, Vec::new()));
+        if step == Step::Again {
+            scan.kept = Some(Box::new(KeptScan { moves, streams }));
+        }
+        Ok(step)
     }
 
-    fn contains(&mut self, id: &Id) -> Result<bool, StoreError> {
-        Ok(erase::find(&self.db, id)?.is_some())
+    /// The requests to vanish whose events are still being removed.
+    fn vanishing(&self) -> Result<Arc<[Request]>, StoreError> {
+        if self.is_beside {
+            return Ok(Job::read(&self.db)?.into_iter().map(|job| job.request).collect());
+        }
+        Ok(self.shared.vanishing.requests())
     }
 
-    fn len_estimate(&mut self) -> Result<u64, StoreError> {
-        // The kinds index is the smallest that has every event.
-        let count: i64 = self.db.query_row("SELECT count(*) FROM event_kind", [], |row| row.get(0))?;
-        Ok(count.cast_unsigned())
-    }
-}
-
-impl SqliteReader {
     /// The newest positions for a stream, if looking through the newest events is likely the shortest way to them, and
     /// the position from which on the indexes must be asked.
     fn walk(&self, scan: &Scan, number: usize) -> Option<(Vec<i64>, i64)> {
@@ -103,9 +181,19 @@ impl SqliteReader {
         if stream.end.is_some() || stream.left == 0 || !many || filter.ids.is_some() || !filter.tags.is_empty() {
             return None;
         }
+        let viewer = &scan.query.viewer;
+        // Who sees no private events is not made to wait for them. Who sees some finds them by the indexes, when it would tell
+        // how many there are of the authors.
+        let hidden: &[u16] = match &filter.kinds {
+            _ if viewer.sees_all => &[],
+            Some(kinds) if kinds.iter().all(|kind| !viewer.is_restricted(*kind)) => &[],
+            _ if viewer.keys.is_empty() => &viewer.restricted,
+            _ if filter.authors.is_none() => &[],
+            _ => return None,
+        };
         let span = plan::span(filter, scan.after.as_ref());
         let wanted = usize::try_from(stream.left).unwrap_or(usize::MAX).saturating_add(1).min(WALK_MAX);
-        Some(self.hot.walk(filter, span.low, span.high, wanted, WALK_MAX))
+        Some(self.shared.hot.walk(filter, hidden, span, wanted, WALK_MAX))
     }
 }
 
@@ -120,29 +208,58 @@ struct Open {
     rest: Option<i64>,
     /// What memory knew, as it was before the snapshot.
     is_walk: bool,
+    /// Whether its positions were looked up in an earlier slice.
+    is_old: bool,
     /// Candidates that did not match, less those that make up for it.
     misses: u32,
 }
 
 /// The streams of a scan that are still going, merged by position.
-struct Merge<'a> {
+struct Merge<'a, 't, 's> {
     rows: Rows<'a>,
     db: &'a Connection,
-    hash: TagHash,
+    plan: Plan<'a>,
     open: Vec<Open>,
-    examined: usize,
+    /// Streams that are not open yet, and what is known of them.
+    halfway: Vec<(usize, Kept)>,
+    turn: &'t mut Turn<'s>,
 }
 
-impl<'a> Merge<'a> {
-    fn open(
-        rows: Rows<'a>,
-        hash: TagHash,
+/// How a slice ended, and how far each stream is.
+type Ended = (Step, Vec<Option<Kept>>);
+
+impl<'a, 't, 's> Merge<'a, 't, 's> {
+    fn new(rows: Rows<'a>, plan: Plan<'a>, turn: &'t mut Turn<'s>) -> Self {
+        Self { rows, db: rows.db, plan, open: Vec::new(), halfway: Vec::new(), turn }
+    }
+
+    /// `None`: memory named an event that the snapshot has no more.
+    fn answer(
+        mut self,
         scan: &mut Scan,
         walks: Vec<Option<(Vec<i64>, i64)>>,
-    ) -> Result<Self, StoreError> {
-        let mut merge = Self { rows, db: rows.db, hash, open: Vec::with_capacity(scan.streams.len()), examined: 0 };
+        kept: Vec<Option<Kept>>,
+        rows: &mut Vec<Row>,
+    ) -> Result<Option<Ended>, StoreError> {
+        let step = if self.open(scan, walks, kept)? { self.run(scan, rows)? } else { Some(Step::Again) };
+        Ok(step.map(|step| match step {
+            Step::Again => (step, self.keep(scan.streams.len())),
+            Step::Done => (step, Vec::new()),
+        }))
+    }
+
+    /// Opens the streams. False when the slice is over before all are open.
+    fn open(
+        &mut self,
+        scan: &mut Scan,
+        walks: Vec<Option<(Vec<i64>, i64)>>,
+        kept: Vec<Option<Kept>>,
+    ) -> Result<bool, StoreError> {
+        self.open.reserve(scan.streams.len());
         let streams = scan.streams.iter_mut().zip(scan.query.filters.iter()).zip(walks);
-        for (number, ((stream, filter), walk)) in streams.enumerate() {
+        let kept = kept.into_iter().chain(std::iter::repeat(None));
+        let mut are_all_open = true;
+        for (number, (((stream, filter), walk), kept)) in streams.zip(kept).enumerate() {
             if stream.end.is_none() && stream.left == 0 && scan.after.is_none() {
                 stream.end = Some(End::Unknown);
             }
@@ -150,72 +267,109 @@ impl<'a> Merge<'a> {
                 continue;
             }
             let span = plan::span(filter, scan.after.as_ref());
-            let is_walk = walk.is_some();
-            let (source, rest) = match walk {
-                Some((mut newest, down_to)) => {
+            let (is_walk, is_old) = (walk.is_some(), kept.is_some());
+            let (source, rest) = match (walk, kept) {
+                (Some((mut newest, down_to)), _) => {
                     newest.reverse();
                     (Source::List(newest), (down_to > span.low).then_some(down_to))
                 }
-                None => (
-                    plan::source(&rows, hash, filter, span, stream.left, scan.query.bodies, &mut merge.examined)?,
-                    None,
-                ),
+                // Others cannot be merged with it before it is open. What is known of it is not lost.
+                (None, kept) if self.turn.is_over() => {
+                    are_all_open = false;
+                    self.halfway.extend(kept.map(|kept| (number, kept)));
+                    continue;
+                }
+                (None, kept) => {
+                    let wanted = Wanted { filter, span, left: stream.left, bodies: scan.query.bodies };
+                    match plan::source(self.plan, &self.rows, &wanted, kept, self.turn)? {
+                        Opened::Source(source) => (source, None),
+                        Opened::Halfway(kept) => {
+                            are_all_open = false;
+                            self.halfway.push((number, kept));
+                            continue;
+                        }
+                    }
+                }
             };
-            merge.open.push(Open {
+            self.open.push(Open {
                 number,
                 source,
                 tags: TagSearch::of(filter),
                 look_ahead: LOOK_AHEAD,
                 rest,
                 is_walk,
+                is_old,
                 misses: 0,
             });
         }
-        Ok(merge)
+        self.turn.is_open();
+        Ok(are_all_open)
+    }
+
+    /// How far each stream is.
+    fn keep(self, streams: usize) -> Vec<Option<Kept>> {
+        let mut all = vec![None; streams];
+        let open = self.open.into_iter().filter(|open| !open.is_walk).map(|Open { number, source, .. }| {
+            let meets = matches!(source, Source::Meet(..));
+            let kept = match source.bounds() {
+                Some((covers, bounds)) => Kept::Walks { covers, bounds, meets },
+                None => match source {
+                    Source::List(list) => Kept::List(list),
+                    Source::Walks(..) | Source::Meet(..) => return (number, None),
+                },
+            };
+            (number, Some(kept))
+        });
+        let halfway = self.halfway.into_iter().map(|(number, kept)| (number, Some(kept)));
+        for (number, kept) in open.chain(halfway) {
+            if let Some(slot) = all.get_mut(number) {
+                *slot = kept;
+            }
+        }
+        all
     }
 
     /// `None`: memory named an event that the snapshot has no more.
-    fn run(mut self, scan: &mut Scan, slice: Slice, rows: &mut Vec<Row>) -> Result<Option<Step>, StoreError> {
-        let (mut given, mut bytes) = (0, 0);
-        // However small the slice, each goes past one event at least.
-        let mut moved = false;
+    fn run(&mut self, scan: &mut Scan, rows: &mut Vec<Row>) -> Result<Option<Step>, StoreError> {
         loop {
-            let Some(pos) = self.newest(scan)? else { return Ok(Some(Step::Done)) };
-            if !moved {
-                // Opening long lists is not charged to the slice: it would never get further.
-                self.examined = 0;
-            } else if given >= slice.rows || bytes >= slice.bytes || self.examined >= slice.examined {
+            let pos = match self.newest(scan)? {
+                Next::At(pos) => pos,
+                Next::Dry => return Ok(Some(Step::Done)),
+                Next::Later => return Ok(Some(Step::Again)),
+            };
+            if self.turn.is_over() {
                 return Ok(Some(Step::Again));
             }
             let Some((place, found)) = self.rows.load(pos, &scan.query)? else {
-                if self.is_of_memory(pos)? {
+                if self.is_at(pos, |open| open.is_walk)? {
                     return Ok(None);
                 }
-                tracing::error!(pos, "an index names an event that is not there");
-                self.offer(pos, None, scan)?;
+                if !self.is_at(pos, |open| open.is_old)? {
+                    rarely!(error, pos, "an index names an event that is not there");
+                }
+                self.offer(pos, None, 0, scan)?;
                 continue;
             };
             if scan.after.is_some_and(|after| !place.follows(&after)) {
                 self.skip(pos)?;
                 continue;
             }
-            moved = true;
+            self.turn.pass();
             scan.after = Some(place);
-            if self.offer(pos, found.as_ref(), scan)?
+            if self.offer(pos, found.as_ref(), place.created_at, scan)?
                 && let Some(found) = found
                 && !scan.searched.contains(&found.row.id)
             {
-                given += 1;
-                bytes += found.row.body.as_str().len();
+                self.turn.give(found.row.body.as_str().len());
                 rows.push(found.row);
             }
         }
     }
 
-    /// Whether memory named this position.
-    fn is_of_memory(&mut self, pos: i64) -> Result<bool, StoreError> {
-        for Open { source, is_walk, .. } in &mut self.open {
-            if *is_walk && source.peek(self.db, &mut self.examined)? == Some(pos) {
+    /// Whether such a stream named this position.
+    fn is_at(&mut self, pos: i64, which: impl Fn(&Open) -> bool) -> Result<bool, StoreError> {
+        for open in &mut self.open {
+            if which(open) && open.source.peek(self.db, self.turn)? == Next::At(pos) {
                 return Ok(true);
             }
         }
@@ -225,62 +379,65 @@ impl<'a> Merge<'a> {
     /// Goes past an event that an earlier slice has looked at.
     fn skip(&mut self, pos: i64) -> Result<(), StoreError> {
         for Open { source, .. } in &mut self.open {
-            if source.peek(self.db, &mut self.examined)? == Some(pos) {
-                source.pass(pos, self.db, &mut self.examined)?;
+            if source.peek(self.db, self.turn)? == Next::At(pos) {
+                source.pass(pos);
             }
         }
         Ok(())
     }
 
     /// The newest position that a stream is at. Closes streams that have run dry.
-    fn newest(&mut self, scan: &mut Scan) -> Result<Option<i64>, StoreError> {
+    fn newest(&mut self, scan: &mut Scan) -> Result<Next, StoreError> {
         let mut newest = None;
         let mut dry = Vec::new();
         for (at, open) in self.open.iter_mut().enumerate() {
-            let mut pos = open.source.peek(self.db, &mut self.examined)?;
-            if pos.is_none()
+            let mut next = open.source.peek(self.db, self.turn)?;
+            if next == Next::Dry
                 && let Some(high) = open.rest.take()
                 && let (Some(filter), Some(stream)) =
                     (scan.query.filters.get(open.number), scan.streams.get(open.number))
             {
                 let span = plan::span(filter, scan.after.as_ref());
                 let span = Span { high: span.high.min(high), ..span };
+                let wanted = Wanted { filter, span, left: stream.left, bodies: scan.query.bodies };
                 (open.is_walk, open.misses) = (false, 0);
-                open.source = plan::source(
-                    &self.rows,
-                    self.hash,
-                    filter,
-                    span,
-                    stream.left,
-                    scan.query.bodies,
-                    &mut self.examined,
-                )?;
-                pos = open.source.peek(self.db, &mut self.examined)?;
+                if let Opened::Source(source) = plan::source(self.plan, &self.rows, &wanted, None, self.turn)? {
+                    open.source = source;
+                }
+                next = open.source.peek(self.db, self.turn)?;
             }
-            match pos {
-                Some(pos) => newest = newest.max(Some(pos)),
-                None => dry.push(at),
+            match next {
+                Next::At(pos) => newest = newest.max(Some(pos)),
+                Next::Dry => dry.push(at),
+                Next::Later => return Ok(Next::Later),
             }
         }
         for at in dry.into_iter().rev() {
             let open = self.open.swap_remove(at);
             end(scan, open.number, End::Finish);
         }
-        Ok(newest)
+        Ok(newest.map_or(Next::Dry, Next::At))
     }
 
-    /// Shows the event at `pos` to every stream that is there, and moves them on. True when one of them gives it.
-    fn offer(&mut self, pos: i64, found: Option<&Found>, scan: &mut Scan) -> Result<bool, StoreError> {
-        self.examined += 1;
+    /// Shows the event at `pos`, of that time, to every stream that is there, and moves them on. True when one of them gives
+    /// it.
+    fn offer(
+        &mut self,
+        pos: i64,
+        found: Option<&Found>,
+        created_at: Timestamp,
+        scan: &mut Scan,
+    ) -> Result<bool, StoreError> {
+        self.turn.examine_body(found.map_or(0, Found::bytes));
         let mut give = false;
         let mut at = 0;
         while let Some(Open { number, source, look_ahead, tags, misses, .. }) = self.open.get_mut(at) {
             let number = *number;
             at += 1;
-            if source.peek(self.db, &mut self.examined)? != Some(pos) {
+            if source.peek(self.db, self.turn)? != Next::At(pos) {
                 continue;
             }
-            source.pass(pos, self.db, &mut self.examined)?;
+            source.pass(pos);
             let (Some(stream), Some(filter)) = (scan.streams.get_mut(number), scan.query.filters.get(number)) else {
                 continue;
             };
@@ -291,15 +448,15 @@ impl<'a> Merge<'a> {
             {
                 let covers = *covers;
                 let span = Span { high: pos, ..plan::span(filter, None) };
-                source.meet(plan::others(self.hash, filter, span, covers));
+                source.meet(self.plan.others(filter, span, covers));
             }
             let over = match (matches, stream.left) {
-                (true, 0) => Some(End::More),
-                (true, _) => {
-                    stream.left -= 1;
+                (true, _) if stream.give(created_at) => {
                     give = true;
                     None
                 }
+                (true, _) => Some(End::More),
+                (false, 0) if stream.may_give_more(created_at) => None,
                 (false, 0) => {
                     *look_ahead = look_ahead.saturating_sub(1);
                     (*look_ahead == 0).then_some(End::Unknown)

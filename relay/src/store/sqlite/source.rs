@@ -6,9 +6,7 @@ use std::collections::binary_heap::PeekMut;
 use rusqlite::Connection;
 
 use super::cursor::Cursor;
-
-/// Leaps after which a place is given that not all ways have, so that a search that finds nothing can be interrupted there.
-const LEAPS_MAX: usize = if cfg!(test) { 3 } else { 512 };
+use crate::store::turn::Turn;
 
 /// Where the positions of one filter come from, newest first, each once.
 pub(super) enum Source {
@@ -17,11 +15,21 @@ pub(super) enum Source {
     /// One way, and which conditions it fulfils.
     Walks(Walks, Covers),
     /// What several ways have in common.
-    Meet(Meet),
+    Meet(Meet, Covers),
 }
 
-/// The conditions of a filter that everything on a way fulfils.
-#[derive(Clone, Copy, Default, Debug)]
+/// What comes next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Next {
+    At(i64),
+    /// Nothing.
+    Dry,
+    /// The slice is over before that is known.
+    Later,
+}
+
+/// The conditions of a filter that everything on a way fulfils. They name the way, too.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(super) struct Covers {
     /// The values of this tag.
     pub(super) tag: Option<u8>,
@@ -32,8 +40,10 @@ pub(super) struct Covers {
 /// Walks along indexes, merged.
 pub(super) struct Walks {
     cursors: Vec<Cursor>,
+    /// Those before this one are in the heap, unless they are dry.
+    ranked: usize,
+    /// The newest position of each cursor, or, where none is fetched, one that is not below it. And its number.
     heap: BinaryHeap<(i64, usize)>,
-    started: bool,
 }
 
 /// Ways of which each has every event that matches.
@@ -46,25 +56,22 @@ pub(super) struct Meet {
 
 impl Source {
     /// The newest position not yet passed.
-    pub(super) fn peek(&mut self, db: &Connection, examined: &mut usize) -> rusqlite::Result<Option<i64>> {
+    pub(super) fn peek(&mut self, db: &Connection, turn: &mut Turn<'_>) -> rusqlite::Result<Next> {
         match self {
-            Self::List(list) => Ok(list.last().copied()),
-            Self::Walks(walks, _) => walks.peek(db, examined),
-            Self::Meet(meet) => meet.peek(db, examined),
+            Self::List(list) => Ok(list.last().map_or(Next::Dry, |pos| Next::At(*pos))),
+            Self::Walks(walks, _) => walks.peek(db, turn),
+            Self::Meet(meet, _) => meet.peek(db, turn),
         }
     }
 
     /// Goes past `pos`, which was the newest.
-    pub(super) fn pass(&mut self, pos: i64, db: &Connection, examined: &mut usize) -> rusqlite::Result<()> {
+    pub(super) fn pass(&mut self, pos: i64) {
         match self {
-            Self::List(list) => {
-                while list.pop_if(|last| *last >= pos).is_some() {}
-                Ok(())
-            }
-            Self::Walks(walks, _) => walks.pass(pos, db, examined),
-            Self::Meet(meet) => {
+            Self::List(list) => while list.pop_if(|last| *last >= pos).is_some() {},
+            Self::Walks(walks, _) => walks.pass(pos),
+            Self::Meet(meet, _) => {
                 meet.at = None;
-                meet.first.pass(pos, db, examined)
+                meet.first.pass(pos);
             }
         }
     }
@@ -73,92 +80,113 @@ impl Source {
     pub(super) fn meet(&mut self, others: Vec<Walks>) {
         let before = std::mem::replace(self, Self::List(Vec::new()));
         *self = match before {
-            Self::Walks(first, _) if !others.is_empty() => Self::Meet(Meet { first, others, at: None }),
+            Self::Walks(first, covers) if !others.is_empty() => Self::Meet(Meet { first, others, at: None }, covers),
             before => before,
         };
+    }
+
+    /// How far the walks of the first way are, and which way that is. Nothing of a list.
+    pub(super) fn bounds(&self) -> Option<(Covers, Vec<i64>)> {
+        match self {
+            Self::List(_) => None,
+            Self::Walks(walks, covers) | Self::Meet(Meet { first: walks, .. }, covers) => {
+                Some((*covers, walks.cursors.iter().map(Cursor::bound).collect()))
+            }
+        }
     }
 }
 
 impl Walks {
     pub(super) fn new(cursors: Vec<Cursor>) -> Self {
-        Self { heap: BinaryHeap::with_capacity(cursors.len()), cursors, started: false }
+        Self { heap: BinaryHeap::with_capacity(cursors.len()), cursors, ranked: 0 }
     }
 
-    fn peek(&mut self, db: &Connection, examined: &mut usize) -> rusqlite::Result<Option<i64>> {
-        if !self.started {
-            self.started = true;
-            for (number, cursor) in self.cursors.iter_mut().enumerate() {
-                self.heap.extend(cursor.peek(db, examined)?.map(|pos| (pos, number)));
+    fn peek(&mut self, db: &Connection, turn: &mut Turn<'_>) -> rusqlite::Result<Next> {
+        while let Some(cursor) = self.cursors.get_mut(self.ranked) {
+            if !cursor.is_begun() {
+                if turn.is_over() {
+                    return Ok(Next::Later);
+                }
+                cursor.peek(db, turn)?;
             }
+            self.heap.extend(cursor.rank().map(|rank| (rank, self.ranked)));
+            self.ranked += 1;
         }
-        Ok(self.heap.peek().map(|(pos, _)| *pos))
-    }
-
-    fn pass(&mut self, pos: i64, db: &Connection, examined: &mut usize) -> rusqlite::Result<()> {
-        self.forward(db, examined, |top| top >= pos, Cursor::take)
-    }
-
-    /// The newest position that is not above `pos`, straight away.
-    fn leap(&mut self, pos: i64, db: &Connection, examined: &mut usize) -> rusqlite::Result<Option<i64>> {
-        if !self.started {
-            self.cursors.iter_mut().for_each(|cursor| cursor.skip_to(pos));
-        }
-        self.peek(db, examined)?;
-        self.forward(db, examined, |top| top > pos, |cursor| cursor.skip_to(pos))?;
-        self.peek(db, examined)
-    }
-
-    /// Moves every walk on by `step` while it is where `is_before` says.
-    fn forward(
-        &mut self,
-        db: &Connection,
-        examined: &mut usize,
-        is_before: impl Fn(i64) -> bool,
-        step: impl Fn(&mut Cursor),
-    ) -> rusqlite::Result<()> {
-        while let Some(mut top) = self.heap.peek_mut()
-            && is_before(top.0)
-        {
+        while let Some(mut top) = self.heap.peek_mut() {
             let Some(cursor) = self.cursors.get_mut(top.1) else { break };
-            step(cursor);
-            match cursor.peek(db, examined)? {
-                Some(next) => top.0 = next,
+            if let Some(pos) = cursor.ready() {
+                return Ok(Next::At(pos));
+            }
+            if turn.is_over() {
+                return Ok(Next::Later);
+            }
+            match cursor.peek(db, turn)? {
+                Some(pos) => top.0 = pos,
                 None => {
                     PeekMut::pop(top);
                 }
             }
         }
-        Ok(())
+        Ok(Next::Dry)
+    }
+
+    fn pass(&mut self, pos: i64) {
+        self.forward(|rank| rank >= pos, |cursor| cursor.pass(pos));
+    }
+
+    /// The newest position that is not above `pos`, straight away.
+    fn leap(&mut self, pos: i64, db: &Connection, turn: &mut Turn<'_>) -> rusqlite::Result<Next> {
+        self.cursors.iter_mut().skip(self.ranked).for_each(|cursor| cursor.skip_to(pos));
+        self.forward(|rank| rank > pos, |cursor| cursor.skip_to(pos));
+        self.peek(db, turn)
+    }
+
+    /// Moves every walk on by `step` while it is where `is_before` says. Fetches nothing.
+    fn forward(&mut self, is_before: impl Fn(i64) -> bool, step: impl Fn(&mut Cursor)) {
+        while let Some(mut top) = self.heap.peek_mut()
+            && is_before(top.0)
+        {
+            let Some(cursor) = self.cursors.get_mut(top.1) else { break };
+            step(cursor);
+            match cursor.rank() {
+                Some(rank) => top.0 = rank,
+                None => {
+                    PeekMut::pop(top);
+                }
+            }
+        }
     }
 }
 
 impl Meet {
-    fn peek(&mut self, db: &Connection, examined: &mut usize) -> rusqlite::Result<Option<i64>> {
-        if self.at.is_none() {
-            self.at = self.find(db, examined)?;
+    /// The newest position that all ways have.
+    fn peek(&mut self, db: &Connection, turn: &mut Turn<'_>) -> rusqlite::Result<Next> {
+        if let Some(at) = self.at {
+            return Ok(Next::At(at));
         }
-        Ok(self.at)
-    }
-
-    /// The newest position that all ways have, or, after many leaps, one that is no newer than what is looked for.
-    fn find(&mut self, db: &Connection, examined: &mut usize) -> rusqlite::Result<Option<i64>> {
-        let Some(mut pos) = self.first.peek(db, examined)? else { return Ok(None) };
-        let mut leaps = 0;
+        let mut pos = match self.first.peek(db, turn)? {
+            Next::At(pos) => pos,
+            other => return Ok(other),
+        };
         'lower: loop {
             for way in &mut self.others {
-                let Some(at) = way.leap(pos, db, examined)? else { return Ok(None) };
+                let at = match way.leap(pos, db, turn)? {
+                    Next::At(at) => at,
+                    other => return Ok(other),
+                };
                 if at < pos {
-                    let Some(next) = self.first.leap(at, db, examined)? else { return Ok(None) };
-                    pos = next;
-                    leaps += 1;
-                    if leaps >= LEAPS_MAX {
-                        break 'lower;
-                    }
+                    pos = match self.first.leap(at, db, turn)? {
+                        Next::At(pos) => pos,
+                        other => return Ok(other),
+                    };
+                    // The next slice begins here.
+                    turn.examine(1);
+                    turn.advance();
                     continue 'lower;
                 }
             }
-            break;
+            self.at = Some(pos);
+            return Ok(Next::At(pos));
         }
-        Ok(Some(pos))
     }
 }

@@ -6,8 +6,9 @@
 use hashbrown::HashMap;
 use rusqlite::{Connection, params};
 
+use super::apart::Apart;
 use super::erase::{self, Held};
-use super::hot::{HotRow, Op};
+use super::hot::{Hot, HotRow, Op};
 use super::key::TagHash;
 use crate::event::{Class, Event, Id};
 use crate::store::StoreError;
@@ -16,10 +17,13 @@ use crate::store::StoreError;
 pub(super) struct Tables<'a> {
     pub(super) db: &'a Connection,
     pub(super) hash: TagHash,
+    apart: &'a Apart,
     /// Up to where the search index has come.
     pub(super) search_seq: i64,
     ops: Vec<Op>,
     waiting: Waiting,
+    /// Whether an event was moved to another position.
+    pub(super) has_moved: bool,
 }
 
 /// Rows that are not in their tables yet.
@@ -39,14 +43,26 @@ struct Waiting {
 const TOGETHER: usize = 32;
 
 impl<'a> Tables<'a> {
-    pub(super) fn new(db: &'a Connection, hash: TagHash, search_seq: i64) -> Self {
-        Self { db, hash, search_seq, ops: Vec::new(), waiting: Waiting::default() }
+    pub(super) fn new(db: &'a Connection, hash: TagHash, apart: &'a Apart, search_seq: i64) -> Self {
+        Self { db, hash, apart, search_seq, ops: Vec::new(), waiting: Waiting::default(), has_moved: false }
     }
 
-    /// Writes what waits, and gives what the caches must learn. Without it the indexes lack rows.
-    pub(super) fn finish(mut self) -> Result<Vec<Op>, StoreError> {
+    /// Writes what waits, and gives what the caches must learn. Without it the indexes lack rows. Tells those who keep
+    /// positions, before the commit, if some are not where they were.
+    pub(super) fn finish(mut self, hot: &Hot) -> Result<Vec<Op>, StoreError> {
         self.flush()?;
+        if self.has_moved {
+            hot.is_moving();
+        }
         Ok(self.ops)
+    }
+
+    /// Puts an event at another position.
+    pub(super) fn relocate(&mut self, held: &mut Held, pos: i64) -> Result<(), StoreError> {
+        self.has_moved = true;
+        self.unindex(held)?;
+        held.pos = pos;
+        self.index(held)
     }
 
     /// The position of the event with this id.
@@ -87,7 +103,10 @@ impl<'a> Tables<'a> {
         events.insert(event.id, pos);
         ids.push([event.id.prefix(), pos]);
         kinds.push([kind.into(), pos]);
-        authors.push([author, pos]);
+        let is_apart = self.apart.has(kind);
+        if !is_apart {
+            authors.push([author, pos]);
+        }
         match event.class() {
             Class::Replaceable => {
                 self.db
@@ -103,7 +122,7 @@ impl<'a> Tables<'a> {
             }
             Class::Regular | Class::Ephemeral => author_kinds.push([author, kind.into(), pos]),
         }
-        tags.extend(tag_keys(self.hash, event).into_iter().map(|key| [key, pos]));
+        tags.extend(tag_keys(self.hash, event, is_apart).into_iter().map(|key| [key, pos]));
         Ok(())
     }
 
@@ -113,7 +132,7 @@ impl<'a> Tables<'a> {
         if self.waiting.events.contains_key(&event.id) {
             self.flush()?;
         }
-        let Self { db, hash, ops, .. } = self;
+        let Self { db, hash, apart, ops, .. } = self;
         ops.push(Op::Remove(*pos));
         let (author, kind) = (event.pubkey.prefix(), event.kind);
         db.prepare_cached("DELETE FROM event WHERE pos = ?1")?.execute([pos])?;
@@ -129,8 +148,11 @@ impl<'a> Tables<'a> {
                 .execute(params![author, kind, d, pos])?;
         }
         let mut tag = db.prepare_cached("DELETE FROM event_tag WHERE tag = ?1 AND pos = ?2")?;
-        for key in tag_keys(*hash, event) {
-            tag.execute(params![key, pos])?;
+        let is_apart = apart.has(kind);
+        for is_apart in [is_apart].into_iter().chain((is_apart && apart.is_filing()).then_some(false)) {
+            for key in tag_keys(*hash, event, is_apart) {
+                tag.execute(params![key, pos])?;
+            }
         }
         Ok(())
     }
@@ -163,8 +185,11 @@ fn insert<const COLUMNS: usize>(
 }
 
 /// The tag keys of an event, each once.
-fn tag_keys(hash: TagHash, event: &Event) -> Vec<i64> {
-    let mut keys: Vec<i64> = event.tags.indexed().map(|(letter, value)| hash.of(letter, value)).collect();
+pub(super) fn tag_keys(hash: TagHash, event: &Event, is_apart: bool) -> Vec<i64> {
+    let key = |(letter, value)| {
+        if is_apart { hash.of_kind(letter, value, event.kind) } else { hash.of(letter, value) }
+    };
+    let mut keys: Vec<i64> = event.tags.indexed().map(key).collect();
     keys.sort_unstable();
     keys.dedup();
     keys

@@ -1,15 +1,18 @@
 //! The writing half: what each event does to what is stored, in one transaction a batch.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
+use super::apart::{Apart, Filing};
 use super::body::Packer;
 use super::erase::{self, Held};
-use super::hot::Hot;
 use super::key::{self, TagHash};
+use super::log::{self, Log};
 use super::tables::Tables;
-use super::{Options, pico, search};
+use super::vanishing::{Job, Request};
+use super::{Options, Shared, damage, pico, search, versions};
 use crate::clock::Timestamp;
 use crate::event::{Address, Class, Event, Id, PublicKey};
 use crate::guard::GIFT_WRAP;
@@ -21,79 +24,106 @@ use crate::verify::Verified;
 /// Kind of a deletion request (NIP-09).
 const DELETION: u16 = 5;
 
-/// Events that one step of a vanish request looks up at a time.
-const VANISH_STEP: i64 = 1_000;
+/// Events that a request to vanish takes along at once; more go later, in parts.
+const VANISH_AT_ONCE: usize = 500;
 
 pub(super) struct SqliteWriter {
     db: Connection,
+    path: PathBuf,
     hash: TagHash,
     options: Options,
     last_seq: i64,
     search_seq: i64,
     totals: pico::Totals,
-    hot: Arc<Hot>,
-    /// Whether the write-ahead log has pages that are not in the database yet.
-    wal_dirty: bool,
-    log_pages_max: i64,
+    shared: Arc<Shared>,
+    log: Log,
+    filing: Filing,
+    /// Requests to vanish that are under way.
+    vanishing: Vec<Job>,
     packer: Packer,
 }
 
 impl SqliteWriter {
-    pub(super) fn new(db: Connection, hash: TagHash, options: Options, hot: Arc<Hot>) -> Result<Self, StoreError> {
+    pub(super) fn new(
+        mut db: Connection,
+        path: PathBuf,
+        hash: TagHash,
+        options: Options,
+        shared: Arc<Shared>,
+    ) -> Result<Self, StoreError> {
+        log::be_patient(&mut db)?;
         let number = |name| db.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get::<_, i64>(0));
         let (last_seq, search_seq) = (number("last_seq")?, number("search_seq")?);
         let totals = pico::Totals::read(&db)?;
         let packer = Packer::new(options.storage.compression)?;
-        let log_bytes_max = i64::try_from(options.storage.log_mb_max << 20).unwrap_or(i64::MAX);
-        let log_pages_max = log_bytes_max / super::PAGE_BYTES;
-        Ok(Self { db, hash, options, last_seq, search_seq, totals, hot, wal_dirty: true, log_pages_max, packer })
-    }
-
-    /// Copies the log into the database. `truncate` gives the disk space of the log back.
-    fn checkpoint(&mut self, truncate: bool) -> Result<(), StoreError> {
-        let mode = if truncate { "PRAGMA wal_checkpoint(TRUNCATE)" } else { "PRAGMA wal_checkpoint(PASSIVE)" };
-        self.db.query_row(mode, [], |_| Ok(()))?;
-        Ok(())
+        let log = Log::new(&path, options.storage.log_mb_max);
+        let vanishing = Job::read(&db)?;
+        shared.vanishing.set(&vanishing);
+        let filing = Filing::default();
+        Ok(Self { db, path, hash, options, last_seq, search_seq, totals, shared, log, filing, vanishing, packer })
     }
 
     /// Indexes some events for search. False when there were none.
     fn index_words(&mut self) -> Result<bool, StoreError> {
         let behind = self.options.search.enabled && self.search_seq < self.last_seq;
         if behind {
-            self.search_seq = search::index_some(&mut self.db, &self.options.search, self.search_seq, self.last_seq)?;
-            self.wal_dirty = true;
+            let (search, done, last) = (&self.options.search, self.search_seq, self.last_seq);
+            let reached = log::hurried(&mut self.db, |db| search::index_some(db, search, done, last))?;
+            self.search_seq = reached.unwrap_or(self.search_seq);
+            self.log.is_written();
         }
         Ok(behind)
     }
 
-    fn wal_frames(&self) -> Result<i64, StoreError> {
-        // NOOP only counts: busy, frames in the log, frames already copied.
-        let pending = self
-            .db
-            .query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?))?;
-        Ok(pending)
+    /// Files some rows apart that were filed with others. False when there were none.
+    fn file_apart(&mut self) -> Result<bool, StoreError> {
+        if !self.shared.apart.is_filing() {
+            return Ok(false);
+        }
+        let (shared, filing, hash) = (&self.shared, &mut self.filing, self.hash);
+        let more = log::hurried(&mut self.db, |db| {
+            let step = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let more = shared.apart.file_some(filing, &step, hash)?;
+            shared.hot.is_moving();
+            let committed = step.commit();
+            shared.hot.has_moved();
+            committed?;
+            Ok(more)
+        });
+        if more.is_err() {
+            *filing = Filing::default();
+        }
+        if more? == Some(false) {
+            shared.apart.is_filed();
+        }
+        self.log.is_written();
+        Ok(true)
     }
-}
 
-impl Writer for SqliteWriter {
-    fn commit(&mut self, batch: &[Verified], changes: &[repo::Change], now: Timestamp) -> Result<Batch, StoreError> {
+    fn commit_all(
+        &mut self,
+        batch: &[Verified],
+        changes: &[repo::Change],
+        now: Timestamp,
+    ) -> Result<Batch, StoreError> {
         let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let tables = Tables::new(&step, self.hash, self.search_seq);
         let mut change = Change {
             db: &step,
-            tables,
+            tables: Tables::new(&step, self.hash, &self.shared.apart, self.search_seq),
+            apart: &self.shared.apart,
             options: &self.options,
-            packer: &mut self.packer,
+            packer: Some(&mut self.packer),
             last_seq: self.last_seq,
             removed: Vec::new(),
+            vanishing: self.vanishing.clone(),
             now,
         };
         let mut saved = Vec::with_capacity(batch.len());
         for event in batch {
             saved.push(change.apply(event, now)?);
         }
-        let Change { last_seq, removed, tables, .. } = change;
-        let ops = tables.finish()?;
+        let Change { last_seq, removed, tables, vanishing, .. } = change;
+        let ops = tables.finish(&self.shared.hot)?;
         if last_seq != self.last_seq {
             step.prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'last_seq'")?.execute([last_seq])?;
         }
@@ -101,13 +131,49 @@ impl Writer for SqliteWriter {
         let changed =
             changes.iter().map(|change| pico::change(&step, &mut totals, change, now)).collect::<Result<_, _>>()?;
         step.commit()?;
-        self.hot.apply(ops);
+        if vanishing.len() != self.vanishing.len() {
+            self.shared.vanishing.set(&vanishing);
+            self.vanishing = vanishing;
+        }
+        self.shared.hot.apply(ops);
         (self.last_seq, self.totals) = (last_seq, totals);
-        self.wal_dirty = true;
+        self.log.is_written();
         Ok(Batch { saved, removed, changed })
     }
 
-    fn sweep_expired(&mut self, now: Timestamp, max: usize) -> Result<Vec<Id>, StoreError> {
+    /// Removes at most `max` events of who asked to vanish first.
+    fn remove_vanishing(&mut self, now: Timestamp, max: usize) -> Result<Vec<Id>, StoreError> {
+        let Some(job) = self.vanishing.first_mut() else { return Ok(Vec::new()) };
+        let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut change = Change {
+            db: &step,
+            tables: Tables::new(&step, self.hash, &self.shared.apart, self.search_seq),
+            apart: &self.shared.apart,
+            options: &self.options,
+            packer: None,
+            last_seq: self.last_seq,
+            removed: Vec::new(),
+            vanishing: Vec::new(),
+            now,
+        };
+        let is_done = job.remove_some(&mut change, max)?;
+        if is_done {
+            step.execute("DELETE FROM vanishing WHERE seq = ?1", [job.request.seq])?;
+        }
+        let Change { removed, tables, .. } = change;
+        let ops = tables.finish(&self.shared.hot)?;
+        step.commit()?;
+        self.shared.hot.apply(ops);
+        if is_done {
+            self.vanishing.remove(0);
+            self.shared.vanishing.set(&self.vanishing);
+        }
+        self.log.is_written();
+        Ok(removed)
+    }
+
+    /// Removes at most `max` events that have expired.
+    fn remove_expired(&mut self, now: Timestamp, max: usize) -> Result<Vec<Id>, StoreError> {
         let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut due: Vec<i64> = step
             .prepare_cached("SELECT pos FROM event WHERE expires_at <= ?1 LIMIT ?2")?
@@ -119,40 +185,87 @@ impl Writer for SqliteWriter {
         // Oldest first: closing a gap moves only what lies below it, which has been seen.
         due.sort_unstable();
         let mut removed = Vec::with_capacity(due.len());
-        let mut tables = Tables::new(&step, self.hash, self.search_seq);
+        let mut tables = Tables::new(&step, self.hash, &self.shared.apart, self.search_seq);
         for pos in due {
             if let Some(held) = erase::at(&step, pos)?
                 && held.event.is_expired(now)
             {
                 erase::erase(&mut tables, &held)?;
+                versions::remember(&step, self.hash, &held.event)?;
                 removed.push(held.event.id);
             }
         }
-        let ops = tables.finish()?;
+        let ops = tables.finish(&self.shared.hot)?;
         step.commit()?;
-        self.hot.apply(ops);
-        self.wal_dirty |= !removed.is_empty();
+        self.shared.hot.apply(ops);
+        if !removed.is_empty() {
+            self.log.is_written();
+        }
         Ok(removed)
     }
 
-    fn tend(&mut self) -> Result<bool, StoreError> {
-        if self.index_words()? {
+    fn sweep(&mut self, now: Timestamp, max: usize) -> Result<Vec<Id>, StoreError> {
+        let mut removed = Vec::new();
+        while !self.vanishing.is_empty() && removed.len() < max {
+            let part = self.remove_vanishing(now, max - removed.len())?;
+            let is_stuck = part.is_empty();
+            removed.extend(part);
+            if is_stuck {
+                break;
+            }
+        }
+        let left = max - removed.len();
+        if left > 0 {
+            removed.extend(self.remove_expired(now, left)?);
+        }
+        Ok(removed)
+    }
+
+    fn tend_some(&mut self) -> Result<bool, StoreError> {
+        if self.index_words()? || self.file_apart()? {
             return Ok(true);
         }
-        if self.wal_dirty {
-            self.checkpoint(true)?;
-            self.wal_dirty = false;
-        }
+        self.log.tend(&mut self.db, &self.shared.reading)?;
         Ok(false)
+    }
+
+    /// After a transaction that may have moved rows: whether it was kept, it is over.
+    fn settled<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        self.shared.hot.has_moved();
+        result.map_err(|error| damage::named(error, &self.path))
+    }
+}
+
+impl Writer for SqliteWriter {
+    fn commit(&mut self, batch: &[Verified], changes: &[repo::Change], now: Timestamp) -> Result<Batch, StoreError> {
+        let result = self.commit_all(batch, changes, now);
+        self.settled(result)
+    }
+
+    fn sweep_expired(&mut self, now: Timestamp, max: usize) -> Result<Vec<Id>, StoreError> {
+        // Another program that holds the write lock is not waited for: there will be another sweep.
+        self.db.busy_timeout(log::BRIEFLY)?;
+        let result = self.sweep(now, max);
+        log::be_patient(&mut self.db)?;
+        if result.is_err() {
+            self.vanishing.iter_mut().for_each(Job::restart);
+        }
+        self.settled(log::unless_busy(result)).map(Option::unwrap_or_default)
+    }
+
+    fn has_removals(&self) -> bool {
+        !self.vanishing.is_empty()
+    }
+
+    fn tend(&mut self) -> Result<bool, StoreError> {
+        let result = self.tend_some();
+        self.settled(result)
     }
 
     fn tend_under_load(&mut self) -> Result<(), StoreError> {
         self.index_words()?;
-        if self.wal_frames()? > self.log_pages_max {
-            // The file keeps its size: writing over it is cheaper than making it anew.
-            self.checkpoint(false)?;
-        }
-        Ok(())
+        self.file_apart()?;
+        self.log.tend_under_load(&mut self.db, &self.shared.reading)
     }
 
     fn last_seq(&self) -> Seq {
@@ -161,20 +274,24 @@ impl Writer for SqliteWriter {
 }
 
 /// One transaction.
-struct Change<'a> {
-    db: &'a Transaction<'a>,
-    tables: Tables<'a>,
+pub(super) struct Change<'a> {
+    pub(super) db: &'a Transaction<'a>,
+    pub(super) tables: Tables<'a>,
+    pub(super) apart: &'a Apart,
     options: &'a Options,
-    packer: &'a mut Packer,
+    /// None where nothing is saved.
+    packer: Option<&'a mut Packer>,
     last_seq: i64,
     removed: Vec<Id>,
+    /// Requests to vanish that are under way, those of this transaction included.
+    vanishing: Vec<Job>,
     now: Timestamp,
 }
 
 impl Change<'_> {
     fn apply(&mut self, event: &Verified, now: Timestamp) -> Result<Saved, StoreError> {
-        if self.tables.find(&event.id)?.is_some() {
-            return Ok(Saved::Duplicate);
+        if let Some(pos) = self.tables.find(&event.id)? {
+            return Ok(if self.is_vanishing(pos)? { Saved::Vanished } else { Saved::Duplicate });
         }
         if event.is_expired(now) {
             return Ok(Saved::Expired);
@@ -192,7 +309,7 @@ impl Change<'_> {
         if event.kind == DELETION {
             self.delete_named(event)?;
         } else if self.options.urls.must_vanish(event) {
-            self.vanish(event)?;
+            self.vanish(event, seq)?;
         }
         Ok(Saved::New(seq.cast_unsigned()))
     }
@@ -204,14 +321,25 @@ impl Change<'_> {
     }
 
     fn has_vanished(&self, event: &Event) -> Result<bool, StoreError> {
-        let mut until = self.db.prepare_cached("SELECT until FROM vanished WHERE pubkey = ?1")?;
-        for owner in Self::owners(event) {
-            let found: Option<i64> = until.query_row([owner.0], |row| row.get(0)).optional()?;
-            if found.is_some_and(|until| event.created_at <= until.cast_unsigned()) {
-                return Ok(true);
-            }
+        let until: Option<i64> = self
+            .db
+            .prepare_cached("SELECT until FROM vanished WHERE pubkey = ?1")?
+            .query_row([event.pubkey.0], |row| row.get(0))
+            .optional()?;
+        if until.is_some_and(|until| event.created_at <= until.cast_unsigned()) {
+            return Ok(true);
         }
-        Ok(false)
+        let mut wrap = self.db.prepare_cached("SELECT 1 FROM vanished_wrap WHERE id = ?1")?;
+        Ok(event.kind == GIFT_WRAP && wrap.exists([event.id.0])?)
+    }
+
+    /// True when the event at this position is to go after a request to vanish.
+    fn is_vanishing(&self, pos: i64) -> Result<bool, StoreError> {
+        if self.vanishing.is_empty() {
+            return Ok(false);
+        }
+        let held = erase::at(self.db, pos)?;
+        Ok(held.is_some_and(|held| self.vanishing.iter().any(|job| job.request.takes(held.seq, &held.event))))
     }
 
     fn is_deleted(&self, event: &Event) -> Result<bool, StoreError> {
@@ -236,8 +364,11 @@ impl Change<'_> {
         Ok(until.is_some_and(|until| event.created_at <= until.cast_unsigned()))
     }
 
-    /// Removes older versions. False when a newer one is there.
+    /// Removes older versions. False when a newer one is there, or was the last.
     fn replace(&mut self, event: &Event) -> Result<bool, StoreError> {
+        if !versions::outlast(self.db, self.tables.hash, event)? {
+            return Ok(false);
+        }
         let d = if event.class() == Class::Addressable { event.d() } else { "" };
         for held in self.versions(&event.pubkey, event.kind, d)? {
             let newer = (held.event.created_at, std::cmp::Reverse(held.event.id));
@@ -276,8 +407,10 @@ impl Change<'_> {
     fn insert(&mut self, event: &Verified) -> Result<i64, StoreError> {
         self.last_seq += 1;
         let seq = self.last_seq;
-        let body = self.packer.pack(event.json())?;
-        self.db.prepare_cached("INSERT INTO body VALUES (?1, ?2)")?.execute(params![seq, body])?;
+        if let Some(packer) = &mut self.packer {
+            let body = packer.pack(event.json())?;
+            self.db.prepare_cached("INSERT INTO body VALUES (?1, ?2)")?.execute(params![seq, body])?;
+        }
         let held = Held { pos: key::home(event.created_at, &event.id), seq, event: event.clone() };
         erase::place(&mut self.tables, held)?;
         if self.options.interest.as_ref().is_some_and(|interest| interest.wants(event)) {
@@ -286,7 +419,7 @@ impl Change<'_> {
         Ok(seq)
     }
 
-    fn erase(&mut self, held: &Held) -> Result<(), StoreError> {
+    pub(super) fn erase(&mut self, held: &Held) -> Result<(), StoreError> {
         erase::erase(&mut self.tables, held)?;
         self.removed.push(held.event.id);
         if let Some((room, block)) = self.options.interest.as_ref().and_then(|interest| interest.lost(&held.event)) {
@@ -306,6 +439,7 @@ impl Change<'_> {
             let exempt = matches!(held.event.kind, DELETION | VANISH);
             if !exempt && Self::owners(&held.event).any(|owner| owner == request.pubkey) {
                 self.erase(&held)?;
+                versions::remember(self.db, self.tables.hash, &held.event)?;
             }
         }
         for address in request.tags.values("a").filter_map(Address::parse) {
@@ -329,53 +463,29 @@ impl Change<'_> {
     }
 
     /// NIP-62: removes everything of the author of `request`, and gift wraps to them, up to its time.
-    fn vanish(&mut self, request: &Event) -> Result<(), StoreError> {
-        self.tables.flush()?;
+    fn vanish(&mut self, request: &Event, seq: i64) -> Result<(), StoreError> {
         let until = i64::try_from(request.created_at).unwrap_or(i64::MAX);
         self.db
             .prepare_cached(
                 "INSERT INTO vanished VALUES (?1, ?2) ON CONFLICT DO UPDATE SET until = max(until, excluded.until)",
             )?
             .execute(params![request.pubkey.0, until])?;
-        self.erase_along(
-            "SELECT pos FROM event_author WHERE author = ?1 AND pos > ?2 AND pos <= ?3 ORDER BY pos LIMIT ?4",
-            request.pubkey.prefix(),
-            request.created_at,
-            |event| event.kind != VANISH && event.pubkey == request.pubkey,
-        )?;
-        self.erase_along(
-            "SELECT pos FROM event_tag WHERE tag = ?1 AND pos > ?2 AND pos <= ?3 ORDER BY pos LIMIT ?4",
-            self.tables.hash.of(b'p', &request.pubkey.to_hex()),
-            request.created_at,
-            |event| event.kind == GIFT_WRAP && Self::owners(event).any(|owner| owner == request.pubkey),
-        )
+        versions::forget(self.db, request)?;
+        let mut job = Job::new(Request { seq, pubkey: request.pubkey, until: request.created_at });
+        if !job.remove_some(self, VANISH_AT_ONCE)? {
+            self.db.prepare_cached("INSERT INTO vanishing VALUES (?1, ?2, ?3)")?.execute(params![
+                seq,
+                request.pubkey.0,
+                until
+            ])?;
+            self.vanishing.push(job);
+        }
+        Ok(())
     }
 
-    /// Removes what `goes` says, along one index, up to and with `until`. Oldest first: what a removal moves has been seen.
-    fn erase_along(
-        &mut self,
-        sql: &str,
-        key: i64,
-        until: Timestamp,
-        goes: impl Fn(&Event) -> bool,
-    ) -> Result<(), StoreError> {
-        let mut after = i64::MIN;
-        loop {
-            let step: Vec<i64> = self
-                .db
-                .prepare_cached(sql)?
-                .query_map(params![key, after, key::highest(until), VANISH_STEP], |row| row.get(0))?
-                .collect::<Result<_, _>>()?;
-            let Some(last) = step.last() else { return Ok(()) };
-            after = *last;
-            for pos in step {
-                if let Some(held) = erase::at(self.db, pos)?
-                    && held.event.created_at <= until
-                    && goes(&held.event)
-                {
-                    self.erase(&held)?;
-                }
-            }
-        }
+    /// Remembers a gift wrap to somebody who vanished, so that it stays away.
+    pub(super) fn forget_wrap(&self, id: &Id) -> Result<(), StoreError> {
+        self.db.prepare_cached("INSERT OR IGNORE INTO vanished_wrap VALUES (?1)")?.execute([id.0])?;
+        Ok(())
     }
 }

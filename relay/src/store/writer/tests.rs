@@ -25,6 +25,7 @@ impl Writer for Gated {
             Change::Merge { blocks, .. } => {
                 Changed::Merged(Merging { merged: vec![Merged::Orphan; blocks.len()], discarded: Vec::new() })
             }
+            Change::GiveWay { .. } => Changed::GaveWay(None),
             Change::CarriedOut(_) | Change::CarriedIn(_) => Changed::Carried,
             _ => Changed::RolledBack(RolledBack::ChainUnknown),
         };

@@ -113,12 +113,36 @@ fn a_page_has_what_was_asked_for() {
 
     // What follows after as many as were asked for is left aside.
     assert_eq!(talk.page(1), "r2");
-    talk.check(&[(&says("r2", 5, 1), &["event 5", "end r2 [5] false"]), (&says("r2", 6, 1), &[])]);
+    talk.check(&[(&says("r2", 5, 1), &["event 5"]), (&says("r2", 6, 1), &["end r2 [5] false"])]);
     assert_eq!(talk.said().last().unwrap(), r#"["CLOSE","r2"]"#);
 
     // A third lie, and one too many: one that was never asked for.
     talk.check(&[(r#"["EVENT","x",{}]"#, &[])]);
     assert!(matches!(talk.hears("[]"), Err(Fault::Lies)));
+}
+
+/// A relay that knows NIP-67 goes on to the end of the oldest second, beyond the limit.
+#[test]
+fn an_answer_may_go_on_to_the_end_of_its_second() {
+    let mut talk = talk();
+    talk.client.config.second_events_max = 2;
+    let at_five = |name: &str, n: u8| says(name, n, 1).replace(&format!(r#""created_at":{n}"#), r#""created_at":5"#);
+    assert_eq!(talk.page(2), "r1");
+    talk.check(&[
+        (&says("r1", 6, 1), &["event 6"]),
+        (&at_five("r1", 1), &["event 5"]),
+        (&at_five("r1", 2), &["event 5"]),
+        (&at_five("r1", 3), &["event 5"]),
+        (r#"["EOSE","r1",["finish"]]"#, &["end r1 [6, 5, 5, 5] true"]),
+    ]);
+    // Only so many, and the next page is asked for from there on.
+    assert_eq!(talk.page(1), "r2");
+    talk.check(&[
+        (&at_five("r2", 1), &["event 5"]),
+        (&at_five("r2", 2), &["event 5"]),
+        (&at_five("r2", 3), &["event 5"]),
+        (&at_five("r2", 4), &["end r2 [5, 5, 5] false"]),
+    ]);
 }
 
 #[test]
@@ -137,8 +161,8 @@ fn stragglers_are_no_lies_unless_they_never_end() {
     let mut talk = talk();
     for n in 1..=20 {
         let name = talk.page(1);
-        talk.check(&[(&says(&name, n, 1), &[&format!("event {n}"), &format!("end {name} [{n}] false")])]);
-        talk.check(&[(&says(&name, 99, 1), &[]), (&says(&name, 98, 1), &[])]);
+        talk.check(&[(&says(&name, n, 1), &[&format!("event {n}")])]);
+        talk.check(&[(&says(&name, 99, 1), &[&format!("end {name} [{n}] false")]), (&says(&name, 98, 1), &[])]);
     }
     let all: Vec<_> = (0..20).map(|_| talk.hears(&says("r1", 99, 1)).is_ok()).collect();
     assert!(!all.iter().all(|fine| *fine), "a flood without end");

@@ -6,8 +6,9 @@ use picofeed::{Block, Id, Key};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    ChainRow, RoomRow, Totals, chain_of, code, find, position, prefix, remove, room, select_chain, write_room,
+    ChainRow, RoomRow, Totals, chain_of, code, find, position, prefix, remove, room, select_chain, touch, write_room,
 };
+use crate::clock::Timestamp;
 use crate::store::StoreError;
 use crate::store::repo::{Bounds, CHAIN_BLOCKS_MAX, Chain, Full, Merged, Merging, Quota, RoomName, Usage};
 
@@ -17,6 +18,7 @@ pub(super) fn merge(
     name: &RoomName,
     bounds: &Bounds,
     blocks: &[Block],
+    at: Timestamp,
 ) -> Result<Merging, StoreError> {
     let room = room(db, name)?;
     let newest = match room {
@@ -43,7 +45,12 @@ pub(super) fn merge(
         }
         merged.push(outcome);
     }
-    Ok(Merging { merged, discarded: merge.finish()? })
+    let room = merge.room;
+    let discarded = merge.finish()?;
+    if let Some(room) = room.filter(|_| merged.contains(&Merged::New)) {
+        touch(db, &room, at)?;
+    }
+    Ok(Merging { merged, discarded })
 }
 
 /// Merges blocks in order up to the first one that is not new; gives how many were, and what became of that one. Each is

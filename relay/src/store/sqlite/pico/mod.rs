@@ -43,7 +43,7 @@ pub(super) fn change(
 ) -> Result<Changed, StoreError> {
     match change {
         Change::Merge { room, bounds, blocks, origins } => {
-            let merging = merge::merge(db, totals, room, bounds, blocks)?;
+            let merging = merge::merge(db, totals, room, bounds, blocks, now)?;
             for ((block, merged), origin) in blocks.iter().zip(&merging.merged).zip(origins) {
                 if *merged == Merged::New {
                     carry::remember(db, room, &block.id(), *origin, now)?;
@@ -59,6 +59,7 @@ pub(super) fn change(
             state::end_shadow(db, room, *adopt)?;
             Ok(Changed::Shadow)
         }
+        Change::GiveWay { keep } => Ok(Changed::GaveWay(remove::give_way(db, totals, keep)?)),
         Change::CarriedOut(number) => carry::forget_blocks(db, *number).map(|()| Changed::Carried),
         Change::CarriedIn(seq) => carry::forget_events(db, *seq).map(|()| Changed::Carried),
     }
@@ -146,6 +147,13 @@ fn write_room(db: &Connection, totals: &mut Totals, room: &RoomRow) -> Result<()
         db.prepare_cached("UPDATE pico_room SET blocks = ?2, bytes = ?3, chains = ?4 WHERE room = ?1")?
             .execute(params![room.number, blocks.cast_signed(), bytes.cast_signed(), chains.cast_signed()])?;
     }
+    Ok(())
+}
+
+/// Remembers that a room has got a new block.
+fn touch(db: &Connection, room: &RoomRow, now: Timestamp) -> Result<(), StoreError> {
+    db.prepare_cached("UPDATE pico_room SET used = ?2 WHERE room = ?1")?
+        .execute(params![room.number, i64::try_from(now).unwrap_or(i64::MAX)])?;
     Ok(())
 }
 

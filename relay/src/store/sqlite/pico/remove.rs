@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 
 use picofeed::{Block, Id};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{ChainRow, RoomRow, Totals, block, chain_of, code, find, height_of, position, room, signature, write_room};
+use super::{
+    ChainRow, RoomRow, Totals, block, chain_of, code, find, height_of, position, room, select_chain, signature,
+    write_room,
+};
 use crate::store::StoreError;
 use crate::store::repo::{Chain, RolledBack, RoomName};
 
@@ -32,6 +35,40 @@ pub(super) fn rollback(
     }
     write_room(db, totals, &room)?;
     Ok(RolledBack::Removed(removed))
+}
+
+/// Removes the emptiest room of those that are not to be kept.
+pub(super) fn give_way(
+    db: &Connection,
+    totals: &mut Totals,
+    keep: &[RoomName],
+) -> Result<Option<RoomName>, StoreError> {
+    let mut emptiest: Option<((u32, i64, RoomName), RoomRow)> = None;
+    {
+        let mut select = db.prepare_cached("SELECT name, used, room, blocks, bytes, chains FROM pico_room")?;
+        let mut rows = select.query([])?;
+        while let Some(row) = rows.next()? {
+            let name: RoomName = match row.get_ref(0)?.as_str().map(str::parse) {
+                Ok(Ok(name)) => name,
+                _ => return Err(StoreError::Damaged("a room has no name")),
+            };
+            let room = RoomRow { number: row.get(2)?, usage: super::usage(row, 3)? };
+            let order = (room.usage.bytes.checked_ilog2().unwrap_or(0), row.get(1)?, name);
+            if !keep.contains(&order.2) && emptiest.as_ref().is_none_or(|(least, _)| order < *least) {
+                emptiest = Some((order, room));
+            }
+        }
+    }
+    let Some(((_, _, name), mut room)) = emptiest else { return Ok(None) };
+    while let Some(row) = db
+        .prepare_cached(select_chain!("WHERE room = ?1 LIMIT 1"))?
+        .query_row([room.number], ChainRow::read)
+        .optional()?
+    {
+        discard(db, totals, &mut room, &row, None)?;
+    }
+    write_room(db, totals, &room)?;
+    Ok(Some(name))
 }
 
 /// Removes a whole chain. The sums in `room` are changed, not written.

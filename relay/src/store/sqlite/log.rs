@@ -1,0 +1,193 @@
+//! The write-ahead log: when it is copied into the database, and when its file starts afresh.
+//!
+//! Copying waits for nobody: it goes as far as the oldest snapshot allows. Once all is copied, SQLite writes the log from its
+//! beginning again if nobody reads from it just then. Under a steady load of queries there is always somebody, so when the
+//! log has become large our readers are held back for the length of a slice. Other programs are not waited for: while one
+//! keeps a snapshot open, the log grows, which is said once a minute, and shrinks when it is gone.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use parking_lot::RwLock;
+use rusqlite::Connection;
+
+use crate::store::StoreError;
+
+/// How long the writer waits for slices of scans to end, when the log must start afresh.
+const HOLD_BACK: Duration = Duration::from_millis(25);
+
+/// How long it then waits for the locks of other programs.
+pub(super) const BRIEFLY: Duration = Duration::from_millis(5);
+
+/// How long one connection waits for another's write lock.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// A log file up to this size is left as it is.
+const FILE_BYTES: u64 = 4 << 20;
+
+/// The log is too large when it is so many times as large as `log_mb_max`.
+const WARN_TIMES: u64 = 4;
+
+/// Between two warnings.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+
+/// Between two attempts to start afresh that other programs made fail: doubled each time.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// The log of one database, as the writer sees it.
+pub(super) struct Log {
+    file: PathBuf,
+    bytes_max: u64,
+    /// Whether it has pages that are not in the database yet.
+    is_dirty: bool,
+    not_before: Instant,
+    pause: Duration,
+    warned: Option<Instant>,
+}
+
+/// Pages in the log, and those that are in the database, too.
+struct Pages {
+    all: i64,
+    copied: i64,
+}
+
+impl Log {
+    pub(super) fn new(database: &Path, log_mb_max: usize) -> Self {
+        let mut file = database.as_os_str().to_owned();
+        file.push("-wal");
+        let bytes_max = u64::try_from(log_mb_max).unwrap_or(u64::MAX).saturating_mul(1 << 20);
+        Self { file: file.into(), bytes_max, is_dirty: true, not_before: Instant::now(), pause: PAUSE.0, warned: None }
+    }
+
+    /// Something was written.
+    pub(super) fn is_written(&mut self) {
+        self.is_dirty = true;
+    }
+
+    /// When there is nothing else to do: all of it is copied, and a large file given back.
+    pub(super) fn tend(&mut self, db: &mut Connection, reading: &RwLock<()>) -> Result<(), StoreError> {
+        if self.is_dirty {
+            let Pages { all, copied } = checkpoint(db, "PASSIVE")?;
+            self.is_dirty = copied < all;
+        }
+        let bytes = self.file_bytes();
+        if !self.is_dirty && bytes > FILE_BYTES {
+            // If somebody reads, there will be another quiet moment.
+            if let Some(_alone) = reading.try_write() {
+                self.start_afresh(db)?;
+            }
+        }
+        self.warn(bytes);
+        Ok(())
+    }
+
+    /// The same between two commits: only what must be.
+    pub(super) fn tend_under_load(&mut self, db: &mut Connection, reading: &RwLock<()>) -> Result<(), StoreError> {
+        let Pages { all, copied } = checkpoint(db, "NOOP")?;
+        let to_copy = u64::try_from(all - copied).unwrap_or(0).saturating_mul(super::PAGE_BYTES.unsigned_abs());
+        if to_copy > self.bytes_max && Instant::now() >= self.not_before {
+            let Pages { all, copied } = checkpoint(db, "PASSIVE")?;
+            // A snapshot is in the way. The next look finds as much to copy.
+            let is_stuck = u64::try_from(all - copied).unwrap_or(0).saturating_mul(super::PAGE_BYTES.unsigned_abs())
+                > self.bytes_max / 2;
+            if is_stuck {
+                self.wait();
+            }
+        }
+        let in_log = u64::try_from(all).unwrap_or(0).saturating_mul(super::PAGE_BYTES.unsigned_abs());
+        if in_log > self.bytes_max.saturating_mul(2)
+            && Instant::now() >= self.not_before
+            && let Some(_alone) = reading.try_write_for(HOLD_BACK)
+        {
+            self.start_afresh(db)?;
+        }
+        self.warn(in_log);
+        Ok(())
+    }
+
+    /// Copies what is left and empties the file, unless another program reads from it.
+    fn start_afresh(&mut self, db: &mut Connection) -> Result<(), StoreError> {
+        if Instant::now() < self.not_before {
+            return Ok(());
+        }
+        let done = hurried(db, |db| {
+            let is_busy: i64 = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+            Ok(is_busy == 0)
+        })?;
+        if done == Some(true) {
+            (self.pause, self.warned) = (PAUSE.0, None);
+        } else {
+            self.wait();
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self) {
+        self.not_before = Instant::now() + self.pause;
+        self.pause = (self.pause * 2).min(PAUSE.1);
+    }
+
+    fn warn(&mut self, bytes: u64) {
+        let is_large = bytes > self.bytes_max.saturating_mul(WARN_TIMES);
+        if is_large && self.warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
+            self.warned = Some(Instant::now());
+            tracing::warn!(
+                file = %self.file.display(),
+                mib = bytes >> 20,
+                "the write-ahead log cannot be emptied: another program (an sqlite3 session, a backup) keeps a snapshot of \
+                 the database open"
+            );
+        }
+    }
+
+    fn file_bytes(&self) -> u64 {
+        std::fs::metadata(&self.file).map_or(0, |file| file.len())
+    }
+}
+
+fn checkpoint(db: &Connection, mode: &str) -> Result<Pages, StoreError> {
+    let sql = format!("PRAGMA wal_checkpoint({mode})");
+    Ok(db.query_row(&sql, [], |row| Ok(Pages { all: row.get(1)?, copied: row.get(2)? }))?)
+}
+
+/// Lets a connection wait for the write lock of another program, and say so.
+pub(super) fn be_patient(db: &mut Connection) -> Result<(), StoreError> {
+    Ok(db.busy_handler(Some(patience))?)
+}
+
+/// Waits between two attempts to get a lock.
+fn patience(attempts: i32) -> bool {
+    const STEP: Duration = Duration::from_millis(10);
+    const SAID_AFTER: u32 = 50;
+    let attempts = attempts.unsigned_abs();
+    if STEP * attempts >= BUSY {
+        return false;
+    }
+    if attempts == SAID_AFTER {
+        tracing::warn!("another program holds the write lock of the database: events wait for it");
+    }
+    std::thread::sleep(if attempts < 10 { Duration::from_millis(1) } else { STEP });
+    true
+}
+
+/// Does what can be done as well another time: `None` when another program is in the way.
+pub(super) fn hurried<T>(
+    db: &mut Connection,
+    work: impl FnOnce(&mut Connection) -> Result<T, StoreError>,
+) -> Result<Option<T>, StoreError> {
+    db.busy_timeout(BRIEFLY)?;
+    let done = work(db);
+    be_patient(db)?;
+    unless_busy(done)
+}
+
+/// `None` where another program was in the way.
+pub(super) fn unless_busy<T>(done: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match done {
+        Ok(done) => Ok(Some(done)),
+        Err(StoreError::Database(error)) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
