@@ -43,7 +43,11 @@ function query(relay, ...filters) {
   })
 }
 
-const auth = (relay, who) => relay.auth(template => Promise.resolve(who.sign(template)))
+/** Answers the challenge, which comes when something is refused for want of it. */
+async function auth(relay, who) {
+  if (!relay.challenge) await assert.rejects(query(relay, { kinds: [1059] }), /auth-required/)
+  return relay.auth(template => Promise.resolve(who.sign(template)))
+}
 const ids = events => events.map(event => event.id)
 
 async function until(condition) {

@@ -91,6 +91,7 @@ fn import_says_what_it_refuses_and_goes_on() {
         "[".repeat(100_000)
     );
     let output = picorelay_with_input(folder, &["import", "--data", "d"], &input);
+    assert_eq!(output.code, Some(3), "done, but not for everything: {output:?}");
     let said = format!("{}{}", output.stdout, output.stderr);
     for word in ["accepted", "duplicate", "superseded", "refused"] {
         assert!(said.contains(word), "{word:?} is not in: {said}");
@@ -108,7 +109,7 @@ async fn what_was_imported_is_served_and_what_was_sent_is_exported() {
     let sent = key.event(json!({"content": "sent"}));
     let private = Key::new().event(json!({"kind": 1059, "tags": [["p", key.public()]]}));
     relay.client().await.publish(&[&sent, &private]).await;
-    let while_running = picorelay_with_input(folder.path(), &["import", "--data", &data], &sent.to_string());
+    let while_running = picorelay_with_input(folder.path(), &["import", "--data", &data], sent.to_string());
     assert!(!while_running.success, "the data folder is in use: {while_running:?}");
     relay.stop();
     assert_eq!(
@@ -117,7 +118,7 @@ async fn what_was_imported_is_served_and_what_was_sent_is_exported() {
         "the operator's export holds private events too"
     );
     let imported = key.event(json!({"content": "imported"}));
-    done(picorelay_with_input(folder.path(), &["import", "--data", &data], &format!("{imported}\n")));
+    done(picorelay_with_input(folder.path(), &["import", "--data", &data], format!("{imported}\n")));
     let filter = json!({"ids": [imported.id()]}).to_string();
     let some = done(picorelay(folder.path(), &["export", "--filter", &filter, "--data", &data])).stdout;
     assert_eq!(serde_json::from_str::<Value>(&some).unwrap(), imported.0);
@@ -150,6 +151,8 @@ fn a_wrong_config_is_refused_with_line_and_key() {
         ("[storage]\ndurability = \"maybe\"\n", "2", "durability"),
         ("\n[servre]\nlisten = \"127.0.0.1:0\"\n", "2", "servre"),
         ("[server]\nlisten = \n", "2", ""),
+        ("[server]\nlog = \"inof\"\n", "2", "did you mean `info`"),
+        ("[server]\n\nlog = \"info,picorelya=debug\"\n", "3", "did you mean `picorelay`"),
     ] {
         std::fs::write(folder.join("wrong.toml"), text).unwrap();
         for command in ["check", "serve"] {

@@ -82,7 +82,12 @@ impl Story {
             let (accepted, why) = publisher.offer(&event).await;
             let verified = verified(&event);
             let ephemeral = verified.class() == parsed::Class::Ephemeral;
-            let saved = if ephemeral { None } else { Some(writer.save(&[verified.clone()], now()).unwrap().saved[0]) };
+            // Of those that are not stored, too, what has expired is refused.
+            let saved = match ephemeral {
+                true if verified.is_expired(now()) => Some(Saved::Expired),
+                true => None,
+                false => Some(writer.save(&[verified.clone()], now()).unwrap().saved[0]),
+            };
             let expected = matches!(saved, None | Some(Saved::New(_) | Saved::Duplicate));
             assert_eq!(accepted, expected, "{event}: {saved:?}, but {why:?}");
             if matches!(saved, None | Some(Saved::New(_))) {
@@ -263,7 +268,7 @@ fn verified(event: &Event) -> Verified {
 fn ask(reader: &mut dyn Reader, filters: &[Filter], viewer: &Viewer) -> Vec<String> {
     let query = Query { viewer: viewer.clone(), limit_default: 500, ..Query::everything(filters.to_vec(), now()) };
     let mut rows = Vec::new();
-    let whole = Slice { rows: usize::MAX, bytes: usize::MAX, examined: usize::MAX };
+    let whole = Slice::WHOLE;
     assert_eq!(reader.scan(&mut Scan::new(query), whole, &mut rows).unwrap(), Step::Done);
     let ids: Vec<String> = rows.iter().map(|row| row.id.to_hex()).collect();
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::bridge::{self, relay_key};
 use crate::harness::pico::{Node, live};
-use crate::harness::{Event, Key, PATIENCE, Relay, picorelay};
+use crate::harness::{Event, Key, PATIENCE, Relay, asks_and_reads_nothing, is_let_go, picorelay};
 
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -17,7 +17,11 @@ const TASKS: &str = "[[pico.room]]\nname = \"tasks\"\nslices = [\"tasks\"]\n";
 
 /// A MessagePack map of texts, as generation 1 writes bodies; `taskId` is binary.
 fn body(fields: &[(&str, &str)], task: Option<&Block>) -> Vec<u8> {
-    let text = |text: &str| [&[0xd9, text.len() as u8], text.as_bytes()].concat();
+    let text = |text: &str| {
+        let len = text.len() as u16;
+        let head = if len < 256 { vec![0xd9, len as u8] } else { [&[0xda][..], &len.to_be_bytes()].concat() };
+        [&head, text.as_bytes()].concat()
+    };
     let mut bytes = vec![0xde, 0, (fields.len() + 1 + usize::from(task.is_some())) as u8];
     for (key, value) in fields {
         bytes.extend([text(key), text(value)].concat());
@@ -179,7 +183,8 @@ async fn an_import_asks_the_slices() {
     std::fs::write(folder.path().join("picorelay.toml"), TASKS).unwrap();
     std::fs::write(folder.path().join("a.pico"), feed(1, &[task("a"), task(""), task("c")]).encode()).unwrap();
     let done = picorelay(folder.path(), &["import", "a.pico", "--room", "tasks"]);
-    assert!(done.success && done.stdout.contains("1 new") && done.stdout.contains("2 rejected by tasks"), "{done:?}");
+    assert_eq!(done.code, Some(3), "{done:?}");
+    assert!(done.stdout.contains("1 new") && done.stdout.contains("2 rejected by tasks"), "{done:?}");
 }
 
 #[tokio::test]
@@ -280,6 +285,24 @@ async fn who_watches_gets_the_value_and_then_every_change() {
     assert_eq!(one.next(), (String::new(), all.next().1[plants.id().to_string()].clone()));
     relay.stop();
     assert!(one.has_ended() && all.has_ended());
+}
+
+/// A stream to somebody who does not read it ends, and its place is given back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_waits_for_nobody() {
+    let relay = Relay::with(&format!("[server]\nsend_seconds = 1\n{TASKS}\n[engine]\nwatchers_max = 1\n"));
+    let mut writer = node(&relay, "tasks", 1).await;
+    let bodies: Vec<Vec<u8>> = (0..40).map(|n| task(&format!("{n} {}", "x".repeat(60_000)))).collect();
+    writer.send(live(&feed(1, &bodies).encode())).await;
+    relay.until_blocks(40).await;
+    let path = "/pico/tasks/state/tasks";
+    let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n");
+    let mut silent = asks_and_reads_nothing(relay.port, &request, 1).await;
+    tokio::time::sleep(SHORT).await;
+    let refused = relay.http(&format!("GET {path}"), &[("accept", "text/event-stream")]);
+    assert_eq!(refused.status, 503, "the only place is taken");
+    assert!(is_let_go(&mut silent).await, "it may wait for ever");
+    Watch::open(&relay, path).next();
 }
 
 #[test]

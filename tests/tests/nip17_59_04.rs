@@ -69,7 +69,6 @@ async fn only_private_kinds_asked_for_without_auth() {
     let relay = RELAY.relay();
     let mail = mail(&relay).await;
     let mut client = relay.client().await;
-    assert!(!client.challenge.is_empty(), "it holds a challenge already");
     for filter in [
         json!({"kinds": [1059]}),
         json!({"kinds": [4]}),
@@ -79,6 +78,7 @@ async fn only_private_kinds_asked_for_without_auth() {
         for verb in ["REQ", "COUNT"] {
             let reason = client.closed(verb, filter.clone()).await;
             assert!(reason.starts_with("auth-required: "), "{verb} {filter}: {reason}");
+            assert!(!client.challenge.is_empty(), "it holds a challenge when it is told to answer it");
         }
     }
     // Where others may match too, they are left out.
@@ -205,4 +205,59 @@ async fn restricted_kinds_are_configured() {
     assert_eq!(client.ids(json!({"authors": [key.public()]})).await, [note.id()]);
     client.auth(&key).await;
     assert_eq!(client.query(json!({"authors": [key.public()]})).await.len(), 2);
+}
+
+/// Whether somebody has thousands of private messages or none, a stranger's question costs the same.
+#[tokio::test]
+async fn the_work_of_an_answer_tells_nothing() {
+    let relay = Relay::with("[limits]\nmessages_per_minute = 0\nqueries_per_minute = 0");
+    let (victim, nobody, stranger) = (Key::new(), Key::new(), Key::new());
+    let mut sender = relay.client().await;
+    let wraps: Vec<Event> = (0..3_000)
+        .map(|n| {
+            let kind = if n % 2 == 0 { 1059 } else { 4 };
+            let content = n.to_string();
+            Key::new().event(json!({"kind": kind, "content": content, "tags": [["p", victim.public()]]}))
+        })
+        .collect();
+    for batch in wraps.chunks(300) {
+        for event in batch {
+            sender.send(format!(r#"["EVENT",{event}]"#)).await;
+        }
+        for event in batch {
+            assert!(sender.ok(event.id()).await.0);
+        }
+    }
+    for is_known in [false, true] {
+        let mut client = relay.client().await;
+        if is_known {
+            client.auth(&stranger).await;
+        }
+        for filter in [
+            json!({"#p": ["WHO"]}),
+            json!({"#p": ["WHO"], "limit": 10}),
+            json!({"#p": ["WHO"], "kinds": [1, 4, 1059]}),
+            json!({"#p": ["WHO"], "since": now() - 3_600, "until": now()}),
+            json!({"authors": ["WHO"]}),
+            json!({"authors": ["WHO"], "kinds": [1, 4]}),
+        ] {
+            let mut costs = Vec::new();
+            for key in [&victim, &nobody] {
+                let filter: Value = serde_json::from_str(&filter.to_string().replace("WHO", &key.public())).unwrap();
+                let examined = || relay.metric("picorelay_query_examined_total", "");
+                let (before, started) = (examined(), std::time::Instant::now());
+                for _ in 0..5 {
+                    assert_eq!(client.count(filter.clone()).await["count"], 0, "{filter}");
+                    assert_eq!(client.query(filter.clone()).await, [], "{filter}");
+                }
+                costs.push((examined() - before, started.elapsed()));
+            }
+            let [(work, took), (work_none, took_none)] = costs[..] else { panic!("two keys") };
+            assert_eq!(work, work_none, "{filter}, known: {is_known}: entries about the victim, and about nobody");
+            let most = took_none * 3 + std::time::Duration::from_millis(500);
+            assert!(took < most, "{filter}, known: {is_known}: {took:?}, and {took_none:?} about nobody");
+        }
+    }
+    let mut client = client_as(&relay, &[&victim]).await;
+    assert_eq!(client.count(json!({"#p": [victim.public()]})).await["count"], 3_000);
 }

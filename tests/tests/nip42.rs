@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Key, Relay, Shared, now};
+use crate::harness::{Client, Key, PATIENCE, Relay, Shared, now};
 
 static RELAY: Shared = Shared::new();
 
@@ -13,10 +13,91 @@ async fn each_connection_has_its_challenge() {
     let relay = RELAY.relay();
     let mut seen = HashSet::new();
     for _ in 0..5 {
-        let client = relay.client().await;
-        assert!(client.challenge.len() >= 16, "{:?} can be guessed", client.challenge);
-        assert!(seen.insert(client.challenge));
+        let challenge = relay.client().await.challenged().await;
+        assert!(challenge.len() >= 16, "{challenge:?} can be guessed");
+        assert!(seen.insert(challenge));
     }
+}
+
+/// What comes until something is refused: all verbs, in order.
+async fn until_refused(client: &mut Client, message: impl ToString) -> Vec<String> {
+    client.send(message).await;
+    let mut verbs = Vec::new();
+    loop {
+        let message = tokio::time::timeout(PATIENCE, client.recv_any()).await.expect("no answer").unwrap();
+        verbs.push(message[0].as_str().unwrap().to_owned());
+        let reason = match verbs.last().unwrap().as_str() {
+            "OK" => &message[3],
+            "CLOSED" | "NEG-ERR" => &message[2],
+            _ => continue,
+        };
+        assert!(reason.as_str().unwrap().starts_with("auth-required: "), "{message}");
+        return verbs;
+    }
+}
+
+/// A challenge goes right before each `auth-required:`, of whatever it is about, until the client has authenticated.
+#[tokio::test]
+async fn the_challenge_comes_when_it_is_needed() {
+    let relay = RELAY.relay();
+    let mut client = relay.client().await;
+    let key = Key::new();
+    // One who asks for nothing private hears nothing of it.
+    client.subscribe("s", json!({"authors": [key.public()]})).await;
+    client.publish(&[&key.event(json!({}))]).await;
+    client.fence().await;
+    assert_eq!(client.challenge, "");
+
+    let private = json!({"kinds": [1059], "#p": [key.public()]});
+    let protected = key.event(json!({"tags": [["-"]]}));
+    let mut challenges = HashSet::new();
+    for _ in 0..2 {
+        for (message, refusal) in [
+            (json!(["REQ", "r", private]), "CLOSED"),
+            (json!(["COUNT", "c", private]), "CLOSED"),
+            (json!(["NEG-OPEN", "n", private, "6100000200"]), "NEG-ERR"),
+            (json!(["EVENT", protected.0]), "OK"),
+        ] {
+            client.challenge.clear();
+            assert_eq!(until_refused(&mut client, &message).await, ["AUTH", refusal], "{message}");
+            challenges.insert(client.challenge.clone());
+        }
+    }
+    assert_eq!(challenges.len(), 1, "the same one each time");
+    client.auth(&key).await;
+    client.challenge.clear();
+    let other = Key::new().event(json!({"tags": [["-"]]}));
+    client.refused(&other, "restricted: ").await;
+    assert_eq!(client.ids(private).await, [""; 0]);
+    client.publish(&[&protected]).await;
+    assert_eq!(client.challenge, "");
+}
+
+#[tokio::test]
+async fn the_challenge_comes_at_once_where_it_is_wanted() {
+    for config in ["[auth]\nchallenge = \"connect\"", "[auth]\nrequired = true"] {
+        let relay = Relay::with(config);
+        let mut client = relay.client().await;
+        let hello = tokio::time::timeout(PATIENCE, client.recv_any()).await.expect("nothing comes").unwrap();
+        assert_eq!(hello, json!(["AUTH", client.challenge]), "{config}");
+        let first = client.challenge.clone();
+        assert_eq!(until_refused(&mut client, json!(["REQ", "r", {"kinds": [4]}])).await, ["AUTH", "CLOSED"]);
+        assert_eq!(client.challenge, first);
+        client.auth(&Key::new()).await;
+    }
+}
+
+/// One who authenticates before being asked has no challenge of this connection, and gets it.
+#[tokio::test]
+async fn an_answer_that_nobody_asked_for() {
+    let relay = RELAY.relay();
+    let mut client = relay.client().await;
+    let key = Key::new();
+    let event = key.event(json!({"kind": 22242, "tags": [["relay", relay.url], ["challenge", "of another time"]]}));
+    let (accepted, text) = client.offer_auth(&event).await;
+    assert!(!accepted && text.starts_with("invalid: "), "{text}");
+    assert_ne!(client.challenge, "");
+    client.auth(&key).await;
 }
 
 #[tokio::test]
@@ -24,8 +105,9 @@ async fn what_auth_must_prove() {
     let relay = RELAY.relay();
     let mut client = relay.client().await;
     let key = Key::new();
-    let other_challenge = relay.client().await.challenge;
-    let (url, challenge) = (relay.url.clone(), client.challenge.clone());
+    let other_challenge = relay.client().await.challenged().await;
+    let (url, challenge) = (relay.url.clone(), client.challenged().await);
+    let expiring = |at: u64| json!([["relay", url], ["challenge", challenge], ["expiration", at.to_string()]]);
     let with = |kind: u64, at: u64, tags: Value| key.event(json!({"kind": kind, "created_at": at, "tags": tags}));
     let right = json!([["relay", url], ["challenge", challenge]]);
     for wrong in [
@@ -39,6 +121,7 @@ async fn what_auth_must_prove() {
         with(1, now(), right.clone()),
         with(22242, now() - 3600, right.clone()),
         with(22242, now() + 3600, right.clone()),
+        with(22242, now(), expiring(now() - 10)),
     ] {
         let (accepted, text) = client.offer_auth(&wrong).await;
         assert!(!accepted, "accepted {wrong}");
@@ -54,7 +137,12 @@ async fn what_auth_must_prove() {
     let protected = key.event(json!({"tags": [["-"]]}));
     client.refused(&protected, "auth-required: ").await;
     // A little age is fine, and the same may be said twice.
-    for event in [with(22242, now() - 60, right.clone()), with(22242, now() + 60, right)] {
+    let fine = [
+        with(22242, now() - 60, right.clone()),
+        with(22242, now() + 60, right),
+        with(22242, now(), expiring(now() + 600)),
+    ];
+    for event in fine {
         assert!(client.offer_auth(&event).await.0);
         assert!(client.offer_auth(&event).await.0);
     }
@@ -123,7 +211,7 @@ async fn the_public_url_is_what_counts() {
         ("relay.example.evil", false),
     ] {
         let mut client = relay.client().await;
-        let tags = json!([["relay", url], ["challenge", client.challenge]]);
+        let tags = json!([["relay", url], ["challenge", client.challenged().await]]);
         let event = Key::new().event(json!({"kind": 22242, "tags": tags}));
         assert_eq!(client.offer_auth(&event).await.0, accepted, "{url}");
     }

@@ -113,3 +113,101 @@ async fn the_configured_url_and_restarts() {
     client.refused(&note, "").await;
     client.publish(&[&key.event(json!({"created_at": at + 2}))]).await;
 }
+
+/// NIP-62: "the tag list MUST include at least one relay value".
+#[tokio::test]
+async fn a_request_without_a_relay_is_refused() {
+    let relay = RELAY.relay();
+    let mut client = relay.client().await;
+    for tags in [json!([]), json!([["relay"]]), json!([["relay", ""]]), json!([["r", "ALL_RELAYS"]])] {
+        client.refused(&vanish(&Key::new(), now(), tags), "invalid: ").await;
+    }
+}
+
+/// "Relays that restrict who can post MUST also follow the request to vanish regardless of the user's status."
+#[tokio::test]
+async fn no_rule_of_the_operator_keeps_it_away() {
+    const RULES: [(&str, &str); 5] = [
+        ("[limits]\npow_min = 30", "pow: "),
+        ("[limits]\ncontent_chars_max = 3\nevent_tags_max = 1", "blocked: "),
+        ("[limits]\ncreated_at_past_seconds_max = 30", "invalid: "),
+        ("[auth]\nrequired = true", "auth-required: "),
+        (
+            r#"
+            [policy]
+            plugin = ["/bin/sh", "-c", """while read -r line; do
+                id=${line#*'"id":"'}
+                printf '{"id":"%.64s","action":"reject","msg":"blocked: not on the list"}\\n' "$id"
+            done"""]
+            "#,
+            "blocked: ",
+        ),
+    ];
+    let at = now() - 100;
+    for (rules, why) in RULES {
+        let mut relay = Relay::start();
+        let key = Key::new();
+        let note = key.event(json!({"created_at": at}));
+        relay.client().await.publish(&[&note]).await;
+        relay.reconfigure(rules);
+        let mut client = relay.client().await;
+        let draft = |kind: u64, tags: Value| {
+            key.event(json!({"kind": kind, "created_at": at + 1, "tags": tags, "content": "please forget me"}))
+        };
+        let more = json!([["relay", "wss://other.example"], ["relay", "ALL_RELAYS"]]);
+        client.refused(&draft(1, more.clone()), why).await;
+        // One that names another relay is an event like others.
+        client.refused(&draft(62, json!([["relay", "wss://other.example"], ["relay", "wss://b.example"]])), why).await;
+        client.publish(&[&draft(62, more)]).await;
+        relay.reconfigure("");
+        assert_eq!(relay.client().await.ids(json!({"ids": [note.id()]})).await, [""; 0], "{rules}");
+    }
+    // Slices.
+    let relay = Relay::start();
+    let mut client = relay.client().await;
+    let key = Key::new();
+    let note = key.event(json!({"created_at": at}));
+    client.publish(&[&note]).await;
+    let folder = relay.data().join("slices").join("nostr");
+    std::fs::create_dir_all(&folder).unwrap();
+    let no = "export default store => store.register({ name: 'no', filter: () => 'not on the list' })";
+    std::fs::write(folder.join("no.js"), no).unwrap();
+    relay.hang_up();
+    while client.offer(&key.event(json!({"created_at": at, "content": now().to_string()}))).await.0 {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    client.publish(&[&vanish(&key, at + 1, json!([["relay", relay.url]]))]).await;
+    assert_eq!(client.ids(json!({"authors": [key.public()], "kinds": [1]})).await, [""; 0]);
+}
+
+/// What makes an event wrong for everybody holds for it, too.
+#[tokio::test]
+async fn one_from_the_future_is_refused() {
+    let relay = RELAY.relay();
+    let request = vanish(&Key::new(), now() + 100_000, json!([["relay", "ALL_RELAYS"]]));
+    relay.client().await.refused(&request, "invalid: ").await;
+}
+
+#[tokio::test]
+async fn new_gift_wraps_are_taken_whatever_their_time() {
+    let mut relay = Relay::start();
+    let key = Key::new();
+    let wrap =
+        |ago: u64| Key::new().event(json!({"kind": 1059, "created_at": now() - ago, "tags": [["p", key.public()]]}));
+    let (old, own) = (wrap(3_600), key.event(json!({"kind": 1059, "created_at": now() - 3_600})));
+    let mut client = relay.client().await;
+    client.publish(&[&old, &vanish(&key, now(), json!([["relay", "ALL_RELAYS"]]))]).await;
+    for start in ["before a restart", "after it"] {
+        // NIP-59 dates them up to two days back.
+        let new = wrap(86_400);
+        client.publish(&[&new]).await;
+        let text = client.refused(&old, "blocked: ").await;
+        assert!(!text.is_empty(), "{start}");
+        client.refused(&own, "blocked: ").await;
+        let mut reader = relay.client().await;
+        reader.auth(&key).await;
+        assert_eq!(reader.ids(json!({"ids": [old.id(), new.id()]})).await, [new.id()], "{start}");
+        relay.restart();
+        client = relay.client().await;
+    }
+}

@@ -1,10 +1,10 @@
-//! NIP-67: EOSE says whether there is more.
+//! NIP-67: EOSE says whether there is more, to those who read it.
 
 use serde_json::{Value, json};
 
 use crate::harness::{Client, Event, Key, Relay, Shared, now};
 
-static RELAY: Shared = Shared::new();
+static RELAY: Shared = Shared::with("[limits]\neose_hints = true");
 
 /// How many events came, and the hint of the EOSE.
 async fn hint(client: &mut Client, filters: Value) -> (usize, Option<Value>) {
@@ -66,7 +66,7 @@ async fn finish_and_more() {
 
 #[tokio::test]
 async fn limits_of_the_relay_also_leave_more() {
-    let relay = Relay::with("[limits]\nlimit_default = 2\nlimit_max = 3");
+    let relay = Relay::with("[limits]\neose_hints = true\nlimit_default = 2\nlimit_max = 3");
     let mut client = relay.client().await;
     let (key, _) = five(&mut client).await;
     for (filter, wanted) in [
@@ -120,4 +120,67 @@ async fn paging_by_until_loses_nothing() {
     }
     wanted.sort_unstable();
     assert_eq!(found.into_iter().collect::<Vec<_>>(), wanted);
+}
+
+/// The events of one second, and some that are older.
+async fn dense(client: &mut Client, ties: usize, older: usize) -> Key {
+    let key = Key::new();
+    let at = now() - 5_000;
+    let ties = (0..ties).map(|n| (at, n)).chain((0..older).map(|n| (at - 1 - n as u64, n)));
+    for (created_at, n) in ties {
+        client.publish(&[&key.event(json!({"created_at": created_at, "content": n.to_string()}))]).await;
+    }
+    key
+}
+
+/// An answer goes on to the end of its oldest second, so that a client that goes on one second lower loses nothing.
+#[tokio::test]
+async fn the_oldest_second_is_whole() {
+    let relay = RELAY.relay();
+    let mut client = relay.client().await;
+    let key = dense(&mut client, 60, 10).await;
+    let more = Some(json!(["more"]));
+    assert_eq!(hint(&mut client, json!({"authors": [key.public()], "limit": 50})).await, (60, more.clone()));
+    assert_eq!(hint(&mut client, json!({"authors": [key.public()], "limit": 60})).await, (60, more.clone()));
+    assert_eq!(hint(&mut client, json!({"authors": [key.public()], "limit": 61})).await, (61, more));
+    assert_eq!(hint(&mut client, json!({"authors": [key.public()], "limit": 0})).await.0, 0);
+    let (mut found, mut until) = (std::collections::BTreeSet::new(), now());
+    loop {
+        let page = client.query(json!({"authors": [key.public()], "until": until, "limit": 7})).await;
+        let Some(last) = page.last() else { break };
+        until = last.created_at() - 1;
+        found.extend(page.iter().map(|event| event.id().to_owned()));
+    }
+    assert_eq!(found.len(), 70);
+}
+
+#[tokio::test]
+async fn the_oldest_second_has_a_limit() {
+    let relay = Relay::with("[limits]\neose_hints = true\noldest_second_events_max = 5");
+    let mut client = relay.client().await;
+    let key = dense(&mut client, 30, 0).await;
+    assert_eq!(hint(&mut client, json!({"authors": [key.public()], "limit": 10})).await, (15, Some(json!(["more"]))));
+}
+
+/// By default EOSE has two elements, whatever it could say, and `limit` is the limit.
+#[tokio::test]
+async fn nothing_of_it_unless_it_is_switched_on() {
+    let relay = Relay::start();
+    let document = relay.http("GET /", &[("Accept", "application/nostr+json")]).json();
+    assert!(!document["supported_nips"].as_array().unwrap().contains(&json!(67)), "{document}");
+    let mut client = relay.client().await;
+    let key = dense(&mut client, 20, 5).await;
+    for (filter, count) in [
+        (json!({"authors": [key.public()], "limit": 10}), 10),
+        (json!({"authors": [key.public()]}), 25),
+        (json!({"kinds": []}), 0),
+    ] {
+        assert_eq!(hint(&mut client, filter.clone()).await, (count, None), "{filter}");
+    }
+    // Another picorelay asks for it by a header that nobody else sends. It gets the hint, and no more than it asked for.
+    let headers = [("picorelay-eose-hints", "1")];
+    let mut other = Client::connect_with(&relay.url, &headers).await.unwrap();
+    let more = Some(json!(["more"]));
+    assert_eq!(hint(&mut other, json!({"authors": [key.public()], "limit": 10})).await, (10, more));
+    assert_eq!(hint(&mut other, json!({"authors": [key.public()]})).await, (25, Some(json!(["finish"]))));
 }

@@ -32,11 +32,25 @@ async fn reposts_do_not_embed_them() {
     client.auth(&reposter).await;
     let protected = author.event(json!({"content": "mine", "tags": [["-"]]}));
     let open = author.event(json!({"content": r#"it says ["-"]"#, "tags": [["t", "-"], ["x", "[\"-\"]"]]}));
+    let wrap = |kind: u64, inner: &str| reposter.event(json!({"kind": kind, "content": inner})).to_string();
+    let nested = |levels: usize, inner: &str| (0..levels).fold(inner.to_owned(), |inner, _| wrap(6, &inner));
+    let text = protected.to_string();
     let spaced = protected.to_string().replace(r#"["-"]"#, " [ \"\\u002d\" ] ");
     for (kind, content, accepted) in [
         (6, protected.to_string(), false),
         (16, protected.to_string(), false),
         (6, spaced, false),
+        (6, wrap(6, &text), false),
+        (16, wrap(16, &text), false),
+        (6, nested(4, &text), false),
+        (6, format!("\u{feff}{text}"), false),
+        (16, format!(" \n\u{feff} {text}\r\n "), false),
+        (6, wrap(16, &format!("\u{feff}{text}")), false),
+        // What other parsers read.
+        (6, text.replace("\"mine\"", "\"\\ud800\""), false),
+        (6, nested(9, &open.to_string()), false),
+        (6, nested(2, &open.to_string()), true),
+        (6, wrap(1, &text), true),
         (6, open.to_string(), true),
         (16, open.to_string(), true),
         (6, String::new(), true),

@@ -201,6 +201,26 @@ async fn sets_have_a_limit() {
 }
 
 #[tokio::test]
+async fn the_limit_of_a_filter_holds() {
+    let relay = RELAY.relay();
+    let mut client = relay.client().await;
+    let key = Key::new();
+    let at = now() - 1000;
+    let events: Vec<Event> =
+        (0..40).map(|n| key.event(json!({"created_at": at - n, "content": n.to_string()}))).collect();
+    client.publish(&events.iter().collect::<Vec<_>>()).await;
+    for (limit, newest) in [(0, 0), (1, 1), (10, 10), (40, 40), (100_000, 40)] {
+        let filter = json!({"authors": [key.public()], "limit": limit});
+        assert_eq!(missing(&mut client, filter, &[]).await.unwrap(), sorted(&events[..newest]), "limit {limit}");
+    }
+    assert_eq!(missing(&mut client, json!({"authors": [key.public()]}), &[]).await.unwrap(), sorted(&events));
+    // What the client has beside that is its own.
+    let filter = json!({"authors": [key.public()], "limit": 10});
+    let found = reconcile(&mut client, filter, &events[5..20], 0).await.unwrap();
+    assert_eq!(found, (sorted(&events[10..20]), sorted(&events[..5])));
+}
+
+#[tokio::test]
 async fn sessions_have_a_limit_and_end_with_their_connection() {
     let relay = Relay::with("[negentropy]\nsessions_max = 2");
     let mut first = relay.client().await;

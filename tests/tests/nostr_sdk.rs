@@ -2,7 +2,9 @@
 
 use ::nostr_sdk::prelude::*;
 
-use crate::harness::{PATIENCE, Relay as Server, Shared};
+use std::collections::HashSet;
+
+use crate::harness::{self, Key, PATIENCE, Relay as Server, Shared};
 
 static RELAY: Shared = Shared::new();
 
@@ -140,4 +142,126 @@ async fn syncs_both_ways() {
     assert_eq!((output.received.len(), output.sent.len()), (40, 20), "{output:?}");
     assert_eq!(fetch(&writer, filter.clone()).await.len(), 60);
     assert_eq!(client.database().count(filter).await.unwrap(), 60);
+}
+
+#[tokio::test]
+async fn replaces() {
+    let server = RELAY.relay();
+    let keys = Keys::generate();
+    let client = client_of(&server, &keys).await;
+    let reader = client_of(&server, &Keys::generate()).await;
+    let now = Timestamp::now();
+    for (kind, tags) in [(Kind::Metadata, vec![]), (Kind::LongFormTextNote, vec![Tag::identifier("post")])] {
+        let version = |age| EventBuilder::new(kind, "{}").tags(tags.clone()).custom_created_at(now - age);
+        publish(&client, &keys, version(2_u64)).await;
+        let newest = publish(&client, &keys, version(1)).await;
+        let found = fetch(&reader, Filter::new().author(keys.public_key()).kind(kind)).await;
+        assert_eq!(found, [newest]);
+    }
+}
+
+/// The next event of this kind that a client hears.
+async fn next(notifications: &mut tokio::sync::broadcast::Receiver<RelayPoolNotification>, kind: Kind) -> Event {
+    loop {
+        if let RelayPoolNotification::Event { event, .. } = notifications.recv().await.unwrap()
+            && event.kind == kind
+        {
+            return *event;
+        }
+    }
+}
+
+#[tokio::test]
+async fn asks_a_remote_signer() {
+    let server = RELAY.relay();
+    let (app, signer) = (Keys::generate(), Keys::generate());
+    let (ours, theirs) = (client_of(&server, &app).await, client_of(&server, &signer).await);
+    let (mut answers, mut requests) = (ours.notifications(), theirs.notifications());
+    for (client, keys) in [(&ours, &app), (&theirs, &signer)] {
+        let filter = Filter::new().kind(Kind::NostrConnect).pubkey(keys.public_key());
+        client.subscribe(filter, None).await.unwrap();
+    }
+    let message = |text: &str, to| EventBuilder::new(Kind::NostrConnect, text).tag(Tag::public_key(to));
+    // Ephemeral: it reaches those who have subscribed, and `subscribe` does not wait for EOSE. A query after it does.
+    fetch(&theirs, Filter::new().limit(1)).await;
+    fetch(&ours, Filter::new().limit(1)).await;
+    publish(&ours, &app, message("ping", signer.public_key())).await;
+    let request = tokio::time::timeout(PATIENCE, next(&mut requests, Kind::NostrConnect)).await.unwrap();
+    publish(&theirs, &signer, message("pong", request.pubkey)).await;
+    let answer = tokio::time::timeout(PATIENCE, next(&mut answers, Kind::NostrConnect)).await.unwrap();
+    assert_eq!((request.content.as_str(), answer.content.as_str()), ("ping", "pong"));
+}
+
+#[tokio::test]
+async fn pages_through_a_crowded_second() {
+    let mut server = Server::start();
+    server.stop();
+    let author = Key::new();
+    let newest = harness::now() - 100_000;
+    let events: Vec<String> = (0..5000_u64)
+        .map(|number| {
+            // 1,440 of them have the same time.
+            let age = if number < 1780 { number } else { 1780 + (number - 1780).saturating_sub(1439) };
+            let draft = serde_json::json!({"content": format!("number {number}"), "created_at": newest - age});
+            author.event(draft).to_string()
+        })
+        .collect();
+    std::fs::write(server.data().join("events.jsonl"), events.join("\n")).unwrap();
+    let file = server.data().join("events.jsonl");
+    let imported = server.run(&["import", file.to_str().unwrap()]);
+    assert!(imported.success, "{}", imported.stderr);
+    server.restart();
+    let client = client_of(&server, &Keys::generate()).await;
+    let filter = Filter::new().author(PublicKey::parse(&author.public()).unwrap()).limit(2000);
+    let (mut seen, mut until) = (HashSet::new(), Timestamp::now());
+    loop {
+        let page = fetch(&client, filter.clone().until(until)).await;
+        until = page.iter().map(|event| event.created_at).min().unwrap();
+        let before = seen.len();
+        seen.extend(page.iter().map(|event| event.id));
+        if seen.len() == before {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), 5000);
+}
+
+/// Its subscriptions go on after the relay was started again, and it can publish.
+async fn comes_back(end: fn(&mut Server)) {
+    let mut server = Server::start();
+    let keys = Keys::generate();
+    let client = client_of(&server, &Keys::generate()).await;
+    let mut notifications = client.notifications();
+    client.subscribe(Filter::new().author(keys.public_key()), None).await.unwrap();
+    fetch(&client, Filter::new().limit(1)).await;
+    end(&mut server);
+    server.restart_here();
+    let writer = client_of(&server, &keys).await;
+    let relay = client.relay(&server.url).await.unwrap();
+    let back = async {
+        while !relay.is_connected() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        // The subscription is sent again at some time after that.
+        loop {
+            publish(&writer, &keys, EventBuilder::text_note("live again")).await;
+            let heard = next(&mut notifications, Kind::TextNote);
+            if tokio::time::timeout(std::time::Duration::from_secs(1), heard).await.is_ok() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE * 3, back).await.expect("live events again");
+    let own = Keys::generate();
+    publish(&client, &own, EventBuilder::text_note("published again")).await;
+}
+
+#[tokio::test]
+async fn comes_back_after_a_stop() {
+    comes_back(Server::stop).await;
+}
+
+#[tokio::test]
+async fn comes_back_after_a_kill() {
+    comes_back(Server::kill9).await;
 }

@@ -29,7 +29,7 @@ fn ids<'a>(events: impl IntoIterator<Item = &'a Event>) -> BTreeSet<String> {
 /// Puts events into the data folder `data`.
 fn import(folder: &Path, events: &[Event]) {
     let lines: String = events.iter().map(|event| format!("{event}\n")).collect();
-    let output = picorelay_with_input(folder, &["import", "--data", "data"], &lines);
+    let output = picorelay_with_input(folder, &["import", "--trust", "--data", "data"], &lines);
     assert!(output.success, "{output:?}");
 }
 
@@ -162,6 +162,23 @@ async fn with_a_relay_by_other_people() {
 async fn with_a_relay_by_other_people_without_negentropy() {
     let relay = other_people().await;
     becomes_the_same(relay.url().await.as_str(), false).await;
+}
+
+/// One whose answers go on beyond the limit to the end of their oldest second (NIP-67).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_relay_that_gives_whole_seconds() {
+    let config = format!("[negentropy]\nenabled = false\n{UNLIMITED}\neose_hints = true\n");
+    becomes_the_same(&Relay::with(&config).url, false).await;
+    // Seconds of more events than a page has.
+    let relay = Relay::with(&config);
+    let key = Key::new();
+    let draft = |n: u64| json!({"created_at": now() - 5_000 + n / 150, "content": n.to_string()});
+    let all: Vec<Event> = (0..450).map(|n| key.event(draft(n))).collect();
+    publish(&relay.url, &all).await;
+    let folder = folder_with(&[]);
+    let output = sync(folder.path(), &relay.url, &["--dir", "down"]).await;
+    assert!(output.success, "{output:?}");
+    assert_eq!(export(folder.path()), ids(&all));
 }
 
 /// One that does not compare more than a few events at a time: ranges are halved.

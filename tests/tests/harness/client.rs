@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
 
 use super::{Event, Key, Names, matches};
 
@@ -23,7 +23,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Client {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     url: String,
-    /// The last challenge that came (NIP-42).
+    /// The last challenge that came (NIP-42); empty before the first.
     pub(crate) challenge: String,
     /// Texts for `<name>` in [`Client::check`].
     pub(crate) names: Names,
@@ -33,7 +33,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Connects, and reads the challenge that this relay sends first.
+    /// Connects.
     pub(crate) async fn connect(url: &str) -> Self {
         Self::connect_with(url, &[]).await.unwrap_or_else(|error| panic!("{url}: {error}"))
     }
@@ -45,18 +45,29 @@ impl Client {
             request.headers_mut().insert(*name, value.parse().unwrap());
         }
         let (socket, _) = timeout(PATIENCE, connect_async(request)).await.expect("the handshake takes too long")?;
-        let mut client = Self {
+        Ok(Self::on(socket, url))
+    }
+
+    fn on(socket: WebSocketStream<MaybeTlsStream<TcpStream>>, url: &str) -> Self {
+        Self {
             socket,
             url: url.to_owned(),
             challenge: String::new(),
             names: Names::default(),
             waiting: VecDeque::new(),
             queries: 0,
-        };
-        let hello = client.recv().await;
-        assert_eq!(hello[0], "AUTH", "the challenge comes first: {hello}");
-        client.challenge = hello[1].as_str().expect("a challenge is a string").to_owned();
-        Ok(client)
+        }
+    }
+
+    /// Connects from an address of the loopback, such as 127.0.0.2: the relay takes it for somebody else.
+    pub(crate) async fn connect_from(url: &str, address: [u8; 4]) -> Result<Self, Error> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((address, 0).into())?;
+        let server = url.strip_prefix("ws://").expect("a plain URL").parse().expect("an address");
+        let stream = timeout(PATIENCE, socket.connect(server)).await.expect("connecting takes too long")?;
+        let handshake = client_async(url, MaybeTlsStream::Plain(stream));
+        let (socket, _) = timeout(PATIENCE, handshake).await.expect("the handshake takes too long")?;
+        Ok(Self::on(socket, url))
     }
 
     pub(crate) fn name(&mut self, name: &str, text: impl ToString) {
@@ -83,7 +94,7 @@ impl Client {
         self.send_message(Message::Frame(frame)).await;
     }
 
-    /// The next message of the relay.
+    /// The next message of the relay that is no challenge: those are noted in passing.
     pub(crate) async fn recv(&mut self) -> Value {
         match self.waiting.pop_front() {
             Some(message) => message,
@@ -98,12 +109,27 @@ impl Client {
         }
     }
 
-    /// The next message, or why the connection ended. Waits as long as it takes.
+    /// The next message that is no challenge, or why the connection ended. Waits as long as it takes.
     pub(crate) async fn recv_or_close(&mut self) -> Result<Value, Option<CloseFrame>> {
+        loop {
+            let message = self.recv_any().await?;
+            if message[0] != "AUTH" {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// The same, challenges too.
+    pub(crate) async fn recv_any(&mut self) -> Result<Value, Option<CloseFrame>> {
         loop {
             match self.socket.next().await {
                 Some(Ok(Message::Text(text))) => {
-                    return Ok(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")));
+                    let message: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+                    if message[0] == "AUTH" {
+                        assert_eq!(message.as_array().unwrap().len(), 2, "{message}");
+                        self.challenge = message[1].as_str().expect("a challenge is a string").to_owned();
+                    }
+                    return Ok(message);
                 }
                 Some(Ok(Message::Close(close))) => return Err(close),
                 Some(Ok(Message::Binary(_))) => panic!("a binary frame from the relay"),
@@ -193,14 +219,25 @@ impl Client {
         text
     }
 
+    /// The challenge of this connection. If none came yet, something is asked for that needs AUTH.
+    pub(crate) async fn challenged(&mut self) -> String {
+        if self.challenge.is_empty() {
+            let reason = self.closed("REQ", json!({"kinds": [1059]})).await;
+            assert!(reason.starts_with("auth-required: "), "{reason}");
+        }
+        self.challenge.clone()
+    }
+
     /// Proves to hold `key` (NIP-42).
     pub(crate) async fn auth(&mut self, key: &Key) {
+        self.challenged().await;
         let event = self.auth_event(key);
         let answer = self.offer_auth(&event).await;
         assert!(answer.0, "AUTH is refused: {}", answer.1);
     }
 
     pub(crate) fn auth_event(&self, key: &Key) -> Event {
+        assert!(!self.challenge.is_empty(), "no challenge came");
         key.event(json!({"kind": 22242, "tags": [["relay", self.url], ["challenge", self.challenge]]}))
     }
 

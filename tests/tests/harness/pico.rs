@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use picofeed::{Block, Feed, Format, Id, Key, Limits, Merged, Secret};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Bytes, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_with_config};
 
 use super::PATIENCE;
 
@@ -90,10 +90,20 @@ pub(crate) fn live(feed: &[u8]) -> Vec<u8> {
 impl Node {
     /// Connects, without a word.
     pub(crate) async fn silent(url: &str, format: Format, seed: [u8; 32]) -> Self {
+        Self::try_from(url, [127, 0, 0, 1], format, seed).await.unwrap_or_else(|error| panic!("{url}: {error}"))
+    }
+
+    /// The same from another address of the loopback; the error is why the relay does not let it in.
+    pub(crate) async fn try_from(url: &str, from: [u8; 4], format: Format, seed: [u8; 32]) -> Result<Self, Error> {
         let limits = WebSocketConfig::default().max_message_size(Some(64 << 20)).max_frame_size(Some(64 << 20));
-        let connected = connect_async_with_config(url, Some(limits), true);
-        let (socket, _) = timeout(PATIENCE, connected).await.unwrap().unwrap_or_else(|error| panic!("{url}: {error}"));
-        Self {
+        let address = url.strip_prefix("ws://").unwrap().split('/').next().unwrap();
+        let own = TcpSocket::new_v4().unwrap();
+        own.bind((from, 0).into()).unwrap();
+        own.set_nodelay(true).unwrap();
+        let stream = MaybeTlsStream::Plain(own.connect(address.parse().unwrap()).await.unwrap());
+        let connected = client_async_with_config(url, stream, Some(limits));
+        let (socket, _) = timeout(PATIENCE, connected).await.unwrap()?;
+        Ok(Self {
             socket,
             format,
             secret: Secret::ed25519(seed),
@@ -107,7 +117,7 @@ impl Node {
             is_synced: false,
             is_read: false,
             relay_id: None,
-        }
+        })
     }
 
     /// Connects with these feeds, and stays until both sides know what the other had.

@@ -40,8 +40,24 @@ impl Relay {
     pub(crate) fn with_port(config: &str, port: u16) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("picorelay.toml"), config).unwrap();
-        let (process, port) = spawn_on(folder.path(), port, 0);
+        let (process, port) = spawn_on(folder.path(), port, command_ahead(folder.path(), 0));
         Self { folder, process, port, url: format!("ws://127.0.0.1:{port}"), ahead_ms: 0 }
+    }
+
+    /// Started by a shell that was told something before, such as `ulimit -n 100`.
+    pub(crate) fn after(shell: &str, config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("picorelay.toml"), config).unwrap();
+        let mut command = Command::new("/bin/sh");
+        command.current_dir(folder.path()).env_clear();
+        command.args(["-c", &format!("{shell}; exec \"$0\" \"$@\"")]).arg(binary());
+        let (process, port) = spawn_on(folder.path(), 0, command);
+        Self { folder, process, port, url: format!("ws://127.0.0.1:{port}"), ahead_ms: 0 }
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     /// A new connection.
@@ -119,10 +135,20 @@ impl Relay {
 
     /// Starts it again on the same data, stopping it first if it runs. The port is a new one.
     pub(crate) fn restart(&mut self) {
+        self.restart_on(0);
+    }
+
+    /// The same on the port that its clients know.
+    pub(crate) fn restart_here(&mut self) {
+        self.restart_on(self.port);
+    }
+
+    fn restart_on(&mut self, port: u16) {
         if self.process.try_wait().unwrap().is_none() {
             self.stop();
         }
-        (self.process, self.port) = spawn_on(self.folder.path(), 0, self.ahead_ms);
+        let command = command_ahead(self.folder.path(), self.ahead_ms);
+        (self.process, self.port) = spawn_on(self.folder.path(), port, command);
         self.url = format!("ws://127.0.0.1:{}", self.port);
     }
 
@@ -135,7 +161,7 @@ impl Relay {
     /// Runs another command on its configuration and data, with its clock. It must have stopped.
     pub(crate) fn run(&mut self, arguments: &[&str]) -> Output {
         assert!(self.process.try_wait().unwrap().is_some(), "it runs");
-        output(command_ahead(self.folder.path(), self.ahead_ms).args(arguments), "")
+        output(command_ahead(self.folder.path(), self.ahead_ms).args(arguments), b"")
     }
 
     /// What it wrote to stderr.
@@ -164,10 +190,10 @@ impl Drop for Relay {
     }
 }
 
-fn spawn_on(folder: &Path, port: u16, ahead_ms: u64) -> (Child, u16) {
+fn spawn_on(folder: &Path, port: u16, mut command: Command) -> (Child, u16) {
     let listen = format!("127.0.0.1:{port}");
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
-    let mut process = command_ahead(folder, ahead_ms)
+    let mut process = command
         .args(["serve", "--listen", &listen])
         .args(["--config".as_ref(), folder.join("picorelay.toml").as_os_str()])
         .args(["--data".as_ref(), folder.join("data").as_os_str()])
@@ -239,18 +265,23 @@ pub(crate) fn start_picorelay(folder: &Path, arguments: &[&str]) -> Child {
     quiet(command(folder).args(arguments)).unwrap()
 }
 
-/// The same with text on stdin.
-pub(crate) fn picorelay_with_input(folder: &Path, arguments: &[&str], input: &str) -> Output {
-    output(command(folder).args(arguments), input)
+/// The same; what it writes to stdout can be read.
+pub(crate) fn start_picorelay_with_output(folder: &Path, arguments: &[&str]) -> Child {
+    command(folder).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-fn output(command: &mut Command, input: &str) -> Output {
+/// The same with text on stdin.
+pub(crate) fn picorelay_with_input(folder: &Path, arguments: &[&str], input: impl AsRef<[u8]>) -> Output {
+    output(command(folder).args(arguments), input.as_ref())
+}
+
+fn output(command: &mut Command, input: &[u8]) -> Output {
     let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = process.stdin.take().unwrap();
     let input = input.to_owned();
     let feeder = thread::spawn(move || {
         // A command that does not read its input closes it early.
-        let _ = stdin.write_all(input.as_bytes());
+        let _ = stdin.write_all(&input);
     });
     let mut stderr = process.stderr.take().unwrap();
     let errors = thread::spawn(move || {
@@ -290,11 +321,15 @@ fn command_ahead(folder: &Path, ahead_ms: u64) -> Command {
     command
 }
 
-/// Builds the program once a run, with the profile of the tests.
+/// The program that PICORELAY_TEST_BINARY names. Without it, the program is built once a run, with the profile of the
+/// tests.
 #[allow(clippy::disallowed_methods, reason = "what cargo sets is no option of the relay")]
-fn binary() -> &'static Path {
+pub(crate) fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
+        if let Some(named) = std::env::var_os("PICORELAY_TEST_BINARY") {
+            return std::path::absolute(named).expect("PICORELAY_TEST_BINARY is a path");
+        }
         let mut build = Command::new(env!("CARGO"));
         build.args([
             "build",
