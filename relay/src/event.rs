@@ -304,6 +304,20 @@ fn write_string(out: &mut Vec<u8>, text: &str) {
     let _ = serde_json::to_writer(out, text);
 }
 
+/// Splits a JSON string of canonical JSON, still escaped, from what follows it.
+pub(crate) fn json_string(json: &str) -> Option<(&str, &str)> {
+    let body = json.strip_prefix('"')?;
+    let bytes = body.as_bytes();
+    let mut at = 0;
+    loop {
+        match bytes.get(at)? {
+            b'"' => return Some((body.get(..at)?, body.get(at + 1..)?)),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Wire<'a> {
     #[serde(borrow)]

@@ -7,6 +7,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
 use crate::clock::Timestamp;
 use crate::event::{Event, Id, PublicKey};
+use crate::search::Search;
 
 /// Conditions on events. Lists are sorted and without doubles; `None` means no condition, an empty list matches nothing.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -25,8 +26,8 @@ pub struct Filter {
     pub until: Option<Timestamp>,
     /// The most stored events to send; no matter for live ones.
     pub limit: Option<u64>,
-    /// Words to search for (NIP-50).
-    pub search: Option<String>,
+    /// What to search for (NIP-50).
+    pub search: Option<Search>,
 }
 
 /// One `#<letter>` condition.
@@ -80,7 +81,7 @@ impl Filter {
         put("since", since.map(Into::into));
         put("until", until.map(Into::into));
         put("limit", limit.map(Into::into));
-        put("search", search.as_deref().map(Into::into));
+        put("search", search.as_ref().map(|search| search.as_str().into()));
         serde_json::Value::Object(object).to_string()
     }
 
@@ -91,6 +92,7 @@ impl Filter {
             || self.kinds.as_ref().is_some_and(|list| list.is_empty())
             || self.tags.iter().any(|tag| tag.values.is_empty())
             || self.since.zip(self.until).is_some_and(|(since, until)| since > until)
+            || self.search.as_ref().is_some_and(Search::is_nothing)
     }
 
     /// How many values its lists hold.
@@ -101,8 +103,23 @@ impl Filter {
             + self.tags.iter().map(|tag| tag.values.len()).sum::<usize>()
     }
 
-    /// True when all conditions but `search` and `limit` hold. The plain definition: indexes only make it faster.
+    /// A search is about events of these kinds only, sorted.
+    pub fn search_only(&mut self, kinds: &[u16]) {
+        if self.search.is_some() {
+            self.kinds = Some(match self.kinds.take() {
+                Some(own) => own.into_iter().filter(|kind| kinds.binary_search(kind).is_ok()).collect(),
+                None => kinds.into(),
+            });
+        }
+    }
+
+    /// True when all conditions but `limit` hold. The plain definition: indexes only make it faster.
     pub fn matches(&self, event: &Event) -> bool {
+        self.matches_all_but_search(event) && self.search.as_ref().is_none_or(|search| search.matches(event))
+    }
+
+    /// True when all conditions but `search` and `limit` hold.
+    pub fn matches_all_but_search(&self, event: &Event) -> bool {
         self.matches_head(&event.id, &event.pubkey, event.created_at, event.kind)
             && self.matches_tags(|| event.tags.indexed())
     }
@@ -119,7 +136,7 @@ impl Filter {
             + authors.as_deref().map_or(0, size_of_val)
             + kinds.as_deref().map_or(0, size_of_val)
             + tags.iter().map(tag).sum::<usize>()
-            + search.as_ref().map_or(0, String::len)
+            + search.as_ref().map_or(0, Search::heap_bytes)
     }
 
     /// The conditions that need no tags.
@@ -139,23 +156,6 @@ impl Filter {
             })
         })
     }
-}
-
-/// The words of a search (NIP-50), each once. `key:value` with a plain key, but not a URL, is an extension that this relay
-/// does not know, and is left out.
-pub fn search_words(typed: &str) -> Vec<&str> {
-    let is_extension = |word: &str| {
-        word.split_once(':').is_some_and(|(key, value)| {
-            let plain = !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase());
-            plain && !value.is_empty() && !value.starts_with("//")
-        })
-    };
-    let mut seen = std::collections::HashSet::new();
-    typed
-        .split_whitespace()
-        .filter(|word| !is_extension(word) && word.chars().any(char::is_alphanumeric))
-        .filter(|word| seen.insert(*word))
-        .collect()
 }
 
 struct Parsed {
@@ -198,7 +198,7 @@ impl<'de> Visitor<'de> for Members {
                 "limit" if filter.limit.is_some() => return Err(doubled()),
                 "limit" => filter.limit = Some(map.next_value()?),
                 "search" if filter.search.is_some() => return Err(doubled()),
-                "search" => filter.search = Some(map.next_value()?),
+                "search" => filter.search = Some(Search::parse(&map.next_value::<Cow<'de, str>>()?)),
                 other => match other.as_bytes() {
                     [b'#', letter] if letter.is_ascii_alphabetic() => {
                         if filter.tags.iter().any(|tag| tag.letter == *letter) {

@@ -1,4 +1,4 @@
-//! The list of NIPs. NIP-11's `supported_nips`, the landing page and the table in the README derive from it.
+//! The list of NIPs. NIP-11's `supported_nips`, the landing page and the table in `docs/NIPS.md` derive from it.
 
 use crate::config::Config;
 
@@ -30,7 +30,8 @@ pub const NIPS: &[Nip] = &[
     relay(40, "Expiration", "expired events, ephemeral ones too, are refused, not sent, and removed"),
     relay(42, "Authentication", "challenge when it is needed (`auth.challenge`); several keys on one connection"),
     relay(45, "Counting", "COUNT, with HyperLogLog where the NIP defines it"),
-    relay(50, "Search", "full text, best match first; `search.enabled`").if_active(|config| config.search.enabled),
+    relay(50, "Search", "words and beginnings of words in every script, best match first; `[search]`")
+        .if_active(|config| config.search.enabled),
     relay(59, "Gift wrap", "see 17; ephemeral gift wraps are never stored"),
     relay(
         62,
@@ -50,7 +51,7 @@ pub fn active(config: &Config) -> impl Iterator<Item = &'static Nip> {
     NIPS.iter().filter(|nip| (nip.active)(config))
 }
 
-/// The table of the README, in Markdown.
+/// The table of `docs/NIPS.md`, in Markdown.
 pub fn table() -> String {
     let rows = NIPS.iter().map(|nip| format!("| {:02} | {} | {} |\n", nip.number, nip.title, nip.how));
     format!("| NIP | title | how |\n|---|---|---|\n{}", rows.collect::<String>())
@@ -80,8 +81,13 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_has_the_table() {
+    fn the_documents_have_the_table() {
+        let page = include_str!("../../docs/NIPS.md");
+        assert!(page.contains(&table()), "the table of NIPs in docs/NIPS.md should be:\n\n{}", table());
         let readme = include_str!("../../README.md");
-        assert!(readme.contains(&table()), "the table of NIPs in README.md should be:\n\n{}", table());
+        let numbers: Vec<String> = NIPS.iter().map(|nip| nip.number.to_string()).collect();
+        let (last, others) = numbers.split_last().unwrap();
+        let list = format!("NIPs {} and {last}.", others.join(", "));
+        assert!(readme.contains(&list), "README.md should say: {list}");
     }
 }

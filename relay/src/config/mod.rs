@@ -40,7 +40,10 @@ pub struct Config {
     pub limits: Limits,
     /// Who must prove who they are, and what is private (NIP-42, NIP-17).
     pub auth: Auth,
-    /// Full-text search (NIP-50).
+    /// Full-text search (NIP-50). Every word of a search must occur in an event: in its content (of a profile, in the values in
+    /// it), title, summary, subject or hashtags. Case and diacritics make no difference. A word of three letters or more also finds
+    /// longer words that begin with it; what is written without spaces, as in Japanese or Thai, is found anywhere. `key:value`
+    /// extensions are ignored, and a search of which nothing is left, such as an emoji, finds nothing.
     pub search: Search,
     /// Set reconciliation (NIP-77).
     pub negentropy: Negentropy,
@@ -359,12 +362,19 @@ pub struct Search {
     pub enabled: bool,
     /// Kinds that are indexed.
     pub kinds: Vec<u16>,
-    /// Words of all searches of one REQ; the same word counts once in a filter.
+    /// Words of all searches of one REQ; the same word counts once in a filter. Eight characters of a script without spaces,
+    /// such as Japanese, count as a word.
     pub words_max: usize,
-    /// Events that one search ranks: of those with all the words the newest.
+    /// Events that one search ranks, or `limit` if that is more: of those that match everything the newest. It gives the
+    /// best of them, so a search for little with a small `limit` can skip newer ones that match less well. With 1 the newest
+    /// matches are given, the best of them first, and who pages with `until` gets each once.
     pub candidates_max: usize,
     /// Searches of one address that are worked on at once; the others wait in order.
     pub at_once_max: usize,
+    /// Events that are saved and not indexed yet, which each search looks through one by one, so that it finds what was
+    /// saved before it. Indexing waits for quiet moments until half as many wait for it. Only while the index is built
+    /// anew, after an upgrade or a change of `kinds`, more may wait; then searches do not find the oldest of those.
+    pub unindexed_max: usize,
 }
 
 /// Set reconciliation.
@@ -519,7 +529,14 @@ impl Default for Auth {
 
 impl Default for Search {
     fn default() -> Self {
-        Self { enabled: true, kinds: vec![0, 1, 1111, 30023], words_max: 16, candidates_max: 1_000, at_once_max: 2 }
+        Self {
+            enabled: true,
+            kinds: vec![0, 1, 1111, 30023],
+            words_max: 16,
+            candidates_max: 1_000,
+            at_once_max: 2,
+            unindexed_max: 20_000,
+        }
     }
 }
 

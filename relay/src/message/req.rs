@@ -8,10 +8,11 @@ use crate::app::App;
 use crate::bound::{Full, Held};
 use crate::clock;
 use crate::connection::{Open, Outbox, Session};
-use crate::filter::{Filter, search_words};
+use crate::filter::Filter;
 use crate::guard::Viewer;
 use crate::http::metrics;
 use crate::rarely::rarely;
+use crate::search::Search;
 use crate::store::{End, Query, Readers, Scan, Step};
 use crate::subscription::{self, Key};
 
@@ -117,7 +118,7 @@ pub(crate) fn read_filters(session: &Session, filters: &[&str]) -> Result<Arc<[F
     if filters.len() > config.limits.filters_max {
         return Err(format!("invalid: more than {} filters", config.limits.filters_max));
     }
-    let filters = session.parse_filters(filters)?;
+    let mut filters = session.parse_filters(filters)?;
     for filter in &filters {
         if filter.values_len() > config.limits.filter_values_max {
             return Err(format!("invalid: more than {} values in a filter", config.limits.filter_values_max));
@@ -126,10 +127,8 @@ pub(crate) fn read_filters(session: &Session, filters: &[&str]) -> Result<Arc<[F
             return Err("unsupported: this relay has no search".into());
         }
     }
-    // Runs of letters and digits: `a-b-c` is three words to the index.
-    let parts = |word: &str| word.split(|c: char| !c.is_alphanumeric()).filter(|part| !part.is_empty()).count();
-    let searches = filters.iter().filter_map(|filter| filter.search.as_deref());
-    let words: usize = searches.flat_map(search_words).map(parts).sum();
+    let searches = filters.iter().filter_map(|filter| filter.search.as_ref());
+    let words: usize = searches.map(Search::words_len).sum();
     if words > config.search.words_max {
         return Err(format!("invalid: more than {} words to search for", config.search.words_max));
     }
@@ -143,5 +142,7 @@ pub(crate) fn read_filters(session: &Session, filters: &[&str]) -> Result<Arc<[F
     if viewer.keys.is_empty() && filters.iter().all(private) {
         return Err("auth-required: these events are for the people they name".into());
     }
+    // What the index has is all that is found, live, too.
+    filters.iter_mut().for_each(|filter| filter.search_only(&config.search.kinds));
     Ok(filters.into())
 }

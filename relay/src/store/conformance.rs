@@ -113,7 +113,7 @@ pub(crate) fn run_persistent(open: Make<'_>) {
 #[test]
 fn memory_conforms() {
     run(&|urls| Arc::new(Memory::new(urls)));
-    run_search(&|urls| Arc::new(Memory::new(urls)));
+    run_search(&|urls| Arc::new(Memory::with_search(urls, testing::search())));
     run_crowds(&|urls| Arc::new(Memory::new(urls)));
     run_last_second(&|urls| Arc::new(Memory::new(urls)));
     run_expiring_crowds(&|urls| Arc::new(Memory::new(urls)));

@@ -36,6 +36,7 @@ fn sqlite_agrees_with_memory() {
 #[test]
 fn sqlite_agrees_with_memory_in_search() {
     compare(&memory, &testing::sqlite, Theme { searches: true, ..Theme::default() });
+    compare(&memory, &testing::sqlite, Theme { searches: true, crowds: true });
 }
 
 #[test]
@@ -44,7 +45,7 @@ fn sqlite_agrees_with_memory_in_crowds() {
 }
 
 fn memory(urls: RelayUrls) -> Arc<dyn Backend> {
-    Arc::new(Memory::new(urls))
+    Arc::new(Memory::with_search(urls, testing::search()))
 }
 
 /// Tells stories to both.

@@ -14,6 +14,7 @@ pub mod memory;
 mod pool;
 pub mod repo;
 mod row;
+mod searching;
 pub mod sqlite;
 pub mod state;
 #[cfg(test)]
@@ -23,11 +24,13 @@ mod turns;
 mod writer;
 
 use std::any::Any;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use pool::{Crew, Party, Readers, Stopped};
 pub use row::{Body, Row, StoredTags, TagSearch, stored_tags};
+pub use searching::Searching;
 pub use turn::Slice;
 pub use writer::{ChangeError, Coming, Commits, Pace, SavedAll, Saving, WriterHandle, WriterThread};
 
@@ -166,6 +169,11 @@ pub trait Writer: Send {
     /// True when there is more.
     fn tend(&mut self) -> Result<bool, StoreError>;
 
+    /// As much of it as a commit of so many events made necessary, if a lot waits. Called after each commit.
+    fn keep_up(&mut self, _events: usize) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// A little of that, since it cannot wait for ever while batches keep coming. Called between two commits.
     fn tend_under_load(&mut self) -> Result<(), StoreError>;
 
@@ -176,8 +184,13 @@ pub trait Writer: Send {
 /// Reads a consistent state for each call.
 pub trait Reader: RepoReader + StateReader + CarryReader + Send {
     /// Goes on with `scan` for one slice, and appends what it found to `rows`: newest first, equal times by lowest id,
-    /// each event once even if several filters match. Filters with `search` come first, by relevance, all in the first
-    /// slice and whatever its size; how they ended is [`End::Unknown`]. A `search` without a word is no condition.
+    /// each event once even if several filters match.
+    ///
+    /// Filters with `search` come first, one after the other, and are about events of the kinds that are searched
+    /// ([`Scan::search_only`]). Of the newest events that match (as many as `search.candidates_max`, or the limit if that is
+    /// more) those with the highest [`Score`](crate::search::Score) are given up to the limit, the highest first, equal
+    /// ones newest first. Without bodies events are given up to the limit in no order. What was saved before the question
+    /// is found. How such a filter ended may be [`End::Unknown`].
     fn scan(&mut self, scan: &mut Scan, slice: Slice<'_>, rows: &mut Vec<Row>) -> Result<Step, StoreError>;
 
     /// True when an event with this id is stored.
@@ -240,7 +253,9 @@ pub struct Scan {
     /// The last event looked at, after which the next slice goes on.
     pub after: Option<After>,
     /// What filters with `search` gave, ahead of the others, which do not give it again.
-    pub searched: Vec<Id>,
+    pub searched: HashSet<Id>,
+    /// How far the filters with `search` are.
+    pub searching: Option<Box<Searching>>,
     /// Index entries and events looked at so far, whether they matched or not: what the answer has cost.
     pub examined: u64,
     /// What the backend keeps from one slice to the next, a few bytes for each value of a filter. Without it, it begins anew
@@ -332,12 +347,29 @@ impl Scan {
             query,
             streams,
             after: None,
-            searched: Vec::new(),
+            searched: HashSet::new(),
+            searching: None,
             examined: 0,
             kept: None,
             spent: Duration::ZERO,
             held: None,
         }
+    }
+
+    /// Filters with `search` are about events of these kinds only. Done before anything is answered; doing it again makes
+    /// no difference.
+    pub fn search_only(&mut self, kinds: &[u16]) {
+        if self.query.filters.iter().all(|filter| filter.search.is_none()) {
+            return;
+        }
+        let mut filters = self.query.filters.to_vec();
+        for (filter, stream) in filters.iter_mut().zip(&mut self.streams) {
+            filter.search_only(kinds);
+            if filter.is_never() {
+                stream.end.get_or_insert(End::Finish);
+            }
+        }
+        self.query.filters = filters.into();
     }
 
     /// How the whole answer ended: `finish` only if all filters did, `more` if any has more (NIP-67).

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use memchr::memmem::Finder;
 
 use crate::clock::Timestamp;
-use crate::event::{Id, PublicKey};
+use crate::event::{Id, PublicKey, json_string};
 use crate::filter::{Filter, TagFilter};
 use crate::verify::Verified;
 
@@ -109,10 +109,10 @@ impl<'a> Iterator for StoredTags<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let inner = self.rest.strip_prefix(',').unwrap_or(self.rest).strip_prefix('[')?;
-            let (name, mut rest) = string(inner)?;
+            let (name, mut rest) = json_string(inner)?;
             let mut value = None;
             while let Some(more) = rest.strip_prefix(',') {
-                let (text, after) = string(more)?;
+                let (text, after) = json_string(more)?;
                 value.get_or_insert(text);
                 rest = after;
             }
@@ -127,20 +127,6 @@ impl<'a> Iterator for StoredTags<'a> {
                 };
                 return Some((*letter, value));
             }
-        }
-    }
-}
-
-/// Splits a JSON string, still escaped, from what follows it.
-fn string(json: &str) -> Option<(&str, &str)> {
-    let body = json.strip_prefix('"')?;
-    let bytes = body.as_bytes();
-    let mut at = 0;
-    loop {
-        match bytes.get(at)? {
-            b'"' => return Some((body.get(..at)?, body.get(at + 1..)?)),
-            b'\\' => at += 2,
-            _ => at += 1,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Signed events for tests.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use secp256k1::{Keypair, SECP256K1};
 use sha2::{Digest as _, Sha256};
@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::sqlite::{Options, Sqlite};
 use super::{Backend, Reader, StoreError, Writer};
 use crate::clock::Timestamp;
-use crate::config::{Durability, Storage};
+use crate::config::{Durability, Search, Storage};
 use crate::event::{Event, Id, PublicKey};
 use crate::vanish::RelayUrls;
 use crate::verify::{Verified, verify};
@@ -59,6 +59,23 @@ fn keypair(author: u8) -> Keypair {
     Keypair::from_seckey_slice(SECP256K1, &[author; 32]).unwrap()
 }
 
+/// How many events `PICORELAY_SEARCH_EVENTS` asks for, if searches are to be measured.
+#[allow(clippy::disallowed_methods, reason = "a switch of the test run, not of the program")]
+pub(crate) fn measured_events() -> Option<usize> {
+    static EVENTS: OnceLock<Option<usize>> = OnceLock::new();
+    *EVENTS.get_or_init(|| std::env::var("PICORELAY_SEARCH_EVENTS").ok().map(|value| value.parse().unwrap()))
+}
+
+/// Whether something is being measured, so that bounds are those of the program.
+pub(crate) fn is_measuring() -> bool {
+    measured_events().is_some()
+}
+
+/// So few candidates that some matches are not ranked.
+pub(crate) fn search() -> Search {
+    Search { candidates_max: 4, ..Search::default() }
+}
+
 /// A database in this folder.
 pub(crate) fn sqlite_in(data: &Path, urls: RelayUrls) -> Arc<dyn Backend> {
     // Every other database knows next to nothing without its tables.
@@ -68,14 +85,15 @@ pub(crate) fn sqlite_in(data: &Path, urls: RelayUrls) -> Arc<dyn Backend> {
     let storage = Storage { durability: Durability::Normal, row_cache_mb, newest_events_max, ..Storage::default() };
     // And to every third the private kinds are like others, which is slower and no less right.
     let private_kinds = if number.is_multiple_of(3) { Vec::new() } else { vec![4, 1059] };
-    Arc::new(Sqlite::open(data, Options { storage, urls, private_kinds, ..Options::default() }).unwrap())
+    let options = Options { storage, urls, search: search(), private_kinds, ..Options::default() };
+    Arc::new(Sqlite::open(data, options).unwrap())
 }
 
 /// An empty database with the usual private kinds.
 pub(crate) fn sqlite_private(urls: RelayUrls) -> Arc<dyn Backend> {
     let folder = tempfile::tempdir().unwrap();
     let storage = Storage { durability: Durability::Normal, ..Storage::default() };
-    let options = Options { storage, urls, private_kinds: vec![4, 1059], ..Options::default() };
+    let options = Options { storage, urls, search: search(), private_kinds: vec![4, 1059], ..Options::default() };
     Arc::new(Temporary { database: Arc::new(Sqlite::open(folder.path(), options).unwrap()), _folder: folder })
 }
 

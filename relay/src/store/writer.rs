@@ -327,6 +327,7 @@ impl Work {
                 waiting.into_iter().for_each(|done| done(Err(&error)));
             }
         }
+        log_failure("indexing for search", self.writer.keep_up(len));
         is_last
     }
 

@@ -1,15 +1,17 @@
 //! From an event to the few filters that could match it.
 //!
-//! Each filter stands in one list: under its ids, else its authors, else the values of one of its tags, else its kinds,
-//! else among the rest. An event looks into the lists of its own id, author, tags and kind only, so the cost follows the
-//! matches and not the number of subscriptions.
+//! Each filter stands in one list: under its ids, else its authors, else the values of one of its tags, else a term that
+//! it searches for, else its kinds, else among the rest. An event looks into the lists of its own id, author, tags, terms
+//! and kind only, so the cost follows the matches and not the number of subscriptions.
 
+use std::cell::OnceCell;
 use std::hash::Hash;
 use std::sync::Arc;
 
 use super::lists::{Crowd, Lists, Place};
 use crate::event::{Event, Id, PublicKey};
 use crate::filter::Filter;
+use crate::search::Text;
 
 /// Names an entry. Not reused while it lives; a stale key finds nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +36,7 @@ pub(super) struct Index<T> {
     by_id: Lists,
     by_author: Lists,
     by_tag: Lists,
+    by_term: Lists,
     by_kind: Lists,
     rest: Crowd,
 }
@@ -48,6 +51,7 @@ impl<T> Default for Index<T> {
             by_id: Lists::default(),
             by_author: Lists::default(),
             by_tag: Lists::default(),
+            by_term: Lists::default(),
             by_kind: Lists::default(),
             rest: Crowd::default(),
         }
@@ -104,10 +108,15 @@ impl<T> Index<T> {
         self.mark += 1;
         let mark = self.mark;
         let slots = &mut self.slots;
+        // Read once at most, and only if a search is left to be looked at.
+        let text = OnceCell::new();
+        let text = || text.get_or_init(|| Text::of_event(event.json(), event.kind));
         let mut visit = |places: &[Place]| {
             for place in places {
                 let Some((_, Some(entry))) = slots.get_mut(place.slot as usize) else { continue };
-                if entry.mark == mark || !entry.filters.get(place.filter as usize).is_some_and(|f| matches(f, event)) {
+                let Some(filter) = entry.filters.get(place.filter as usize) else { continue };
+                let searches = |filter: &Filter| filter.search.as_ref().is_none_or(|s| s.score(text()).is_some());
+                if entry.mark == mark || !filter.matches_all_but_search(event) || !searches(filter) {
                     continue;
                 }
                 entry.mark = mark;
@@ -119,6 +128,11 @@ impl<T> Index<T> {
         if !self.by_tag.is_empty() {
             for (letter, value) in event.tags.indexed() {
                 visit(self.by_tag.of(&(letter, value)));
+            }
+        }
+        if !self.by_term.is_empty() {
+            for term in text().terms() {
+                visit(self.by_term.of(&term));
             }
         }
         visit(self.by_kind.of(&event.kind));
@@ -143,6 +157,7 @@ impl<T> Index<T> {
             Home::Tag(letter, values) => {
                 under(&mut self.by_tag, values.iter().map(|value| (letter, value.as_str())), place, is_in);
             }
+            Home::Term(term) => under(&mut self.by_term, [term], place, is_in),
             Home::Kinds(kinds) => under(&mut self.by_kind, kinds, place, is_in),
             Home::Rest if is_in => self.rest.add(place),
             Home::Rest => self.rest.remove(place),
@@ -165,6 +180,7 @@ pub(super) fn bytes_of(filters: &[Filter]) -> usize {
             Home::Ids(ids) => ids.len(),
             Home::Authors(authors) => authors.len(),
             Home::Tag(_, values) => values.len(),
+            Home::Term(_) => 1,
             Home::Kinds(kinds) => kinds.len(),
         };
         FILTER_BYTES + filter.heap_bytes() + values * VALUE_BYTES
@@ -179,6 +195,7 @@ enum Home<'a> {
     Ids(&'a [Id]),
     Authors(&'a [PublicKey]),
     Tag(u8, &'a [String]),
+    Term(&'a str),
     Kinds(&'a [u16]),
     Rest,
 }
@@ -197,23 +214,13 @@ impl<'a> Home<'a> {
         if let Some(tag) = filter.tags.iter().min_by_key(|tag| tag.values.len()) {
             return Self::Tag(tag.letter, &tag.values);
         }
+        if let Some(term) = filter.search.as_ref().and_then(|search| search.terms().first().copied()) {
+            return Self::Term(term);
+        }
         filter.kinds.as_deref().map_or(Self::Rest, Self::Kinds)
     }
 }
 
 fn places(slot: u32, filters: &[Filter]) -> impl Iterator<Item = (Place, &Filter)> {
     (0..).zip(filters).map(move |(filter, of)| (Place { slot, filter }, of))
-}
-
-/// Live, a search (NIP-50) is for events that hold all its words.
-fn matches(filter: &Filter, event: &Event) -> bool {
-    filter.matches(event)
-        && filter.search.as_ref().is_none_or(|search| {
-            let content = event.content().to_lowercase();
-            search
-                .to_lowercase()
-                .split_whitespace()
-                .filter(|word| !word.contains(':'))
-                .all(|word| content.contains(word))
-        })
 }

@@ -734,7 +734,7 @@ pub(super) const READING: &[(&str, &str)] = &[
 /// What is found by words (NIP-50).
 pub(super) const SEARCHING: &[(&str, &str)] = &[
     (
-        "words are found whole, in any case and order",
+        "words are found by their beginning, in any case and order",
         "
         event a alice 1 @10 A nostr relay in Rust
         event b bob 1 @11 nostrich
@@ -742,7 +742,8 @@ pub(super) const SEARCHING: &[(&str, &str)] = &[
         event d alice 4 @13 nostr
         event e carol 1 @14 relays, not a relay!
         save a b c d e => new new new new new
-        ask {\"search\":\"NOSTR\"} => a any
+        ask {\"search\":\"NOSTR\"} => a b any
+        ask {\"search\":\"ostr\"} => any
         ask {\"search\":\"rust nostr\"} => a any
         ask {\"search\":\"relay nostrich\"} => any
         ask {\"search\":\"relay\",\"authors\":[\"$carol\"]} => e any
@@ -751,8 +752,9 @@ pub(super) const SEARCHING: &[(&str, &str)] = &[
         ask [{\"search\":\"rust\"},{\"since\":13}] => a e d any
         ask [{\"search\":\"rust\"},{\"kinds\":[1]}] => a e b any
         ask [{\"kinds\":[1],\"limit\":1},{\"search\":\"nostrich\"}] => b e any
+        ask [{\"search\":\"rust\"},{\"search\":\"nostr\"}] => a b any
         viewer nobody
-        ask {\"search\":\"nostr\"} => a any
+        ask {\"search\":\"nostr\"} => a b any
         seq_max 0
         ask {\"search\":\"nostr\"} => any
     ",
@@ -765,9 +767,81 @@ pub(super) const SEARCHING: &[(&str, &str)] = &[
         ask {\"search\":\"nostr\\u0000relay\"} => a any
         ask {\"search\":\"\\\"nostr\"} => a any
         ask {\"search\":\"nostr* ^relay (nostr) -relay NEAR nostr+relay\"} => any
+        ask {\"search\":\"nostr* ^relay (nostr) -relay nostr+relay\"} => a any
         ask {\"search\":\"AND OR NOT\"} => any
         ask {\"search\":\"content: {content}:nostr\"} => any
         ask {\"search\":\"\u{1F980} \u{e4}\u{308} \u{bd}\"} => any
+    ",
+    ),
+    (
+        "a search for nothing finds nothing",
+        "
+        event a alice 1 @10 nostr relay
+        event b alice 1 @11 \u{1F980}
+        save a b => new new
+        ask {\"search\":\"\"} => any
+        ask {\"search\":\"\u{1F980} \u{2026} !\"} => any
+        ask {\"search\":\"language:en\"} => any
+        ask {\"search\":\"nostr:npub1\"} => any
+        ask [{\"search\":\"!\"},{\"until\":10}] => a any
+    ",
+    ),
+    (
+        "every script, and what of an event is searched",
+        "
+        event a alice 1 @10 \u{4eca}\u{591c}\u{306e}\u{691c}\u{7d22}\u{30c6}\u{30b9}\u{30c8}
+        event b alice 30023 @11 [[\"d\",\"hidden\"],[\"title\",\"Caf\u{e9}\"],[\"t\",\"tagged\"],[\"alt\",\"hidden\"]] text
+        event c alice 0 @12 {\"name\":\"alicewonder\",\"about\":\"caf\\u00e9\"}
+        event d bob 1 @13 \u{691c}\u{67fb}\u{3068}\u{63a2}\u{7d22}
+        save a b c d => new new new new
+        ask {\"search\":\"\u{691c}\u{7d22}\"} => a any
+        ask {\"search\":\"\u{691c}\"} => d a any
+        ask {\"search\":\"cafe\"} => c b any
+        ask {\"search\":\"tag\"} => b any
+        ask {\"search\":\"hidden\"} => any
+        ask {\"search\":\"alice\"} => c any
+        ask {\"search\":\"name\"} => any
+    ",
+    ),
+    (
+        "the best of the newest, up to the limit",
+        "
+        event a alice 1 @10 nostr nostr
+        event b alice 1 @11 nostr and many other words besides
+        event c alice 1 @12 nostr nostr nostr
+        event d alice 1 @13 nostrich nostrich
+        event e alice 1 @14 nostr with other words besides
+        event f alice 7 @15 nostr
+        event g bob 1 @16 nostr
+        save a b c d e f g => new new new new new new new
+        ask {\"search\":\"nostr\"} => c a g e b d any
+        ask {\"search\":\"nostr\",\"limit\":2} => c g any
+        ask {\"search\":\"nostr\",\"limit\":5} => c g e b d any
+        ask {\"search\":\"nostr\",\"limit\":1,\"until\":11} => a any
+        ask {\"search\":\"nostr\",\"authors\":[\"$alice\"],\"limit\":4} => c e b d any
+        ask {\"search\":\"nostr\",\"limit\":0} => any
+        limits 1 1
+        ask {\"search\":\"nostr\"} => c any
+    ",
+    ),
+    (
+        "what goes is not found, what replaces it is",
+        "
+        event a alice 0 @10 {\"name\":\"nostr one\"}
+        event b alice 0 @11 {\"name\":\"nostr two\"}
+        event c bob 1 @12 nostr
+        event d bob 5 @13 [[\"e\",\"$c\"]]
+        event e carol 1 @14 [[\"expiration\",\"1010\"]] nostr
+        save a c e => new new new
+        ask {\"search\":\"nostr\"} => e c a any
+        save b d => new new - a c
+        ask {\"search\":\"nostr\"} => e b any
+        ask {\"search\":\"one\"} => any
+        now 1010
+        ask {\"search\":\"nostr\"} => b any
+        sweep 10 => e
+        now 1000
+        ask {\"search\":\"nostr\"} => b any
     ",
     ),
 ];

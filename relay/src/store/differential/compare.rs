@@ -79,11 +79,7 @@ impl Pair {
 
     fn ask(&mut self, question: &Question) -> Result<(), String> {
         let filters: Vec<_> = question.filters.iter().map(|filter| Filter::parse(filter).unwrap()).collect();
-        let searches = filters.iter().filter(|filter| filter.search.is_some()).count();
-        if searches > 0 {
-            // Words may be indexed later than events are saved.
-            self.tend();
-        }
+        let searches = filters.iter().any(|filter| filter.search.is_some());
         let viewer = match &question.viewer {
             Some(keys) => Viewer {
                 keys: keys.iter().map(|author| key(*author)).collect(),
@@ -108,8 +104,8 @@ impl Pair {
         };
         let (mut left, mut right) =
             (self.left.answer(&query, question.slices[0])?, self.right.answer(&query, question.slices[1])?);
-        if searches > 0 {
-            // Relevance is each backend's own matter.
+        if searches && !question.bodies {
+            // Then the order is each backend's own matter.
             left.rows.sort();
             right.rows.sort();
         }

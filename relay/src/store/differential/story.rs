@@ -78,7 +78,33 @@ const KINDS: &[u16] =
 const ADDRESSED: &[u16] = &[0, 3, 10_002, 30_023, 30_024, 1];
 const LETTERS: &[&str] = &["t", "T", "r", "d"];
 const VALUES: &[&str] = &["x", "y", "", "\"\\\n\u{e4}", "X"];
-const WORDS: &[&str] = &["nostr", "relay", "Rust", "pico"];
+const WORDS: &[&str] = &[
+    "nostr",
+    "nostrich",
+    "relay",
+    "Rust",
+    "r\u{fc}sten",
+    "\u{691c}\u{7d22}",
+    "\u{691c}\u{67fb}\u{7d22}",
+    "x",
+    "\u{1f919}",
+];
+const SOUGHT: &[&str] = &[
+    "nostr",
+    "nost",
+    "NOSTRICH",
+    "relay rust",
+    "rust\u{e9}n",
+    "\u{691c}\u{7d22}",
+    "\u{7d22}",
+    "x",
+    "nostr-relay",
+    "rus lang:en",
+    "\u{1f919}",
+    "d:x",
+    "x nos",
+    "language:en",
+];
 const START: Timestamp = 1_000;
 
 impl Story {
@@ -149,7 +175,10 @@ impl Story {
             let at = [self.now + self.below(8) as u64, u64::MAX, 1 << 62][self.below(20).saturating_sub(17)];
             add("expiration", at.to_string());
         }
-        let content = format!("{} {} {number}", self.pick(WORDS), self.pick(WORDS));
+        let mut content = format!("{} {} {number}", self.pick(WORDS), self.pick(WORDS));
+        if kind == 0 && self.rng.random_bool(0.7) {
+            content = json!({"name": content, "about": [self.pick(WORDS)], "relay": number}).to_string();
+        }
         let draft = Draft { author, kind, created_at, tags, content };
         if !self.theme.crowds {
             return draft.sign();
@@ -171,12 +200,15 @@ impl Story {
     fn question(&mut self) -> Question {
         let count = [1, 1, 1, 2, 3][self.below(5)];
         let mut filters: Vec<_> = (0..count).map(|_| self.filter()).collect();
-        // Without a limit: which matches are the most relevant is each backend's own matter.
-        let searches = self.theme.searches && self.rng.random_bool(0.2);
+        let bodies = self.rng.random_bool(0.7);
+        let searches = self.theme.searches && self.rng.random_bool(0.4);
         if searches {
             let filter = &mut filters[self.below(count)];
-            filter["search"] = json!(self.pick(WORDS));
-            filter["limit"] = json!(u64::MAX);
+            filter["search"] = json!(self.pick(SOUGHT));
+            // Without bodies it is open which matches are given.
+            if !bodies {
+                filter["limit"] = json!(u64::MAX);
+            }
         }
         Question {
             filters: filters.iter().map(Value::to_string).collect(),
@@ -186,13 +218,13 @@ impl Story {
             },
             seq_back: self.rng.random_bool(0.3).then(|| self.below(12) as u64),
             limits: match self.below(4) {
-                _ if searches => (u64::MAX, u64::MAX),
+                _ if searches && !bodies => (u64::MAX, u64::MAX),
                 0 => (3, 5),
                 1 => (500, 2),
                 _ => (u64::MAX, u64::MAX),
             },
             oldest_second_max: [0, 0, 2, u64::MAX][self.below(4)],
-            bodies: self.rng.random_bool(0.7),
+            bodies,
             slices: [self.slice(), self.slice()],
         }
     }
@@ -255,6 +287,7 @@ impl Story {
             "e" => Id([0; 32]).to_hex(),
             "a" => self.address(),
             "p" => self.key_of_somebody().to_hex(),
+            "t" if self.theme.searches => self.pick(WORDS).to_owned(),
             _ => self.pick(VALUES).to_owned(),
         }
     }

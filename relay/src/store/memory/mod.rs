@@ -1,13 +1,12 @@
 //! The plain backend: everything in one sorted list, every rule written the obvious way.
 //!
 //! It is what tests compare the real backend with, and a store for tests that need one. Nothing is indexed and nothing
-//! is written to disk. The relevance of a search result is its age.
+//! is written to disk.
 
 mod carry;
 mod pico;
 mod rules;
 mod scan;
-mod search;
 mod state;
 
 use std::sync::Arc;
@@ -21,6 +20,7 @@ use super::repo::{Chain, Change, Part, RepoReader, RoomName, Run, Usage};
 use super::state::{DueItem, Millis, Postponed, Scope, Stamp, Standing, StateReader, Stored};
 use super::{Backend, Batch, Reader, Row, Saved, Scan, Seq, Slice, Step, StoreError, Writer};
 use crate::clock::Timestamp;
+use crate::config::Search;
 use crate::event::Id;
 use crate::vanish::RelayUrls;
 use crate::verify::Verified;
@@ -36,12 +36,16 @@ pub struct Memory {
 impl Memory {
     /// An empty store of the relay with these URLs, which searches the kinds that are searched by default.
     pub fn new(urls: RelayUrls) -> Self {
-        Self::with_search(urls, crate::config::Search::default().kinds)
+        Self::with_search(urls, Search::default())
     }
 
-    /// An empty store that searches these kinds (NIP-50).
-    pub fn with_search(urls: RelayUrls, kinds: Vec<u16>) -> Self {
-        Self { events: Arc::new(RwLock::new(State::new(urls, kinds))), rooms: Arc::default(), carrying: Arc::default() }
+    /// An empty store that searches as `search` says (NIP-50).
+    pub fn with_search(urls: RelayUrls, search: Search) -> Self {
+        Self {
+            events: Arc::new(RwLock::new(State::new(urls, search))),
+            rooms: Arc::default(),
+            carrying: Arc::default(),
+        }
     }
 
     /// The same store; from now on it remembers new events that are wanted.

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 
 use crate::clock::Timestamp;
+use crate::config::Search;
 use crate::event::{Address, Class, Event, Id, PublicKey};
 use crate::guard::GIFT_WRAP;
 use crate::store::{Saved, Seq};
@@ -30,8 +31,8 @@ pub(super) struct State {
     /// The last number given out.
     pub(super) last_seq: Seq,
     urls: RelayUrls,
-    /// The kinds that are searched.
-    pub(super) search_kinds: Vec<u16>,
+    /// What is searched, and how much is ranked.
+    pub(super) search: Search,
 }
 
 /// An event and its number.
@@ -47,7 +48,7 @@ pub(super) fn order(created_at: Timestamp, id: Id) -> (Reverse<Timestamp>, Id) {
 }
 
 impl State {
-    pub(super) fn new(urls: RelayUrls, search_kinds: Vec<u16>) -> Self {
+    pub(super) fn new(urls: RelayUrls, search: Search) -> Self {
         Self {
             events: Vec::new(),
             deleted_ids: Vec::new(),
@@ -57,7 +58,7 @@ impl State {
             last_versions: Vec::new(),
             last_seq: 0,
             urls,
-            search_kinds,
+            search,
         }
     }
 

@@ -1,16 +1,18 @@
 //! What is answered: a walk over all events, newest first.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::rules::{State, Stored, order};
-use super::search::Words;
 use crate::event::Id;
 use crate::filter::Filter;
+use crate::search::Text;
 use crate::store::turn::Turn;
 use crate::store::{After, Body, End, Query, Row, Scan, Slice, Step};
 
 /// One slice of the answer. Filters with `search` come first; while they do, [`After::key`] counts the rows given.
 pub(super) fn scan(state: &State, scan: &mut Scan, slice: Slice<'_>, rows: &mut Vec<Row>) -> Step {
+    scan.search_only(&state.search.kinds);
     let mut budget = Budget(Turn::new(slice));
     let found = found(state, &scan.query);
     let is_searching = |scan: &Scan| {
@@ -33,19 +35,17 @@ struct Found<'s> {
 /// For each filter with `search` what it gives, nothing for the others.
 fn found<'s>(state: &'s State, query: &Query) -> Vec<Found<'s>> {
     let find = |filter: &Filter| {
-        let Some(text) = filter.search.as_deref().filter(|_| is_search(filter)) else {
-            return Found { events: Vec::new(), end: End::Finish };
-        };
-        let words = Words::of_query(text);
+        let Some(search) = &filter.search else { return Found { events: Vec::new(), end: End::Finish } };
         let mut events: Vec<_> = visible(state, query)
-            .filter(|stored| filter.matches(&stored.event))
-            .filter(|stored| state.search_kinds.contains(&stored.event.kind) && words.occur_in(&stored.event.content()))
+            .filter(|stored| filter.matches_all_but_search(&stored.event))
+            .filter_map(|stored| Some((search.score(&Text::of_event(stored.event.json(), stored.event.kind))?, stored)))
             .collect();
         let limit = filter.limit.unwrap_or(query.limit_default).min(query.limit_max);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let end = if events.len() > limit { End::More } else { End::Finish };
-        events.truncate(limit);
-        Found { events, end }
+        events.truncate(limit.max(state.search.candidates_max));
+        events.sort_by_key(|(score, _)| Reverse(*score));
+        Found { events: events.into_iter().map(|(_, stored)| stored).take(limit).collect(), end }
     };
     query.filters.iter().map(find).collect()
 }
@@ -117,7 +117,7 @@ fn walk(state: &State, scan: &mut Scan, found: &[Found<'_>], budget: &mut Budget
 }
 
 fn is_search(filter: &Filter) -> bool {
-    filter.search.as_deref().is_some_and(|text| !Words::of_query(text).is_empty())
+    filter.search.is_some()
 }
 
 fn visible<'s>(state: &'s State, query: &Query) -> impl Iterator<Item = &'s Stored> {

@@ -180,7 +180,7 @@ async fn who_finds_the_queue_full_waits_and_others_do_not() {
 async fn searches_of_one_address_are_few_at_a_time() {
     let readers = address(&start(Crew { party_searches_max: 1, ..Crew::for_tests() }), 1);
     let search = || {
-        let filter = Filter { search: Some("word".into()), ..Filter::default() };
+        let filter = Filter { search: Some(crate::search::Search::parse("word")), ..Filter::default() };
         let query = Query { viewer: Viewer::default(), ..Query::everything(vec![filter], 0) };
         readers.slice(Scan::new(query))
     };

@@ -1,11 +1,14 @@
 //! Walking an index newest first, a chunk at a time.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, params};
 
+use super::{bound, search};
 use crate::store::turn::Turn;
 
 /// Which index a cursor walks, and at which key.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Along {
     /// All events.
     Time,
@@ -13,6 +16,19 @@ pub(super) enum Along {
     Author(i64),
     AuthorKind(i64, u16),
     Tag(i64),
+    /// A term of the search index, as FTS5 is asked for it.
+    Term(Arc<str>),
+}
+
+impl Along {
+    /// Along this term.
+    pub(super) fn term(term: &str) -> Self {
+        Self::Term(search::quoted(term).into())
+    }
+
+    fn is_term(&self) -> bool {
+        matches!(self, Self::Term(_))
+    }
 }
 
 /// Positions between which a walk goes: `low..high`.
@@ -27,6 +43,13 @@ const CHUNK_MAX: i64 = 512;
 
 /// The fewest that are fetched after a leap.
 const CHUNK_MIN: i64 = 4;
+
+/// The same along a term. To find the place there takes as long as fetching many.
+const TERM_CHUNK_MIN: i64 = 256;
+const TERM_CHUNK_MIN_IN_TESTS: i64 = 2;
+
+/// How many index entries it counts for to find a place along a term.
+const TERM_FETCH: usize = 32;
 
 /// One walk. Fetches small chunks first, since most walks of a merge end early, and none before it is needed.
 pub(super) struct Cursor {
@@ -91,7 +114,8 @@ impl Cursor {
     pub(super) fn peek(&mut self, db: &Connection, turn: &mut Turn<'_>) -> rusqlite::Result<Option<i64>> {
         if self.ready.is_empty() && !self.dry {
             self.fetch(db)?;
-            turn.examine(1 + self.ready.len() / 8);
+            let finding = if self.along.is_term() { TERM_FETCH } else { 1 };
+            turn.examine(finding + self.ready.len() / 8);
             if !self.is_begun {
                 self.is_begun = true;
                 turn.advance();
@@ -102,7 +126,7 @@ impl Cursor {
 
     /// The same walk afresh, with another chunk.
     pub(super) fn probe(&self, chunk: i64) -> Self {
-        Self::new(self.along, self.span, chunk)
+        Self::new(self.along.clone(), self.span, chunk)
     }
 
     /// Goes past `pos`.
@@ -120,7 +144,8 @@ impl Cursor {
         self.ready.truncate(keep);
         if self.ready.is_empty() && !self.dry {
             // What was fetched ahead was of no use.
-            self.chunk = (self.chunk / 4).max(CHUNK_MIN);
+            let least = bound(TERM_CHUNK_MIN, TERM_CHUNK_MIN_IN_TESTS);
+            self.chunk = (self.chunk / 4).max(if self.along.is_term() { least } else { CHUNK_MIN });
             self.span.high = self.span.high.min(pos.saturating_add(1));
             self.dry = self.span.low >= self.span.high;
         }
@@ -132,10 +157,20 @@ impl Cursor {
         Ok(self.dry)
     }
 
+    /// How many positions a chunk has, and the newest and oldest of them. Counts what it fetched.
+    pub(super) fn sample(
+        &mut self,
+        db: &Connection,
+        turn: &mut Turn<'_>,
+    ) -> rusqlite::Result<Option<(usize, i64, i64)>> {
+        self.peek(db, turn)?;
+        Ok(self.ready.last().zip(self.ready.first()).map(|(newest, oldest)| (self.ready.len(), *newest, *oldest)))
+    }
+
     fn fetch(&mut self, db: &Connection) -> rusqlite::Result<()> {
         let Span { low, high } = self.span;
         let limit = self.chunk;
-        match self.along {
+        match self.along.clone() {
             Along::Time => self.run(
                 db,
                 "SELECT pos FROM event WHERE pos >= ?1 AND pos < ?2 ORDER BY pos DESC LIMIT ?3",
@@ -161,6 +196,12 @@ impl Cursor {
                 db,
                 "SELECT pos FROM event_tag WHERE tag = ?4 AND pos >= ?1 AND pos < ?2 ORDER BY pos DESC LIMIT ?3",
                 params![low, high, limit, tag],
+            ),
+            Along::Term(term) => self.run(
+                db,
+                "SELECT rowid FROM search WHERE search MATCH ?4 AND rowid >= ?1 AND rowid < ?2
+                 ORDER BY rowid DESC LIMIT ?3",
+                params![low, high, limit, term],
             ),
         }?;
         self.dry = i64::try_from(self.ready.len()).unwrap_or(i64::MAX) < limit;

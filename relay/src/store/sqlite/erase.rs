@@ -78,9 +78,6 @@ fn settle(tables: &mut Tables<'_>, is_moved: bool) -> Result<(), StoreError> {
 pub(super) fn erase(tables: &mut Tables<'_>, held: &Held) -> Result<(), StoreError> {
     tables.unindex(held)?;
     tables.db.prepare_cached("DELETE FROM body WHERE seq = ?1")?.execute([held.seq])?;
-    if held.seq <= tables.search_seq {
-        tables.db.prepare_cached("DELETE FROM search WHERE rowid = ?1")?.execute([held.seq])?;
-    }
     close_gap(tables, held.pos)
 }
 

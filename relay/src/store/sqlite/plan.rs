@@ -12,6 +12,7 @@ use super::cursor::{Along, Cursor, DRY, NOT_BEGUN, Span};
 use super::key::{self, TagHash};
 use super::rows::Rows;
 use super::source::{Covers, Source, Walks};
+use super::words::{self, Terms};
 use crate::event::{Class, PublicKey};
 use crate::filter::{Filter, TagFilter};
 use crate::guard::{self, Viewer};
@@ -131,7 +132,7 @@ pub(super) fn source(
         _ => (plan.choose(rows.db, filter, span, chunk, turn)?, Vec::new(), false),
     };
     let Way { mut cursors, covers } = way;
-    if (covers != Covers::default()) && !plan.viewer.keys.is_empty() {
+    if covers.is_of_index() && !plan.viewer.keys.is_empty() {
         cursors.extend(plan.own(filter, span));
     }
     for (cursor, bound) in cursors.iter_mut().zip(bounds) {
@@ -139,15 +140,15 @@ pub(super) fn source(
     }
     let mut source = Source::Walks(Walks::new(cursors), covers);
     if meets {
-        source.meet(plan.others(filter, span, covers));
+        plan.meet(rows.db, filter, span, &mut source, turn)?;
     }
     Ok(Opened::Source(source))
 }
 
-/// Walks that together have every event of a filter, but for private events.
-struct Way {
-    cursors: Vec<Cursor>,
-    covers: Covers,
+/// Walks that together have every event of a filter, but for private events unless they go along a term.
+pub(super) struct Way {
+    pub(super) cursors: Vec<Cursor>,
+    pub(super) covers: Covers,
 }
 
 /// Which rows a walk is to find.
@@ -172,7 +173,12 @@ impl<'a> Plan<'a> {
         let tags = filter.tags.iter().min_by_key(|tag| tag.values.len());
         let tags = tags.map(|tag| Covers { tag: Some(tag.letter), ..Covers::default() });
         let pairs = filter.kinds.as_deref().is_some_and(|kinds| self.is_paired(filter, kinds));
-        let authors = filter.authors.as_ref().map(|_| Covers { authors: true, kinds: pairs, tag: None });
+        let authors = filter.authors.as_ref().map(|_| Covers { authors: true, kinds: pairs, ..Covers::default() });
+        if let Some(search) = &filter.search {
+            let kinds = filter.kinds.as_ref().map(|_| Covers { kinds: true, ..Covers::default() });
+            let others = [tags, authors, kinds].into_iter().flatten();
+            return words::thinnest(db, search, span, others.map(|way| self.way(filter, span, way, &[], chunk)), turn);
+        }
         let covers = match (tags, authors) {
             (Some(tags), Some(authors)) => {
                 let (tags, authors) =
@@ -194,6 +200,8 @@ impl<'a> Plan<'a> {
             self.by_author(filter, span, covers.kinds, Which::Open, chunk)
         } else if covers.kinds {
             self.by_kind(filter, span, Which::Open, chunk)
+        } else if let (Some(search), Some(Terms { walked: Some(term), .. })) = (&filter.search, covers.terms) {
+            words::along(search, term, span)
         } else {
             // Whoever walks through everything meets the private events of everybody, and learns nothing about anyone.
             vec![Cursor::new(Along::Time, span, chunk(1))]
@@ -201,9 +209,31 @@ impl<'a> Plan<'a> {
         Way { cursors, covers }
     }
 
+    /// From here on `source` gives only what the further ways have, too.
+    pub(super) fn meet(
+        &self,
+        db: &Connection,
+        filter: &Filter,
+        span: Span,
+        source: &mut Source,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), StoreError> {
+        let Source::Walks(_, covers) = source else { return Ok(()) };
+        let mut others = self.others(filter, span, *covers);
+        if let (Some(search), Some(terms)) = (&filter.search, &mut covers.terms) {
+            others.extend(words::others(db, search, span, terms, turn)?);
+        }
+        for cursor in others.iter_mut().flatten() {
+            // They do not count as getting somewhere: each slice opens them anew.
+            cursor.resume(NOT_BEGUN - 1);
+        }
+        source.meet(others.into_iter().map(Walks::new).collect());
+        Ok(())
+    }
+
     /// Further ways that have every event of `filter`, for the conditions that one way does not cover. A way of very many
     /// walks is left out: asking each of them costs more than looking at events.
-    pub(super) fn others(&self, filter: &Filter, span: Span, covers: Covers) -> Vec<Walks> {
+    fn others(&self, filter: &Filter, span: Span, covers: Covers) -> Vec<Vec<Cursor>> {
         let chunk = |_| MEET_CHUNK;
         // A way to private events begins with those that name the viewer, and covers nothing.
         let covers = if self.own_kinds(filter).next().is_some() { Covers::default() } else { covers };
@@ -213,17 +243,10 @@ impl<'a> Plan<'a> {
         let authors = (!covers.authors && filter.authors.is_some())
             .then(|| self.by_author(filter, span, pairs, Which::All, chunk));
         let paired = pairs && authors.as_ref().is_some_and(|way| way.len() <= MEET_MAX);
-        let kinds =
-            (!covers.kinds && !paired && filter.kinds.is_some()).then(|| self.by_kind(filter, span, Which::All, chunk));
-        tags.chain(authors)
-            .chain(kinds)
-            .filter(|cursors| cursors.len() <= MEET_MAX)
-            .map(|mut cursors| {
-                // They do not count as getting somewhere: each slice opens them anew.
-                cursors.iter_mut().for_each(|cursor| cursor.resume(NOT_BEGUN - 1));
-                Walks::new(cursors)
-            })
-            .collect()
+        // What is indexed for searches is of few kinds anyway.
+        let apart = !covers.kinds && !paired && filter.search.is_none() && filter.kinds.is_some();
+        let kinds = apart.then(|| self.by_kind(filter, span, Which::All, chunk));
+        tags.chain(authors).chain(kinds).filter(|cursors| cursors.len() <= MEET_MAX).collect()
     }
 
     /// Whether walks by author and kind are few enough.

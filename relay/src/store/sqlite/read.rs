@@ -12,8 +12,9 @@ use super::plan::{self, Kept, Opened, Plan, Wanted};
 use super::rows::{Found, Rows};
 use super::source::{Next, Source};
 use super::vanishing::{Job, Request};
-use super::{Options, Shared, damage, erase, search};
+use super::{Options, Shared, bound, damage, erase, searching};
 use crate::clock::Timestamp;
+use crate::config::Search;
 use crate::event::Id;
 use crate::http::metrics::QUERY_EXAMINED;
 use crate::rarely::rarely;
@@ -31,19 +32,19 @@ const WALK_MAX: usize = 4_000;
 
 /// Candidates that may fail to match, beside some for each that matches, before only those are looked at that every index
 /// of the filter has.
-const MISSES_MAX: u32 = if cfg!(test) { 2 } else { 64 };
+const MISSES_MAX: u32 = 64;
+const MISSES_MAX_IN_TESTS: u32 = 2;
 const MISSES_PER_HIT: u32 = 8;
 
 pub(super) struct SqliteReader {
     pub(super) db: Connection,
     path: PathBuf,
     hash: TagHash,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     /// Whether another process may write meanwhile, of which memory knows nothing.
     is_beside: bool,
     examined: metrics::Counter,
-    search_candidates_max: usize,
-    search_enabled: bool,
+    pub(super) search: Search,
 }
 
 impl SqliteReader {
@@ -55,22 +56,14 @@ impl SqliteReader {
         shared: Arc<Shared>,
         is_beside: bool,
     ) -> Self {
-        Self {
-            db,
-            path,
-            hash,
-            shared,
-            is_beside,
-            examined: metrics::counter!(QUERY_EXAMINED),
-            search_candidates_max: options.search.candidates_max,
-            search_enabled: options.search.enabled,
-        }
+        let (examined, search) = (metrics::counter!(QUERY_EXAMINED), options.search.clone());
+        Self { db, path, hash, shared, is_beside, examined, search }
     }
 }
 
 impl Reader for SqliteReader {
     fn scan(&mut self, scan: &mut Scan, slice: Slice<'_>, rows: &mut Vec<Row>) -> Result<Step, StoreError> {
-        self.scan_slice(scan, slice, rows).map_err(|error| damage::named(error, &self.path))
+        self.slice(scan, slice, rows).map_err(|error| damage::named(error, &self.path))
     }
 
     fn contains(&mut self, id: &Id) -> Result<bool, StoreError> {
@@ -98,10 +91,35 @@ struct KeptScan {
 }
 
 impl SqliteReader {
-    fn scan_slice(&self, scan: &mut Scan, slice: Slice<'_>, rows: &mut Vec<Row>) -> Result<Step, StoreError> {
+    fn slice(&self, scan: &mut Scan, slice: Slice<'_>, rows: &mut Vec<Row>) -> Result<Step, StoreError> {
+        if scan.after.is_none() && scan.searching.is_none() {
+            scan.search_only(&self.search.kinds);
+        }
         let mut turn = Turn::new(slice);
         // The writer starts the log afresh when nobody reads.
         let _reading = self.shared.reading.read();
+        let step = self.go_on(scan, &mut turn, rows);
+        scan.examined += turn.examined() as u64;
+        self.examined.increment(turn.examined() as u64);
+        step
+    }
+
+    fn go_on(&self, scan: &mut Scan, turn: &mut Turn<'_>, rows: &mut Vec<Row>) -> Result<Step, StoreError> {
+        let searches = scan.query.filters.iter().any(|filter| filter.search.is_some());
+        if searches && searching::go_on(self, scan, turn, rows)? == Step::Again {
+            return Ok(Step::Again);
+        }
+        if searches && scan.streams.iter().all(|stream| stream.end.is_some()) {
+            return Ok(Step::Done);
+        }
+        if turn.is_over() {
+            return Ok(Step::Again);
+        }
+        self.walks(scan, turn, rows)
+    }
+
+    /// One slice of the walks along indexes: of all filters that have not ended.
+    pub(super) fn walks(&self, scan: &mut Scan, turn: &mut Turn<'_>, rows: &mut Vec<Row>) -> Result<Step, StoreError> {
         let hot = &self.shared.hot;
         let kept = scan.kept.take().and_then(|kept| (kept as Box<dyn Any>).downcast::<KeptScan>().ok());
         // What memory knows is looked at before the snapshot is opened: see `hot`.
@@ -127,37 +145,22 @@ impl SqliteReader {
             None => Vec::new(),
         };
         let rows_of = Rows { db: &snapshot, hot, removals, vanishing: &vanishing };
-        let before = rows.len();
-        if scan.after.is_none() {
-            for (number, filter) in scan.query.filters.iter().enumerate() {
-                let Some(words) = filter.search.as_deref().and_then(search::query) else { continue };
-                let Some(stream) = scan.streams.get_mut(number) else { continue };
-                if stream.end.is_none() && stream.left > 0 && self.search_enabled {
-                    let limit = usize::try_from(stream.left).unwrap_or(usize::MAX);
-                    search::find(&rows_of, &scan.query, filter, &words, limit, self.search_candidates_max, rows)?;
-                }
-                stream.end = Some(End::Unknown);
-            }
-        }
-        scan.searched.extend(rows.get(before..).unwrap_or_default().iter().map(|row| row.id));
         // Between the look at memory and the snapshot an event may have been replaced: memory had the old one, the snapshot
         // has the new one, and an answer from both would have neither. Then the snapshot alone answers.
         let start =
             walks.iter().any(Option::is_some).then(|| (scan.after, scan.streams.clone(), rows.len(), kept.clone()));
         let (viewer, filters) = (scan.query.viewer.clone(), scan.query.filters.len());
         let plan = Plan { hash: self.hash, apart: &self.shared.apart, viewer: &viewer, filters };
-        let mut result = Merge::new(rows_of, plan, &mut turn).answer(scan, walks, kept, rows)?;
+        let mut result = Merge::new(rows_of, plan, turn).answer(scan, walks, kept, rows)?;
         if result.is_none()
             && let Some((after, streams, len, kept)) = start
         {
             (scan.after, scan.streams) = (after, streams);
             rows.truncate(len);
             let walks = vec![None; scan.streams.len()];
-            result = Merge::new(rows_of, plan, &mut turn).answer(scan, walks, kept, rows)?;
+            result = Merge::new(rows_of, plan, turn).answer(scan, walks, kept, rows)?;
         }
         snapshot.finish()?;
-        scan.examined += turn.examined() as u64;
-        self.examined.increment(turn.examined() as u64);
         let (step, streams) = result.unwrap_or((Step::Again, Vec::new()));
         if step == Step::Again {
             scan.kept = Some(Box::new(KeptScan { moves, streams }));
@@ -166,7 +169,7 @@ impl SqliteReader {
     }
 
     /// The requests to vanish whose events are still being removed.
-    fn vanishing(&self) -> Result<Arc<[Request]>, StoreError> {
+    pub(super) fn vanishing(&self) -> Result<Arc<[Request]>, StoreError> {
         if self.is_beside {
             return Ok(Job::read(&self.db)?.into_iter().map(|job| job.request).collect());
         }
@@ -178,7 +181,8 @@ impl SqliteReader {
     fn walk(&self, scan: &Scan, number: usize) -> Option<(Vec<i64>, i64)> {
         let (filter, stream) = (scan.query.filters.get(number)?, scan.streams.get(number)?);
         let many = filter.authors.as_ref().is_none_or(|authors| authors.len() >= MANY_AUTHORS);
-        if stream.end.is_some() || stream.left == 0 || !many || filter.ids.is_some() || !filter.tags.is_empty() {
+        let plain = filter.ids.is_none() && filter.tags.is_empty() && filter.search.is_none();
+        if stream.end.is_some() || stream.left == 0 || !many || !plain {
             return None;
         }
         let viewer = &scan.query.viewer;
@@ -442,13 +446,15 @@ impl<'a, 't, 's> Merge<'a, 't, 's> {
                 continue;
             };
             let matches = found.is_some_and(|found| found.matches(filter, tags));
+            if filter.search.is_some() {
+                self.turn.examine(found.map_or(0, Found::reading));
+            }
             *misses = if matches { misses.saturating_sub(MISSES_PER_HIT) } else { misses.saturating_add(1) };
-            if *misses == MISSES_MAX
-                && let Source::Walks(_, covers) = &*source
+            if *misses == bound(MISSES_MAX, MISSES_MAX_IN_TESTS)
+                && let Source::Walks(..) = source
             {
-                let covers = *covers;
                 let span = Span { high: pos, ..plan::span(filter, None) };
-                source.meet(self.plan.others(filter, span, covers));
+                self.plan.meet(self.db, filter, span, source, self.turn)?;
             }
             let over = match (matches, stream.left) {
                 (true, _) if stream.give(created_at) => {

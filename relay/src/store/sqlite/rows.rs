@@ -31,10 +31,24 @@ pub(super) struct Found {
     body: Option<Body>,
 }
 
+/// Bytes of an event that take as long to read as it takes to look at an index entry, and what each event costs besides.
+const READING_BYTES: usize = 128;
+const READING: usize = 8;
+
 impl Found {
     /// Bytes of what was read of it.
     pub(super) fn bytes(&self) -> usize {
         self.body.as_ref().map_or(0, |body| body.as_str().len())
+    }
+
+    /// How many index entries it counts for to read what it says.
+    pub(super) fn reading(&self) -> usize {
+        Self::reading_of(self.bytes())
+    }
+
+    /// The same for an event of so many bytes.
+    pub(super) fn reading_of(bytes: usize) -> usize {
+        READING + bytes / READING_BYTES
     }
 
     pub(super) fn matches(&self, filter: &Filter, tags: &TagSearch) -> bool {
@@ -46,6 +60,9 @@ impl Found {
                     Some(Body::Json(json)) => tags.matches(filter, json),
                     None => false,
                 })
+            && filter.search.as_ref().is_none_or(|search| {
+                self.body.as_ref().is_some_and(|body| search.matches_json(body.as_str(), row.kind))
+            })
     }
 }
 
@@ -83,7 +100,8 @@ impl Rows<'_> {
         if let Some(row) = self.hot.row(pos) {
             return Ok(Some(self.visible(pos, row, query, true)));
         }
-        let wants_body = query.bodies || query.filters.iter().any(|filter| !filter.tags.is_empty());
+        let wants_body =
+            query.bodies || query.filters.iter().any(|filter| !filter.tags.is_empty() || filter.search.is_some());
         if !wants_body {
             let mut head = self.db.prepare_cached("SELECT head, kind, expires_at, seq FROM event WHERE pos = ?1")?;
             let row = head.query_row([pos], |row| read(row, Body::Json(Arc::from("")))).optional()?;
@@ -165,17 +183,5 @@ fn time_of(pos: i64, id: &Id) -> Timestamp {
         Ok(second) if (0..key::CROWD).contains(&(key::home(second, id) - pos)) => second,
         Ok(second) => second.saturating_add(1),
         Err(_) => 0,
-    }
-}
-
-/// The position of the event that was saved as number `seq`.
-pub(super) fn place(db: &Connection, seq: i64) -> Result<Option<i64>, StoreError> {
-    let json = db
-        .prepare_cached("SELECT json FROM body WHERE seq = ?1")?
-        .query_row([seq], |row| body::json(row.get_ref(0)?))
-        .optional()?;
-    match json.as_deref().and_then(|json| json.get(7..71)).and_then(Id::from_hex) {
-        Some(id) => erase::find(db, &id),
-        None => Ok(None),
     }
 }

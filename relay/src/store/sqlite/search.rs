@@ -1,106 +1,106 @@
-//! Full-text search (NIP-50) on FTS5, indexed behind the write path.
+//! The index for searches (NIP-50): which events have which terms, on FTS5, filled behind the write path.
+//!
+//! FTS5 is given the terms that [`crate::search`] makes of an event and stores where they are. It neither takes texts apart
+//! nor ranks. The row id is the position, so that matches come newest first and time is a range of it.
 
 use rusqlite::{Connection, TransactionBehavior, params};
 
-use super::rows::{Rows, place};
+use super::erase;
 use crate::config::Search;
-use crate::event::Event;
-use crate::filter::{Filter, search_words};
-use crate::store::{Query, Row, StoreError, TagSearch};
+use crate::event::{Event, Id};
+use crate::search::{TERMS_VERSION, Text};
+use crate::store::StoreError;
 
-/// Events that one step of indexing takes.
-const STEP: i64 = 200;
+/// Bytes of events that one step of indexing reads, about: the writer does nothing else meanwhile.
+const STEP_BYTES_MAX: usize = 512 * 1024;
 
-/// Indexes some events after `done`, and says up to where it came.
-pub(super) fn index_some(db: &mut Connection, search: &Search, done: i64, last: i64) -> Result<i64, StoreError> {
-    let step = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let reached;
-    {
-        let mut bodies = step.prepare_cached("SELECT seq, json FROM body WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
-        let mut insert = step.prepare_cached("INSERT INTO search (rowid, content) VALUES (?1, ?2)")?;
-        let mut rows = bodies.query(params![done, STEP])?;
-        let mut seen = 0;
-        let mut at = done;
-        while let Some(row) = rows.next()? {
-            seen += 1;
-            at = row.get(0)?;
-            let Ok(event) = Event::parse(&super::body::json(row.get_ref(1)?)?) else { continue };
-            if search.kinds.contains(&event.kind) {
-                insert.execute(params![at, words_of(&event)])?;
-            }
-        }
-        reached = if seen < STEP { last } else { at };
-        step.prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'search_seq'")?.execute([reached])?;
+/// Brings the index in line with the options. True when it has to be built anew.
+pub(super) fn prepare(db: &mut Connection, search: &Search) -> Result<bool, StoreError> {
+    let wanted = format!("{TERMS_VERSION} {:?}", search.kinds);
+    let made: String = db.query_row("SELECT value FROM meta WHERE name = 'search_made'", [], |row| row.get(0))?;
+    if made == wanted {
+        return Ok(false);
     }
+    let step = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    step.execute("INSERT INTO search (search) VALUES ('delete-all')", [])?;
+    step.execute("UPDATE meta SET value = 0 WHERE name = 'search_seq'", [])?;
+    step.execute("UPDATE meta SET value = ?1 WHERE name = 'search_made'", [wanted])?;
+    step.commit()?;
+    Ok(true)
+}
+
+/// Indexes at most `max` events after `done`, and says up to where it came.
+pub(super) fn index_some(
+    db: &mut Connection,
+    search: &Search,
+    done: i64,
+    last: i64,
+    max: usize,
+) -> Result<i64, StoreError> {
+    let step = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut reached = last;
+    let mut rows: Vec<(i64, String)> = Vec::new();
+    {
+        let mut bodies = step.prepare_cached("SELECT seq, json FROM body WHERE seq > ?1 ORDER BY seq")?;
+        let mut bodies = bodies.query([done])?;
+        let (mut seen, mut bytes) = (0, 0);
+        while let Some(row) = bodies.next()? {
+            if seen >= max || bytes >= STEP_BYTES_MAX {
+                break;
+            }
+            reached = row.get(0)?;
+            let json = super::body::json(row.get_ref(1)?)?;
+            seen += 1;
+            bytes += json.len();
+            let Some(kind) = kind_of(&json).filter(|kind| search.kinds.contains(kind)) else { continue };
+            let Some(pos) = id_of(&json).map(|id| erase::find(&step, &id)).transpose()?.flatten() else { continue };
+            rows.push((pos, terms(&json, kind)));
+        }
+        if seen < max && bytes < STEP_BYTES_MAX {
+            reached = last;
+        }
+    }
+    // FTS5 writes what came out of order apart.
+    rows.sort_unstable_by_key(|(pos, _)| *pos);
+    rows.iter().try_for_each(|(pos, terms)| insert(&step, *pos, terms))?;
+    step.prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'search_seq'")?.execute([reached])?;
     step.commit()?;
     Ok(reached)
 }
 
-/// What is searched in an event: its content and, where an event has them, title, summary and hashtags.
-fn words_of(event: &Event) -> String {
-    let mut text = event.content().into_owned();
-    for tag in event.tags.iter() {
-        if matches!(tag.name(), "title" | "summary" | "subject" | "t") {
-            text.push('\n');
-            text.push_str(tag.value().unwrap_or_default());
-        }
-    }
-    text
+/// Adds an event that was indexed at another position.
+pub(super) fn put(db: &Connection, pos: i64, event: &Event) -> Result<(), StoreError> {
+    insert(db, pos, &terms(event.json(), event.kind))
 }
 
-/// Turns what a person typed into an FTS5 query: all words must occur. `key:value` words are extensions that this relay
-/// does not know, and are ignored as NIP-50 asks. `None` when nothing is left.
-pub(super) fn query(typed: &str) -> Option<String> {
-    let words: Vec<String> =
-        search_words(typed).into_iter().map(|word| format!("\"{}\"", word.replace(['"', '\0'], " "))).collect();
-    (!words.is_empty()).then(|| words.join(" "))
-}
-
-/// Appends the best matches of a search, by relevance, and of equal ones the newest.
-pub(super) fn find(
-    source: &Rows<'_>,
-    query: &Query,
-    filter: &Filter,
-    words: &str,
-    limit: usize,
-    candidates_max: usize,
-    rows: &mut Vec<Row>,
-) -> Result<(), StoreError> {
-    let db = source.db;
-    let mut find =
-        // Ranking what every event says would take ever longer: the newest with all the words are ranked.
-        db.prepare_cached(
-            "SELECT seq FROM (SELECT rowid AS seq, rank AS score FROM search WHERE search MATCH ?1
-                              ORDER BY rowid DESC LIMIT ?2)
-             ORDER BY score, seq DESC",
-        )?;
-    let mut ranked = find.query(params![words, i64::try_from(candidates_max).unwrap_or(i64::MAX)])?;
-    let (before, tags) = (rows.len(), TagSearch::of(filter));
-    while let Some(hit) = ranked.next()? {
-        let seq: i64 = hit.get(0)?;
-        let Some(pos) = place(db, seq)? else { continue };
-        let Some((_, Some(found))) = source.load(pos, query)? else { continue };
-        if found.matches(filter, &tags) && rows.iter().all(|row| row.id != found.row.id) {
-            rows.push(found.row);
-        }
-        if rows.len() - before >= limit {
-            break;
-        }
-    }
+/// Removes the event at a position.
+pub(super) fn remove(db: &Connection, pos: i64) -> Result<(), StoreError> {
+    db.prepare_cached("DELETE FROM search WHERE rowid = ?1")?.execute([pos])?;
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn insert(db: &Connection, pos: i64, terms: &str) -> Result<(), StoreError> {
+    db.prepare_cached("INSERT INTO search (rowid, terms) VALUES (?1, ?2)")?.execute(params![pos, terms])?;
+    Ok(())
+}
 
-    #[test]
-    fn quotes_what_people_type() {
-        assert_eq!(query("best nostr apps").as_deref(), Some(r#""best" "nostr" "apps""#));
-        assert_eq!(
-            query(r#"a"b OR* (c language:en https://x.y"#).as_deref(),
-            Some(r#""a b" "OR*" "(c" "https://x.y""#)
-        );
-        assert_eq!(query("language:en  !! "), None);
-    }
+fn terms(json: &str, kind: u16) -> String {
+    Text::of_event(json, kind).terms().join(" ")
+}
+
+/// The id in canonical JSON.
+pub(super) fn id_of(json: &str) -> Option<Id> {
+    Id::from_hex(json.get(7..71)?)
+}
+
+/// The kind in canonical JSON.
+pub(super) fn kind_of(json: &str) -> Option<u16> {
+    let (_, kind) = json.split_once(",\"kind\":")?;
+    kind.split_once(',')?.0.parse().ok()
+}
+
+/// How FTS5 is asked for a term.
+pub(super) fn quoted(term: &str) -> String {
+    // A term has letters and digits only.
+    format!("\"{term}\"")
 }

@@ -6,6 +6,7 @@ use std::collections::binary_heap::PeekMut;
 use rusqlite::Connection;
 
 use super::cursor::Cursor;
+use super::words::Terms;
 use crate::store::turn::Turn;
 
 /// Where the positions of one filter come from, newest first, each once.
@@ -29,12 +30,21 @@ pub(super) enum Next {
 }
 
 /// The conditions of a filter that everything on a way fulfils. They name the way, too.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Debug)]
 pub(super) struct Covers {
     /// The values of this tag.
     pub(super) tag: Option<u8>,
     pub(super) authors: bool,
     pub(super) kinds: bool,
+    /// What is known of the terms of a search.
+    pub(super) terms: Option<Terms>,
+}
+
+impl Covers {
+    /// Whether it is a way along an index of which private events are left out.
+    pub(super) fn is_of_index(&self) -> bool {
+        self.tag.is_some() || self.authors || self.kinds
+    }
 }
 
 /// Walks along indexes, merged.

@@ -10,6 +10,7 @@ use super::apart::Apart;
 use super::erase::{self, Held};
 use super::hot::{Hot, HotRow, Op};
 use super::key::TagHash;
+use super::search;
 use crate::event::{Class, Event, Id};
 use crate::store::StoreError;
 
@@ -18,8 +19,9 @@ pub(super) struct Tables<'a> {
     pub(super) db: &'a Connection,
     pub(super) hash: TagHash,
     apart: &'a Apart,
-    /// Up to where the search index has come.
-    pub(super) search_seq: i64,
+    /// Up to where the search index has come, and of which kinds events are in it.
+    search_seq: i64,
+    search_kinds: &'a [u16],
     ops: Vec<Op>,
     waiting: Waiting,
     /// Whether an event was moved to another position.
@@ -43,8 +45,15 @@ struct Waiting {
 const TOGETHER: usize = 32;
 
 impl<'a> Tables<'a> {
-    pub(super) fn new(db: &'a Connection, hash: TagHash, apart: &'a Apart, search_seq: i64) -> Self {
-        Self { db, hash, apart, search_seq, ops: Vec::new(), waiting: Waiting::default(), has_moved: false }
+    pub(super) fn new(
+        db: &'a Connection,
+        hash: TagHash,
+        apart: &'a Apart,
+        search_seq: i64,
+        search_kinds: &'a [u16],
+    ) -> Self {
+        let waiting = Waiting::default();
+        Self { db, hash, apart, search_seq, search_kinds, ops: Vec::new(), waiting, has_moved: false }
     }
 
     /// Writes what waits, and gives what the caches must learn. Without it the indexes lack rows. Tells those who keep
@@ -123,7 +132,16 @@ impl<'a> Tables<'a> {
             Class::Regular | Class::Ephemeral => author_kinds.push([author, kind.into(), pos]),
         }
         tags.extend(tag_keys(self.hash, event, is_apart).into_iter().map(|key| [key, pos]));
+        // A new event comes into that index later; this one was there, and moves.
+        if self.is_searched(held) {
+            search::put(self.db, pos, event)?;
+        }
         Ok(())
+    }
+
+    /// Whether the event is in the search index.
+    fn is_searched(&self, held: &Held) -> bool {
+        held.seq <= self.search_seq && self.search_kinds.contains(&held.event.kind)
     }
 
     /// Removes the index rows of an event, the event row included, its body not.
@@ -131,6 +149,9 @@ impl<'a> Tables<'a> {
         let Held { pos, event, .. } = held;
         if self.waiting.events.contains_key(&event.id) {
             self.flush()?;
+        }
+        if self.is_searched(held) {
+            search::remove(self.db, *pos)?;
         }
         let Self { db, hash, apart, ops, .. } = self;
         ops.push(Op::Remove(*pos));

@@ -27,6 +27,15 @@ const DELETION: u16 = 5;
 /// Events that a request to vanish takes along at once; more go later, in parts.
 const VANISH_AT_ONCE: usize = 500;
 
+/// Events that one step of indexing for search takes.
+const INDEX_STEP: usize = 500;
+
+/// The fewest that are worth a transaction.
+const INDEX_STEP_MIN: usize = 50;
+
+/// For each event that comes while too many wait to be indexed, so many are indexed.
+const KEEP_UP: usize = 2;
+
 pub(super) struct SqliteWriter {
     db: Connection,
     path: PathBuf,
@@ -34,6 +43,8 @@ pub(super) struct SqliteWriter {
     options: Options,
     last_seq: i64,
     search_seq: i64,
+    /// The search index is being built anew.
+    rebuilds: bool,
     totals: pico::Totals,
     shared: Arc<Shared>,
     log: Log,
@@ -52,6 +63,7 @@ impl SqliteWriter {
         shared: Arc<Shared>,
     ) -> Result<Self, StoreError> {
         log::be_patient(&mut db)?;
+        let rebuilds = options.search.enabled && search::prepare(&mut db, &options.search)?;
         let number = |name| db.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get::<_, i64>(0));
         let (last_seq, search_seq) = (number("last_seq")?, number("search_seq")?);
         let totals = pico::Totals::read(&db)?;
@@ -60,17 +72,43 @@ impl SqliteWriter {
         let vanishing = Job::read(&db)?;
         shared.vanishing.set(&vanishing);
         let filing = Filing::default();
-        Ok(Self { db, path, hash, options, last_seq, search_seq, totals, shared, log, filing, vanishing, packer })
+        let mut writer = Self {
+            db,
+            path,
+            hash,
+            options,
+            last_seq,
+            search_seq,
+            rebuilds,
+            totals,
+            shared,
+            log,
+            filing,
+            vanishing,
+            packer,
+        };
+        writer.rebuilds &= writer.last_seq > 0;
+        writer.rebuilds |= writer.options.search.enabled && writer.unindexed() > writer.options.search.unindexed_max;
+        if writer.rebuilds && writer.unindexed() > 0 {
+            let events = writer.unindexed();
+            tracing::info!(events, "the search index is being built; until it is done, searches miss older events");
+        }
+        Ok(writer)
     }
 
     /// Indexes some events for search. False when there were none.
-    fn index_words(&mut self) -> Result<bool, StoreError> {
-        let behind = self.options.search.enabled && self.search_seq < self.last_seq;
+    fn index_words(&mut self, max: usize) -> Result<bool, StoreError> {
+        let search = &self.options.search;
+        let behind = search.enabled && self.search_seq < self.last_seq;
         if behind {
-            let (search, done, last) = (&self.options.search, self.search_seq, self.last_seq);
-            let reached = log::hurried(&mut self.db, |db| search::index_some(db, search, done, last))?;
+            let (done, last) = (self.search_seq, self.last_seq);
+            let reached = log::hurried(&mut self.db, |db| search::index_some(db, search, done, last, max))?;
             self.search_seq = reached.unwrap_or(self.search_seq);
             self.log.is_written();
+            if self.rebuilds && self.unindexed() <= self.options.search.unindexed_max {
+                self.rebuilds = false;
+                tracing::info!("the search index is built: searches find everything");
+            }
         }
         Ok(behind)
     }
@@ -100,6 +138,11 @@ impl SqliteWriter {
         Ok(true)
     }
 
+    /// Events that are not indexed for search, or a few more.
+    fn unindexed(&self) -> usize {
+        usize::try_from(self.last_seq - self.search_seq).unwrap_or(0)
+    }
+
     fn commit_all(
         &mut self,
         batch: &[Verified],
@@ -107,9 +150,11 @@ impl SqliteWriter {
         now: Timestamp,
     ) -> Result<Batch, StoreError> {
         let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let kinds = &self.options.search.kinds;
+        let tables = Tables::new(&step, self.hash, &self.shared.apart, self.search_seq, kinds);
         let mut change = Change {
             db: &step,
-            tables: Tables::new(&step, self.hash, &self.shared.apart, self.search_seq),
+            tables,
             apart: &self.shared.apart,
             options: &self.options,
             packer: Some(&mut self.packer),
@@ -147,7 +192,7 @@ impl SqliteWriter {
         let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut change = Change {
             db: &step,
-            tables: Tables::new(&step, self.hash, &self.shared.apart, self.search_seq),
+            tables: Tables::new(&step, self.hash, &self.shared.apart, self.search_seq, &self.options.search.kinds),
             apart: &self.shared.apart,
             options: &self.options,
             packer: None,
@@ -185,7 +230,8 @@ impl SqliteWriter {
         // Oldest first: closing a gap moves only what lies below it, which has been seen.
         due.sort_unstable();
         let mut removed = Vec::with_capacity(due.len());
-        let mut tables = Tables::new(&step, self.hash, &self.shared.apart, self.search_seq);
+        let kinds = &self.options.search.kinds;
+        let mut tables = Tables::new(&step, self.hash, &self.shared.apart, self.search_seq, kinds);
         for pos in due {
             if let Some(held) = erase::at(&step, pos)?
                 && held.event.is_expired(now)
@@ -222,7 +268,7 @@ impl SqliteWriter {
     }
 
     fn tend_some(&mut self) -> Result<bool, StoreError> {
-        if self.index_words()? || self.file_apart()? {
+        if self.index_words(INDEX_STEP)? || self.file_apart()? {
             return Ok(true);
         }
         self.log.tend(&mut self.db, &self.shared.reading)?;
@@ -262,8 +308,18 @@ impl Writer for SqliteWriter {
         self.settled(result)
     }
 
+    fn keep_up(&mut self, events: usize) -> Result<(), StoreError> {
+        let mut left = events.saturating_mul(KEEP_UP).max(INDEX_STEP_MIN);
+        while left > 0 && self.unindexed() > self.options.search.unindexed_max / 2 && self.options.search.enabled {
+            let result = self.index_words(left.min(INDEX_STEP));
+            self.settled(result)?;
+            left = left.saturating_sub(INDEX_STEP);
+        }
+        Ok(())
+    }
+
     fn tend_under_load(&mut self) -> Result<(), StoreError> {
-        self.index_words()?;
+        self.index_words(INDEX_STEP)?;
         self.file_apart()?;
         self.log.tend_under_load(&mut self.db, &self.shared.reading)
     }
