@@ -11,7 +11,7 @@ use crate::bridge::Wanted;
 use crate::bridge::keys::Signers;
 use crate::clientlog::ClientLog;
 use crate::config::Config;
-use crate::connection::Outboxes;
+use crate::connection::{Outboxes, Rounds};
 use crate::engine::script::event::EventSlices;
 use crate::fair::Pool;
 use crate::guard::Viewer;
@@ -86,6 +86,8 @@ pub struct App {
     pub cut: CancellationToken,
     /// Connections that wait for the end of the process.
     pub parked: Arc<Parked>,
+    /// Turns of nostr clients.
+    pub rounds: Arc<Rounds>,
     restricted: Arc<[u16]>,
     connections: AtomicU64,
     door: Arc<Door>,
@@ -129,6 +131,7 @@ impl App {
             stop,
             cut,
             parked: Arc::default(),
+            rounds: Arc::default(),
             restricted: config.auth.restricted_kinds.clone().into(),
             connections: AtomicU64::new(0),
             door,

@@ -119,7 +119,7 @@ impl Ingest {
         held: Held,
         is_awaited: bool,
     ) {
-        let job = Job::new(events, source, answers, Some(held), is_awaited.then_some(&self.coming));
+        let job = Job::new(events, source, answers, Some(held), is_awaited.then_some((&self.coming, owner.account)));
         if let Err(job) = self.jobs.push(owner, job).await {
             job.refuse("error: the relay is shutting down");
         }
@@ -128,7 +128,8 @@ impl Ingest {
     /// Takes in events of one origin that is no client. `lane` tells origins apart: events of one lane stay in order. Waits
     /// politely while the queue is full.
     pub async fn submit(&self, lane: u64, events: Vec<Event>, source: Source, answers: Arc<dyn Answers>) {
-        let (owner, job) = (source.owner(lane), Job::new(events, source, answers, None, Some(&self.coming)));
+        let owner = source.owner(lane);
+        let job = Job::new(events, source, answers, None, Some((&self.coming, owner.account)));
         if let Err(job) = self.jobs.push(owner, job).await {
             job.refuse("error: the relay is shutting down");
         }
@@ -136,7 +137,8 @@ impl Ingest {
 
     /// The same for threads that may wait.
     pub fn submit_blocking(&self, lane: u64, events: Vec<Event>, source: Source, answers: Arc<dyn Answers>) {
-        let (owner, job) = (source.owner(lane), Job::new(events, source, answers, None, Some(&self.coming)));
+        let owner = source.owner(lane);
+        let job = Job::new(events, source, answers, None, Some((&self.coming, owner.account)));
         if let Err(job) = self.jobs.push_blocking(owner, job) {
             job.refuse("error: the relay is shutting down");
         }

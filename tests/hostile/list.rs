@@ -6,7 +6,7 @@ use crate::play::{
 };
 
 /// A relay that notices within seconds what otherwise takes minutes.
-const PINGS_SOON: &str = "[limits]\nping_seconds = 2\n";
+const LET_GO_SOON: &str = "[server]\nsend_seconds = 5\n[limits]\nping_seconds = 2\n";
 
 const FEW_PLACES: &str = "[limits]\nconnections_max = 100\n";
 
@@ -77,11 +77,11 @@ pub(crate) const ATTACKS: &[Attack] = &[
         .also(Also::Stops)
         .short(20),
     attack("never read, let go", "unread, silent", 40, play!(slow::never_read))
-        .with(PINGS_SOON)
+        .with(LET_GO_SOON)
         .also(Also::LetsGo(20))
         .short(1),
     attack("never read, live, let go", "unread, with pongs", 40, play!(slow::never_read_but_live))
-        .with(PINGS_SOON)
+        .with(LET_GO_SOON)
         .also(Also::LetsGo(20)),
     attack("never read, let go by default", "unread, silent", 20, play!(slow::never_read)).also(Also::LetsGo(150)),
     attack("all places", "150 unread connections where 100 have a place", 150, play!(slow::idle))

@@ -1,7 +1,7 @@
 //! `picorelay serve`.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 
@@ -23,8 +23,15 @@ use crate::sync;
 /// How often buffers of metrics are emptied when nobody asks for them.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
-/// How long it takes to let go of connections that are cut off.
+/// The part of `server.drain_seconds` after which connections are cut off: it takes a while to let go of thousands, and to
+/// write what they have sent.
+const DRAINED: f64 = 0.75;
+
+/// How long it takes at most to let go of connections that are cut off.
 const CUT: Duration = Duration::from_secs(2);
+
+/// How long the threads have at least to write what has come in.
+const WRITTEN: Duration = Duration::from_secs(2);
 
 /// Serves until it is told to stop.
 pub(super) async fn run(mut config: Config) -> Outcome {
@@ -42,7 +49,7 @@ pub(super) async fn run(mut config: Config) -> Outcome {
     // Before the threads that count.
     let metrics = Metrics::install().ok();
     let core = Core::start(&config, relay_urls(&config, listening))?;
-    let patience = Duration::from_secs(config.server.drain_seconds);
+    let drain = Duration::from_secs(config.server.drain_seconds);
     let reload_seconds = config.engine.reload_seconds;
     let (app, threads) = App::new(config, core, listening, Signers::new(&keys)?);
 
@@ -88,6 +95,8 @@ pub(super) async fn run(mut config: Config) -> Outcome {
     reloading.abort();
     let _ = reloading.await;
     stop.cancel();
+    let end = Instant::now() + drain;
+    let patience = drain.mul_f64(DRAINED);
     // Connections answer what they have read, and pages and streams are sent; whoever is not done in time is cut off. One
     // patience for all of them: they wait side by side.
     let mut ended = Box::pin(async { tokio::join!(serving, app.all_left(), app.rooms.finish()) });
@@ -105,7 +114,8 @@ pub(super) async fn run(mut config: Config) -> Outcome {
         upkeep.abort();
     }
     drop(app);
-    if !threads.finish(patience + Duration::from_secs(5)).await {
+    let left = end.saturating_duration_since(Instant::now());
+    if !threads.finish(left.max(WRITTEN)).await {
         tracing::warn!("some work was not finished in time; nothing that was acknowledged is lost");
     }
     // Clients that come back by themselves try soon, some of them once: their connections end when all else has.

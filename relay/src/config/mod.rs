@@ -88,7 +88,7 @@ pub struct Server {
     /// sent messages of more than 64 KiB, over all connections. When more is needed, idle connections that keep such a buffer
     /// are let go, the largest first; if that is not enough, so is the connection that needs it.
     pub unfinished_bytes_max: usize,
-    /// How long a stop waits for what is under way. Who is still taking answers then is cut off.
+    /// Seconds that a stop takes at most. Who is still taking answers after three quarters of it is cut off.
     pub drain_seconds: u64,
     /// Answer `/metrics`.
     pub metrics: bool,

@@ -5,6 +5,7 @@ mod limiter;
 mod outbox;
 mod outboxes;
 mod prepared;
+mod rounds;
 mod session;
 mod socket;
 
@@ -12,5 +13,6 @@ pub use challenge::Challenge;
 pub use limiter::Limiter;
 pub use outbox::{Closing, Outbox};
 pub use outboxes::Outboxes;
+pub use rounds::Rounds;
 pub use session::{Greeting, Open, Session, Wait, Work};
 pub use socket::upgrade;

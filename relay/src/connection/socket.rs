@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
+use super::rounds::Part;
 use super::{Closing, Greeting, Session};
 use crate::app::{Admission, App};
 use crate::message::reply;
@@ -27,14 +28,21 @@ const WRITE_BYTES: usize = 32 * 1024;
 /// A message of up to this many times the limit is read and refused politely; above that the connection ends.
 const OVERSIZE_FACTOR: usize = 4;
 
-/// Messages read in a row before the events among them go to ingest, and other connections have a turn.
+/// Messages read in a row before the events among them go to ingest, and other connections have a turn: of all busy
+/// connections together, and at most of one.
+const READ_ROUND: usize = 128;
 const READ_BURST: usize = 16;
 
 /// Bytes of messages after which that happens, too.
 const READ_BURST_BYTES: usize = 64 << 10;
 
-/// Bytes put on the socket before other work of the connection has a turn.
+/// Bytes put on the socket before others have a turn: of all busy connections together, at most of one, and at least.
+const SEND_ROUND: usize = 1 << 20;
 const SEND_BURST: usize = 256 << 10;
+const SEND_LEAST: usize = 8 << 10;
+
+/// Messages put on the socket before the connection looks again at what else there is.
+const LOOK_EVERY: usize = 16;
 
 /// How long a client has to take what is in the write buffer and the close frame behind it.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
@@ -77,8 +85,9 @@ async fn serve(
     let session = Session::new(Arc::clone(&app), number, admission, greeting);
     let (sink, mut stream) = socket.split();
     let alive = Alive::new(ping, Instant::now());
+    let (reads, sends) = (Part::new(&app.rounds), Part::new(&app.rounds));
     let mut connection =
-        Connection { session, sink, alive, dirty: false, blocked: false, ping_due: false, paused: false };
+        Connection { session, sink, alive, reads, sends, dirty: false, blocked: false, ping_due: false, paused: false };
     let end = connection.run(&mut stream, &app, admission, meter).await;
     (connection.sink.reunite(stream).ok(), end)
 }
@@ -87,6 +96,8 @@ struct Connection {
     session: Session,
     sink: SplitSink<Socket, Message>,
     alive: Alive,
+    reads: Part,
+    sends: Part,
     /// Something is in the write buffer.
     dirty: bool,
     /// The client has not taken what is there.
@@ -120,6 +131,9 @@ impl Connection {
         tokio::pin!(stopping, timer);
         loop {
             self.paused = !self.session.may_read();
+            if self.paused {
+                self.reads.ends(false);
+            }
             let wait = self.paused.then(|| self.session.wait());
             tokio::select! {
                 biased;
@@ -164,21 +178,25 @@ impl Connection {
     /// Sends what is queued, runs scans that fill the queue, and stays pending while there is nothing else to say.
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<Wake> {
         self.session.outbox.register(context);
-        let mut sent = 0;
+        let burst = self.sends.share(SEND_ROUND, SEND_LEAST, SEND_BURST);
+        let (mut sent, mut messages) = (0, 0);
         loop {
-            // Scans and counts end here; what they found is in the outbox.
-            while let Poll::Ready(Some(_)) = self.session.work.poll_next_unpin(context) {}
-            if let Some(why) = self.session.outbox.closing() {
-                return Poll::Ready(Wake::Close(why));
-            }
-            if self.paused && self.session.may_read() {
-                return Poll::Ready(Wake::Read);
+            if messages % LOOK_EVERY == 0 {
+                // Scans and counts end here; what they found is in the outbox.
+                while let Poll::Ready(Some(_)) = self.session.work.poll_next_unpin(context) {}
+                if let Some(why) = self.session.outbox.closing() {
+                    return Poll::Ready(Wake::Close(why));
+                }
+                if self.paused && self.session.may_read() {
+                    return Poll::Ready(Wake::Read);
+                }
             }
             match Pin::new(&mut self.sink).poll_ready(context) {
                 Poll::Ready(Ok(())) => self.taken(),
                 Poll::Ready(Err(_)) => return Poll::Ready(Wake::Gone),
                 Poll::Pending => {
                     self.blocked = true;
+                    self.sends.ends(false);
                     return Poll::Pending;
                 }
             }
@@ -189,23 +207,24 @@ impl Connection {
                 }
                 continue;
             }
-            match self.session.outbox.take() {
-                Some(text) if sent < SEND_BURST => {
-                    sent += text.len();
-                    self.dirty = true;
-                    if Pin::new(&mut self.sink).start_send(Message::Text(Utf8Bytes::from(text))).is_err() {
-                        return Poll::Ready(Wake::Gone);
-                    }
-                }
-                Some(text) => {
-                    self.dirty = true;
-                    if Pin::new(&mut self.sink).start_send(Message::Text(Utf8Bytes::from(text))).is_err() {
-                        return Poll::Ready(Wake::Gone);
-                    }
-                    context.waker().wake_by_ref();
+            let Some(text) = self.session.outbox.take() else {
+                if messages % LOOK_EVERY == 0 {
+                    self.sends.ends(false);
                     return self.poll_flush(context);
                 }
-                None => return self.poll_flush(context),
+                messages = 0;
+                continue;
+            };
+            sent += text.len();
+            messages += 1;
+            self.dirty = true;
+            if Pin::new(&mut self.sink).start_send(Message::Text(Utf8Bytes::from(text))).is_err() {
+                return Poll::Ready(Wake::Gone);
+            }
+            if sent >= burst {
+                self.sends.ends(true);
+                context.waker().wake_by_ref();
+                return self.poll_flush(context);
             }
         }
     }
@@ -241,7 +260,8 @@ impl Connection {
     ) -> Option<End> {
         let mut frame = first;
         let mut bytes = 0;
-        for left in (0..READ_BURST).rev() {
+        let mut is_busy = false;
+        for left in (0..self.reads.share(READ_ROUND, 1, READ_BURST)).rev() {
             match frame {
                 Some(Ok(Message::Text(text))) => {
                     bytes += text.len();
@@ -275,14 +295,19 @@ impl Connection {
                 }
             }
             // A frame that is taken from the socket must be read in the next turn, so there must be one.
-            if left == 0 || bytes >= READ_BURST_BYTES || !self.session.may_read() {
+            is_busy = self.session.may_read();
+            if left == 0 || bytes >= READ_BURST_BYTES || !is_busy {
                 break;
             }
             match stream.next().now_or_never() {
                 Some(next) => frame = next,
-                None => break,
+                None => {
+                    is_busy = false;
+                    break;
+                }
             }
         }
+        self.reads.ends(is_busy);
         self.session.flush_events().await;
         None
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -16,6 +16,7 @@ use crate::event::{Class, Event, Id};
 use crate::fair::{Claim, FairQueue, Item, Turn, give_way};
 use crate::policy::judge::{Bench, Sentence};
 use crate::store::{Coming, Saved, Saving, StoreError};
+use crate::threads::Stopwatch;
 use crate::verify::{Keys, Verified};
 
 /// What an event costs, about, in microseconds: its signature, and its bytes.
@@ -34,27 +35,28 @@ pub(super) struct Job {
     bytes: usize,
 }
 
-/// Events that the writer may wait for, until this is dropped.
+/// Events of an account that the writer may wait for, until this is dropped.
 struct OnTheWay {
     coming: Coming,
+    account: u64,
     count: usize,
 }
 
 impl OnTheWay {
-    fn new(coming: &Coming, count: usize) -> Self {
-        coming.add(count);
-        Self { coming: coming.clone(), count }
+    fn new(coming: &Coming, account: u64, count: usize) -> Self {
+        coming.add(account, count);
+        Self { coming: coming.clone(), account, count }
     }
 
     fn split(&mut self, count: usize) -> Self {
         self.count -= count;
-        Self { coming: self.coming.clone(), count }
+        Self { coming: self.coming.clone(), account: self.account, count }
     }
 }
 
 impl Drop for OnTheWay {
     fn drop(&mut self) {
-        self.coming.remove(self.count);
+        self.coming.remove(self.account, self.count);
     }
 }
 
@@ -86,7 +88,7 @@ pub(super) struct Checked {
     now: Timestamp,
     held: Option<Held>,
     under_way: UnderWay,
-    /// How long that took.
+    /// What that has cost the thread.
     took: Duration,
 }
 
@@ -103,7 +105,7 @@ struct Judging {
 /// What ends with a job.
 struct UnderWay {
     claim: Claim<Job>,
-    _on_the_way: Option<OnTheWay>,
+    on_the_way: Option<OnTheWay>,
 }
 
 impl VerifyThreads {
@@ -121,10 +123,10 @@ impl Job {
         source: Source,
         answers: Arc<dyn Answers>,
         held: Option<Held>,
-        coming: Option<&Coming>,
+        coming: Option<(&Coming, u64)>,
     ) -> Self {
         let bytes = events.iter().map(event_bytes).sum();
-        let on_the_way = coming.map(|coming| OnTheWay::new(coming, events.len()));
+        let on_the_way = coming.map(|(coming, account)| OnTheWay::new(coming, account, events.len()));
         Self { events, source, answers, held, on_the_way, bytes }
     }
 
@@ -234,7 +236,7 @@ impl Lane {
 
     /// Which events of a job are true and admitted.
     fn check(&self, turn: Turn<Job>, keys: &mut Keys, now: Timestamp) -> Checked {
-        let began = Instant::now();
+        let watch = Stopwatch::start();
         let Turn { item: job, claim } = turn;
         let Job { events, source, answers, held, on_the_way, .. } = job;
         let mut checked = Checked {
@@ -244,7 +246,7 @@ impl Lane {
             answers,
             now,
             held,
-            under_way: UnderWay { claim, _on_the_way: on_the_way },
+            under_way: UnderWay { claim, on_the_way },
             took: Duration::ZERO,
         };
         for event in events {
@@ -254,7 +256,7 @@ impl Lane {
                 Ok(event) => checked.events.push(event),
             }
         }
-        checked.took = began.elapsed();
+        checked.took = watch.cost();
         checked
     }
 
@@ -272,7 +274,7 @@ impl Lane {
 
     /// Asks the operator's rules, passes on what is ephemeral, and gives the rest to the writer.
     fn settle(&self, checked: Checked, bench: &mut Bench, pulse: &Pulse) {
-        let began = Instant::now();
+        let watch = Stopwatch::start();
         let Checked { events: mut to_save, mut outcomes, source, answers, now, mut held, mut under_way, took } =
             checked;
         let mut to_pass = Vec::new();
@@ -318,7 +320,7 @@ impl Lane {
         if !to_pass.is_empty() && self.path.broadcast.send(to_pass).is_err() {
             tracing::debug!("the broadcaster is gone");
         }
-        under_way.claim.spent(u64::try_from((took + began.elapsed()).as_micros()).unwrap_or(u64::MAX));
+        under_way.claim.spent(u64::try_from((took + watch.cost()).as_micros()).unwrap_or(u64::MAX));
         if to_save.is_empty() {
             drop(held.take());
         }
@@ -333,7 +335,10 @@ impl Lane {
                 drop(held);
                 tell(&*answers, &events, saved);
             });
-            self.path.writer.save(Saving { events: to_save, done });
+            // The writer would wait for the very events that it gets.
+            drop(under_way.on_the_way.take());
+            let account = under_way.claim.owner().account;
+            self.path.writer.save(Saving { account, events: to_save, done });
         }
         drop(under_way);
     }

@@ -1,8 +1,8 @@
 //! The one writer thread.
 //!
 //! There is one because SQLite has one write lock: what waits behind a commit goes into the next one, so the busier the
-//! relay is, the fewer commits each event costs, and an event that comes alone is committed at once. When others are being
-//! verified, it waits for them a few milliseconds.
+//! relay is, the fewer commits each event costs, and an event that comes alone is committed at once. When others of the same
+//! account are being verified, it waits for them a few milliseconds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,6 +21,8 @@ use crate::verify::Verified;
 
 /// Events to save, and who wants to know.
 pub struct Saving {
+    /// The account that they came from, as in [`Coming`].
+    pub account: u64,
     /// In order. Never of an ephemeral kind.
     pub events: Vec<Verified>,
     /// Called on the writer's thread after the commit, with one outcome for each event, or with what went wrong for all.
@@ -62,30 +64,48 @@ pub struct Pace {
     pub queue_max: usize,
     /// Events in one transaction, changes of rooms counted by [`Change::weight`].
     pub batch_max: usize,
-    /// How long a transaction waits at most for events that are on their way.
+    /// How long a transaction waits at most for events that are on their way: see [`Coming`].
     pub wait: Duration,
     /// Between two looks for expired events.
     pub sweep: Duration,
 }
 
-/// How many events are on their way to the writer: a transaction waits a little for them, since each costs less the
-/// more there are. With none on their way it never waits.
-#[derive(Clone, Default, Debug)]
-pub struct Coming(Arc<AtomicUsize>);
+/// How many events of each account are on their way to the writer. A transaction waits a little while all whose events it has
+/// have more on their way, since each event costs less the more there are. So nobody waits for what others send, and an event
+/// that comes alone does not wait at all.
+#[derive(Clone, Debug)]
+pub struct Coming(Arc<[AtomicUsize]>);
+
+/// Accounts that are told apart. Two that are not wait for each other now and then.
+const ACCOUNTS: usize = 4096;
+
+impl Default for Coming {
+    fn default() -> Self {
+        Self((0..ACCOUNTS).map(|_| AtomicUsize::new(0)).collect())
+    }
+}
 
 impl Coming {
     /// They have set out.
-    pub fn add(&self, events: usize) {
-        self.0.fetch_add(events, Ordering::Relaxed);
+    pub fn add(&self, account: u64, events: usize) {
+        self.of(account, |coming| coming.fetch_add(events, Ordering::Relaxed));
     }
 
     /// They have arrived, or will not come.
-    pub fn remove(&self, events: usize) {
-        self.0.fetch_sub(events, Ordering::Relaxed);
+    pub fn remove(&self, account: u64, events: usize) {
+        self.of(account, |coming| coming.fetch_sub(events, Ordering::Relaxed));
     }
 
-    fn any(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
+    fn any(&self, account: u64) -> bool {
+        self.of(account, |coming| coming.load(Ordering::Relaxed)) > 0
+    }
+
+    fn of(&self, account: u64, look: impl FnOnce(&AtomicUsize) -> usize) -> usize {
+        self.0.get(Self::place(account)).map_or(0, look)
+    }
+
+    fn place(account: u64) -> usize {
+        usize::try_from(account % ACCOUNTS as u64).unwrap_or(0)
     }
 }
 
@@ -187,7 +207,7 @@ impl Job {
 
     fn fail(self, error: &StoreError) {
         match self {
-            Self::Events(Saving { events, done }) => done(events, Err(error)),
+            Self::Events(Saving { events, done, .. }) => done(events, Err(error)),
             Self::Room(changing) => (changing.done)(Err(error)),
             Self::Stop => {}
         }
@@ -289,7 +309,7 @@ impl Work {
         let mut is_last = false;
         let until = Instant::now() + self.pace.wait;
         while weight < self.pace.batch_max
-            && let Some(next) = self.next_until(until)
+            && let Some(next) = self.next_until(until, &together)
         {
             is_last = matches!(next, Job::Stop);
             if is_last {
@@ -298,7 +318,7 @@ impl Work {
             weight += next.weight();
             together.add(next);
         }
-        let Together { savings, changes, waiting } = together;
+        let Together { savings, changes, waiting, .. } = together;
         let events: Vec<Verified> = savings.iter().flat_map(|saving| saving.events.iter().cloned()).collect();
         let len = events.len();
         let started = Instant::now();
@@ -313,7 +333,7 @@ impl Work {
                 });
                 self.commits.committed(new.collect(), &removed, started.elapsed(), len);
                 let mut outcomes = saved.as_slice();
-                for Saving { events, done } in savings {
+                for Saving { events, done, .. } in savings {
                     let (mine, rest) = outcomes.split_at_checked(events.len()).unwrap_or((outcomes, &[]));
                     outcomes = rest;
                     done(events, Ok(mine));
@@ -332,13 +352,13 @@ impl Work {
     }
 
     /// What waits, or is on its way and comes in time.
-    fn next_until(&self, until: Instant) -> Option<Job> {
+    fn next_until(&self, until: Instant, together: &Together) -> Option<Job> {
         loop {
             if let Ok(job) = self.jobs.try_recv() {
                 return Some(job);
             }
             let now = Instant::now();
-            if now >= until || !self.coming.any() {
+            if now >= until || !together.are_all_followed(&self.coming) {
                 return None;
             }
             // What is on its way can be refused, and nobody says so here.
@@ -372,12 +392,24 @@ struct Together {
     changes: Vec<Change>,
     /// One for each change.
     waiting: Vec<Done>,
+    /// Whose events are in it, each once.
+    accounts: Vec<u64>,
 }
 
 impl Together {
+    /// Whether all whose events are in it have more on their way.
+    fn are_all_followed(&self, coming: &Coming) -> bool {
+        self.changes.is_empty() && self.accounts.iter().all(|account| coming.any(*account))
+    }
+
     fn add(&mut self, job: Job) {
         match job {
-            Job::Events(saving) => self.savings.push(saving),
+            Job::Events(saving) => {
+                if !self.accounts.contains(&saving.account) {
+                    self.accounts.push(saving.account);
+                }
+                self.savings.push(saving);
+            }
             Job::Room(changing) => {
                 let Changing { change, done } = *changing;
                 self.changes.push(change);

@@ -72,7 +72,7 @@ async fn events_and_changes_that_wait_are_committed_together() {
         let done = Box::new(move |events: Vec<Verified>, outcome: Result<&[Saved], &StoreError>| {
             saved.send((events.len(), outcome.ok().map(<[Saved]>::len))).unwrap();
         });
-        writer.save(Saving { events: vec![event; events], done });
+        writer.save(Saving { account: 0, events: vec![event; events], done });
     };
 
     save(1);
