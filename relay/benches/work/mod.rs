@@ -21,7 +21,7 @@ use picorelay::engine::script::pulse::Lookout;
 use picorelay::event::Event;
 use picorelay::filter::Filter;
 use picorelay::guard::Viewer;
-use picorelay::message::reply;
+use picorelay::message::reply::{self, EventHead};
 use picorelay::store::sqlite::{Options, Sqlite};
 use picorelay::store::{Backend, End, Query, Reader, Saved, Scan, Seq, Slice, Step, Writer};
 use picorelay::subscription::Subscriptions;
@@ -273,13 +273,14 @@ fn answer(reader: &mut dyn Reader, filter: &str, slice: Slice) -> usize {
         oldest_second_max: 0,
         bodies: true,
     });
+    let head = EventHead::new("name");
     let mut found = 0;
     loop {
         let mut rows = Vec::new();
         let step = reader.scan(&mut scan, slice, &mut rows).unwrap();
         found += rows.len();
         for row in rows {
-            std::hint::black_box(reply::event("name", row.body.as_str()));
+            std::hint::black_box(reply::event(&head, row.body.as_str()));
         }
         if step == Step::Done {
             return found;
@@ -324,7 +325,8 @@ fn deliver(work: &Work, _: &str) -> Run {
 fn subscribe(subscriptions: &Subscriptions, filter: &str) -> Arc<Outbox> {
     let outbox = Arc::new(Outbox::new(1 << 20));
     let filters = [Filter::parse(filter).unwrap()].into();
-    let (key, _) = subscriptions.open("name".into(), filters, Arc::clone(&outbox), Arc::new(RwLock::default()));
+    let (key, _) =
+        subscriptions.open(EventHead::new("name"), filters, Arc::clone(&outbox), Arc::new(RwLock::default()));
     subscriptions.go_live(key, reply::eose("name", Some(End::Finish)), 0);
     outbox
 }

@@ -1,7 +1,6 @@
 //! What waits to be sent to one client, bounded in bytes.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::task::Context;
 
 use futures_util::task::AtomicWaker;
@@ -9,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::outboxes::Share;
-use crate::message::reply;
+use crate::message::reply::{self, EventHead};
 use crate::store::Body;
 
 /// The sending side of a connection, shared by all who have something to say to it.
@@ -37,14 +36,14 @@ struct State {
 enum Item {
     Text(String),
     /// The body is shared by all who get the event; it becomes a message when it is sent.
-    Event(Arc<str>, Body),
+    Event(EventHead, Body),
 }
 
 impl Item {
     fn len(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
-            Self::Event(subscription, body) => subscription.len() + body.as_str().len(),
+            Self::Event(head, body) => head.len() + body.as_str().len(),
         }
     }
 }
@@ -112,20 +111,20 @@ impl Outbox {
     }
 
     /// Queues stored events, and what follows them, in one step.
-    pub fn events(&self, subscription: &Arc<str>, bodies: impl IntoIterator<Item = Body>, then: Option<String>) {
-        let events = bodies.into_iter().map(|body| Item::Event(Arc::clone(subscription), body));
+    pub fn events(&self, head: &EventHead, bodies: impl IntoIterator<Item = Body>, then: Option<String>) {
+        let events = bodies.into_iter().map(|body| Item::Event(head.clone(), body));
         self.extend(events.chain(then.map(Item::Text)));
     }
 
     /// Queues a live event. When there is no room the client is too slow, and will be closed.
-    pub fn live(&self, subscription: &Arc<str>, body: Body) {
+    pub fn live(&self, head: &EventHead, body: Body) {
         let mut state = self.state.lock();
         if state.bytes > self.bytes_max {
             self.fail(&mut state, Closing::TooSlow);
         } else {
             // It is there once, however many wait for it.
             let charge = body.as_str().len() / body.holders() + ITEM_BYTES;
-            self.push(&mut state, Item::Event(Arc::clone(subscription), body), charge);
+            self.push(&mut state, Item::Event(head.clone(), body), charge);
             self.charge_all(charge);
         }
         self.queued(state);
@@ -218,7 +217,7 @@ impl Outbox {
     pub fn take(&self) -> Option<String> {
         Some(match self.take_item()? {
             Item::Text(text) => text,
-            Item::Event(subscription, body) => reply::event(&subscription, body.as_str()),
+            Item::Event(head, body) => reply::event(&head, body.as_str()),
         })
     }
 

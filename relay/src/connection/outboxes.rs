@@ -92,6 +92,7 @@ impl Drop for Share {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::reply::EventHead;
     use crate::store::Body;
 
     #[test]
@@ -124,14 +125,14 @@ mod tests {
         let all = Outboxes::new(10 << 20);
         let outboxes: Vec<_> = (0..1_000).map(|_| all.open(1 << 20)).collect();
         let body = Body::Json("x".repeat(100_000).into());
-        let name = Arc::from("s");
-        outboxes.iter().for_each(|outbox| outbox.live(&name, body.clone()));
+        let head = EventHead::new("s");
+        outboxes.iter().for_each(|outbox| outbox.live(&head, body.clone()));
         assert!(outboxes.iter().all(|outbox| outbox.closing().is_none()));
         let used = all.used.load(Ordering::Relaxed);
         assert!((100_000..1_000_000).contains(&used), "{used}");
         // Answers are each somebody's own.
         for outbox in &outboxes {
-            outbox.events(&name, [Body::Json("y".repeat(20_000).into())], None);
+            outbox.events(&head, [Body::Json("y".repeat(20_000).into())], None);
         }
         assert!(all.used.load(Ordering::Relaxed) <= 10 << 20);
         let closed = outboxes.iter().filter(|outbox| outbox.closing().is_some()).count();

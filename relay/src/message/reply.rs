@@ -1,14 +1,33 @@
 //! Relay messages, written as raw JSON (NIP-01, NIP-42, NIP-45, NIP-67, NIP-77).
 
+use std::sync::Arc;
+
 use crate::event::Id;
 use crate::store::{End, Saved};
 
+/// What the messages begin with that bring the events of a subscription, written once for all of them.
+#[derive(Clone, Debug)]
+pub struct EventHead(Arc<str>);
+
+impl EventHead {
+    /// `["EVENT",<subscription>,`.
+    pub fn new(subscription: &str) -> Self {
+        let mut text = String::from("[\"EVENT\",");
+        push_string(&mut text, subscription);
+        text.push(',');
+        Self(text.into())
+    }
+
+    /// Bytes that it adds to each message.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
 /// `["EVENT",<subscription>,<event>]`; `event` is canonical JSON and goes in as it is.
-pub fn event(subscription: &str, event: &str) -> String {
-    let mut text = String::with_capacity(event.len() + subscription.len() + 16);
-    text.push_str("[\"EVENT\",");
-    push_string(&mut text, subscription);
-    text.push(',');
+pub fn event(head: &EventHead, event: &str) -> String {
+    let mut text = String::with_capacity(event.len() + head.len() + 1);
+    text.push_str(&head.0);
     text.push_str(event);
     text.push(']');
     text
@@ -122,7 +141,7 @@ mod tests {
 
     #[test]
     fn writes_messages() {
-        assert_eq!(event("a\"b", "{}"), r#"["EVENT","a\"b",{}]"#);
+        assert_eq!(event(&EventHead::new("a\"b"), "{}"), r#"["EVENT","a\"b",{}]"#);
         assert_eq!(eose("s", Some(End::More)), r#"["EOSE","s",["more"]]"#);
         assert_eq!(eose("s", Some(End::Unknown)), r#"["EOSE","s"]"#);
         assert_eq!(eose("s", None), r#"["EOSE","s"]"#);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::reply;
+use super::reply::{self, EventHead};
 use crate::app::App;
 use crate::bound::{Full, Held};
 use crate::clock;
@@ -32,8 +32,8 @@ pub(crate) fn handle(session: &mut Session, id: &str, filters: &[&str]) {
     };
     let id: Arc<str> = Arc::from(id);
     let (app, outbox) = (Arc::clone(&session.app), Arc::clone(&session.outbox));
-    let (key, seq_max) =
-        app.subscriptions.open(Arc::clone(&id), Arc::clone(&filters), Arc::clone(&outbox), Arc::clone(&session.viewer));
+    let (head, viewer) = (EventHead::new(&id), Arc::clone(&session.viewer));
+    let (key, seq_max) = app.subscriptions.open(head.clone(), Arc::clone(&filters), Arc::clone(&outbox), viewer);
     let mut query = query(&app, filters, session.viewer.read().clone(), seq_max);
     let hints = app.config.limits.eose_hints || session.greeting.hints;
     if app.config.limits.eose_hints {
@@ -44,7 +44,7 @@ pub(crate) fn handle(session: &mut Session, id: &str, filters: &[&str]) {
     let (name, readers) = (Arc::clone(&id), session.readers());
     let scan = session.start(async move {
         let started = Instant::now();
-        match send_stored(&app, &readers, &outbox, &name, key, scan).await {
+        match send_stored(&app, &readers, &outbox, &head, key, scan).await {
             Ok(end) => app.subscriptions.go_live(key, reply::eose(&name, hints.then_some(end)), clock::now()),
             Err(why) => {
                 app.subscriptions.close(key);
@@ -61,7 +61,7 @@ async fn send_stored(
     app: &App,
     readers: &Readers,
     outbox: &Outbox,
-    id: &Arc<str>,
+    head: &EventHead,
     key: Key,
     mut scan: Scan,
 ) -> Result<End, String> {
@@ -72,7 +72,7 @@ async fn send_stored(
         if rows.iter().any(|row| row.seq > scan.query.seq_max) {
             app.subscriptions.given(key, rows.iter().map(|row| row.seq).filter(|seq| *seq > scan.query.seq_max));
         }
-        outbox.events(id, rows.into_iter().map(|row| row.body), None);
+        outbox.events(head, rows.into_iter().map(|row| row.body), None);
         match step {
             Ok(Step::Again) => outbox.room().await,
             Ok(Step::Done) => return Ok(scan.end()),

@@ -1,6 +1,7 @@
 //! A stored event as it is read: its head, and its canonical JSON, which is never parsed on the way out.
 
 use std::borrow::Cow;
+use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 
 use memchr::memmem::Finder;
@@ -57,38 +58,48 @@ impl Body {
     }
 }
 
-/// The conditions of a filter on tags, made ready to be looked for in the canonical JSON of many events.
+/// The conditions of a filter on tags, looked for in the canonical JSON of many events: of the first few tag by tag, of the
+/// others by searches that take a while to make.
+#[derive(Default)]
 pub struct TagSearch {
-    /// For each condition how a tag that meets it begins. None: there are too many, or a value would be written escaped.
-    starts: Option<Vec<Vec<Finder<'static>>>>,
+    looked: Cell<u32>,
+    starts: OnceCell<Starts>,
 }
+
+/// For each condition how a tag that meets it begins. None: there are too many, or a value would be written escaped.
+type Starts = Option<Vec<Vec<Finder<'static>>>>;
 
 /// Values above which it is shorter to go through the tags of an event.
 const STARTS_MAX: usize = 8;
 
-impl TagSearch {
-    /// For the conditions of `filter`.
-    pub fn of(filter: &Filter) -> Self {
-        let plain = |value: &String| !value.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\' | 0x7f));
-        let few = filter.tags.iter().map(|tag| tag.values.len()).sum::<usize>() <= STARTS_MAX;
-        let starts = (few && filter.tags.iter().all(|tag| tag.values.iter().all(plain))).then(|| {
-            let start = |letter: u8, value: &str| format!("[\"{}\",\"{value}\"", char::from(letter));
-            let starts = |tag: &TagFilter| {
-                tag.values.iter().map(|value| Finder::new(&start(tag.letter, value)).into_owned()).collect()
-            };
-            filter.tags.iter().map(starts).collect()
-        });
-        Self { starts }
-    }
+/// Events through whose tags one goes first: most answers have no more, and to make the searches takes as long as eight.
+const LOOKED_MAX: u32 = 2;
 
-    /// Whether the event meets the conditions of `filter`, the one that this was made of.
+impl TagSearch {
+    /// Whether the event meets the conditions of `filter`, which must be the same each time.
     pub fn matches(&self, filter: &Filter, json: &str) -> bool {
-        match &self.starts {
+        if self.looked.get() < LOOKED_MAX {
+            self.looked.set(self.looked.get() + 1);
+            return filter.matches_tags(|| stored_tags(json));
+        }
+        match self.starts.get_or_init(|| starts(filter)) {
             // A quote within a string is escaped, so this can only be found where a tag begins.
             Some(starts) => starts.iter().all(|any| any.iter().any(|start| start.find(json.as_bytes()).is_some())),
             None => filter.matches_tags(|| stored_tags(json)),
         }
     }
+}
+
+fn starts(filter: &Filter) -> Starts {
+    let plain = |value: &String| !value.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\' | 0x7f));
+    let few = filter.tags.iter().map(|tag| tag.values.len()).sum::<usize>() <= STARTS_MAX;
+    (few && filter.tags.iter().all(|tag| tag.values.iter().all(plain))).then(|| {
+        let start = |letter: u8, value: &str| format!("[\"{}\",\"{value}\"", char::from(letter));
+        let starts = |tag: &TagFilter| {
+            tag.values.iter().map(|value| Finder::new(&start(tag.letter, value)).into_owned()).collect()
+        };
+        filter.tags.iter().map(starts).collect()
+    })
 }
 
 /// The single-letter tags of an event, read from its canonical JSON without building it.
@@ -185,7 +196,10 @@ mod tests {
         for (filters, expected) in [(&yes[..], true), (&no[..], false)] {
             for filter in filters {
                 let parsed = Filter::parse(filter).unwrap();
-                assert_eq!(TagSearch::of(&parsed).matches(&parsed, event.json()), expected, "{filter}");
+                let search = TagSearch::default();
+                for number in 0..=LOOKED_MAX {
+                    assert_eq!(search.matches(&parsed, event.json()), expected, "{filter}, {number}");
+                }
                 assert_eq!(parsed.matches_tags(|| stored_tags(event.json())), expected, "{filter}");
             }
         }

@@ -19,6 +19,7 @@ use crate::clock::{self, Timestamp};
 use crate::connection::Outbox;
 use crate::filter::Filter;
 use crate::guard::Viewer;
+use crate::message::reply::EventHead;
 use crate::store::{Body, Seq};
 use crate::verify::Verified;
 use index::Index;
@@ -33,7 +34,7 @@ pub struct Subscriptions {
 }
 
 struct Subscription {
-    id: Arc<str>,
+    head: EventHead,
     outbox: Arc<Outbox>,
     viewer: Arc<RwLock<Viewer>>,
     /// Events up to this number are for the store to give.
@@ -61,7 +62,7 @@ impl Subscriptions {
     /// Registers a subscription, holding. The store is to be asked for events up to the number that comes back.
     pub fn open(
         &self,
-        id: Arc<str>,
+        head: EventHead,
         filters: Arc<[Filter]>,
         outbox: Arc<Outbox>,
         viewer: Arc<RwLock<Viewer>>,
@@ -69,7 +70,7 @@ impl Subscriptions {
         let mut index = self.index.lock();
         let since = self.committed.load(Ordering::Acquire);
         let key = index
-            .insert(filters, Subscription { id, outbox, viewer, since, held: Some(Vec::new()), given: Vec::new() });
+            .insert(filters, Subscription { head, outbox, viewer, since, held: Some(Vec::new()), given: Vec::new() });
         (key, since)
     }
 
@@ -95,7 +96,7 @@ impl Subscriptions {
             if subscription.was_given(seq) || event.is_expired(now) {
                 continue;
             }
-            subscription.outbox.live(&subscription.id, Body::Event(event));
+            subscription.outbox.live(&subscription.head, Body::Event(event));
         }
     }
 
@@ -131,7 +132,7 @@ impl Subscriptions {
             match &mut subscription.held {
                 Some(held) if held.len() < held_max => held.push((event.clone(), seq)),
                 Some(_) => subscription.outbox.close(crate::connection::Closing::TooSlow),
-                None => subscription.outbox.live(&subscription.id, Body::Event(event.clone())),
+                None => subscription.outbox.live(&subscription.head, Body::Event(event.clone())),
             }
         });
     }

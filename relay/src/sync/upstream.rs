@@ -30,6 +30,7 @@ use crate::dial::Backoff;
 use crate::event::{CREATED_AT_MAX, Event};
 use crate::filter::Filter;
 use crate::http::metrics::{UPSTREAM_CONNECTED, UPSTREAM_CONNECTIONS, UPSTREAM_EVENTS};
+use crate::message::reply::EventHead;
 use crate::subscription::{Key, Subscriptions};
 
 /// How often the numbers are brought up to date.
@@ -271,7 +272,7 @@ impl Listening {
         let subscription = upstream.direction.is_up().then(|| {
             let viewer = Arc::new(RwLock::new(upstream.local.viewer.clone()));
             let filters = Arc::from([upstream.filter.clone()]);
-            let (key, _) = upstream.subscriptions.open("".into(), filters, Arc::clone(&outbox), viewer);
+            let (key, _) = upstream.subscriptions.open(EventHead::new(""), filters, Arc::clone(&outbox), viewer);
             upstream.subscriptions.go_live(key, String::new(), clock::now());
             (upstream.subscriptions.clone(), key)
         });

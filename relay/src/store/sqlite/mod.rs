@@ -14,6 +14,7 @@ mod read;
 mod rows;
 mod search;
 mod searching;
+mod snapshot;
 mod source;
 mod tables;
 mod vanishing;

@@ -10,6 +10,7 @@ use super::cursor::Span;
 use super::key::TagHash;
 use super::plan::{self, Kept, Opened, Plan, Wanted};
 use super::rows::{Found, Rows};
+use super::snapshot::Snapshot;
 use super::source::{Next, Source};
 use super::vanishing::{Job, Request};
 use super::{Options, Shared, bound, damage, erase, searching};
@@ -130,7 +131,7 @@ impl SqliteReader {
         let walks: Vec<_> = (0..scan.streams.len())
             .map(|number| if is_begun(number) { None } else { self.walk(scan, number) })
             .collect();
-        let snapshot = self.db.unchecked_transaction()?;
+        let snapshot = Snapshot::open(&self.db)?;
         let kept = match kept {
             Some(kept) => {
                 snapshot.prepare_cached("SELECT 1 FROM meta LIMIT 1")?.exists([])?;
@@ -160,7 +161,6 @@ impl SqliteReader {
             let walks = vec![None; scan.streams.len()];
             result = Merge::new(rows_of, plan, turn).answer(scan, walks, kept, rows)?;
         }
-        snapshot.finish()?;
         let (step, streams) = result.unwrap_or((Step::Again, Vec::new()));
         if step == Step::Again {
             scan.kept = Some(Box::new(KeptScan { moves, streams }));
@@ -298,7 +298,7 @@ impl<'a, 't, 's> Merge<'a, 't, 's> {
             self.open.push(Open {
                 number,
                 source,
-                tags: TagSearch::of(filter),
+                tags: TagSearch::default(),
                 look_ahead: LOOK_AHEAD,
                 rest,
                 is_walk,
@@ -433,12 +433,14 @@ impl<'a, 't, 's> Merge<'a, 't, 's> {
         scan: &mut Scan,
     ) -> Result<bool, StoreError> {
         self.turn.examine_body(found.map_or(0, Found::bytes));
+        // The only one is where the position came from.
+        let is_only = self.open.len() == 1;
         let mut give = false;
         let mut at = 0;
         while let Some(Open { number, source, look_ahead, tags, misses, .. }) = self.open.get_mut(at) {
             let number = *number;
             at += 1;
-            if source.peek(self.db, self.turn)? != Next::At(pos) {
+            if !is_only && source.peek(self.db, self.turn)? != Next::At(pos) {
                 continue;
             }
             source.pass(pos);

@@ -6,6 +6,7 @@ use rusqlite::{Connection, params};
 use super::read::SqliteReader;
 use super::rows::{Found, Rows};
 use super::search::{id_of, kind_of};
+use super::snapshot::Snapshot;
 use super::{body, bound, erase};
 use crate::event::Event;
 use crate::filter::Filter;
@@ -81,7 +82,7 @@ impl Work<'_, '_> {
     }
 
     fn begin(&mut self) -> Result<(), StoreError> {
-        let snapshot = self.reader.db.unchecked_transaction()?;
+        let snapshot = Snapshot::open(&self.reader.db)?;
         let [indexed, last] = ["search_seq", "last_seq"].map(|name| number(&snapshot, name));
         let (indexed, last) = (indexed?, last?);
         let after = indexed.max(last.saturating_sub(self.reader.search.unindexed_max as Seq));
@@ -102,7 +103,7 @@ impl Work<'_, '_> {
 
     fn unindexed(&mut self, after: Seq, last: Seq, rows: &mut Vec<Row>) -> Result<(), StoreError> {
         let (removals, vanishing) = (self.reader.shared.hot.removals(), self.reader.vanishing()?);
-        let snapshot = self.reader.db.unchecked_transaction()?;
+        let snapshot = Snapshot::open(&self.reader.db)?;
         let source = Rows { db: &snapshot, hot: &self.reader.shared.hot, removals, vanishing: &vanishing };
         let Some(filter) = self.scan.query.filters.get(self.state.number).cloned() else { return Ok(()) };
         let step = bound(UNINDEXED_STEP, UNINDEXED_STEP_IN_TESTS);
@@ -174,7 +175,7 @@ impl Work<'_, '_> {
 
     fn give(&mut self, end: End, rows: &mut Vec<Row>) -> Result<(), StoreError> {
         let (removals, vanishing) = (self.reader.shared.hot.removals(), self.reader.vanishing()?);
-        let snapshot = self.reader.db.unchecked_transaction()?;
+        let snapshot = Snapshot::open(&self.reader.db)?;
         let source = Rows { db: &snapshot, hot: &self.reader.shared.hot, removals, vanishing: &vanishing };
         for _ in 0..GIVEN_STEP {
             if self.turn.is_over() {

@@ -10,6 +10,7 @@ use crate::store::carry::{CarryReader, Incoming, Located, Origin, Outgoing};
 use crate::store::repo::RoomName;
 use crate::store::sqlite::body;
 use crate::store::sqlite::read::SqliteReader;
+use crate::store::sqlite::snapshot::Snapshot;
 use crate::store::{Seq, StoreError};
 use crate::verify::Verified;
 
@@ -64,7 +65,7 @@ pub(super) fn forget_events(db: &Connection, up_to: Seq) -> Result<(), StoreErro
 
 impl CarryReader for SqliteReader {
     fn outgoing(&mut self, max: usize, bytes_max: usize) -> Result<Vec<Outgoing>, StoreError> {
-        let snapshot = self.db.unchecked_transaction()?;
+        let snapshot = Snapshot::open(&self.db)?;
         let mut outgoing = Vec::new();
         let mut bytes = 0;
         {
@@ -91,7 +92,6 @@ impl CarryReader for SqliteReader {
                 }
             }
         }
-        snapshot.finish()?;
         Ok(outgoing)
     }
 
@@ -114,7 +114,7 @@ impl CarryReader for SqliteReader {
     }
 
     fn authors(&mut self, name: &RoomName, after: Option<&Key>, max: usize) -> Result<Vec<Key>, StoreError> {
-        let snapshot = self.db.unchecked_transaction()?;
+        let snapshot = Snapshot::open(&self.db)?;
         let Some(room) = room(&snapshot, name)? else { return Ok(Vec::new()) };
         let after = after.map_or(&[][..], |after| after.as_bytes());
         // One range of the index for each format.
@@ -127,7 +127,6 @@ impl CarryReader for SqliteReader {
                 Ok(Key::from(row.get::<_, [u8; 32]>(0)?))
             })?
             .collect::<Result<_, _>>()?;
-        snapshot.finish()?;
         Ok(authors)
     }
 }

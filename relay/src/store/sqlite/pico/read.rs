@@ -7,6 +7,7 @@ use super::{ChainRow, block, chain_of, code, find, height_of, position, room, se
 use crate::store::StoreError;
 use crate::store::repo::{Candidate, Chain, Part, RepoReader, RoomName, Run, Usage, pick};
 use crate::store::sqlite::read::SqliteReader;
+use crate::store::sqlite::snapshot::Snapshot;
 
 impl RepoReader for SqliteReader {
     fn rooms(&mut self) -> Result<Vec<(RoomName, Usage)>, StoreError> {
@@ -31,7 +32,7 @@ impl RepoReader for SqliteReader {
         after: Option<&Key>,
         max: usize,
     ) -> Result<Vec<Chain>, StoreError> {
-        let snapshot = self.db.unchecked_transaction()?;
+        let snapshot = Snapshot::open(&self.db)?;
         let Some(room) = room(&snapshot, name)? else { return Ok(Vec::new()) };
         let sql = select_chain!("WHERE room = ?1 AND format = ?2 AND owner > ?3 ORDER BY owner LIMIT ?4");
         let after = after.map_or(&[][..], |after| after.as_bytes());
@@ -41,36 +42,32 @@ impl RepoReader for SqliteReader {
             .query_map(params![room.number, code(format), after, max], ChainRow::read)?
             .map(|row| Ok(row?.chain))
             .collect::<Result<_, StoreError>>();
-        snapshot.finish()?;
         chains
     }
 
     fn find(&mut self, name: &RoomName, id: &Id) -> Result<Option<(Chain, u64)>, StoreError> {
-        let snapshot = self.db.unchecked_transaction()?;
+        let snapshot = Snapshot::open(&self.db)?;
         let Some(room) = room(&snapshot, name)? else { return Ok(None) };
         let Some(pos) = find(&snapshot, room.number, id)? else { return Ok(None) };
         let found = ChainRow::by_number(&snapshot, chain_of(pos))?.map(|row| (row.chain, height_of(pos)));
-        snapshot.finish()?;
         Ok(found)
     }
 
     fn load(&mut self, name: &RoomName, run: Run, part: Part) -> Result<Option<Feed>, StoreError> {
-        let snapshot = self.db.unchecked_transaction()?;
+        let snapshot = Snapshot::open(&self.db)?;
         let Some(room) = room(&snapshot, name)? else { return Ok(None) };
         let Some((row, heights)) = resolve(&snapshot, room.number, run)? else { return Ok(None) };
         let feed = load(&snapshot, &row, heights.start.saturating_add(part.skip)..heights.end, part)?;
-        snapshot.finish()?;
         Ok(feed)
     }
 
     fn pick(&mut self, name: &RoomName, bytes_max: u64) -> Result<Vec<(Format, Key)>, StoreError> {
-        let snapshot = self.db.unchecked_transaction()?;
+        let snapshot = Snapshot::open(&self.db)?;
         let Some(room) = room(&snapshot, name)? else { return Ok(Vec::new()) };
         let candidates: Vec<Candidate> = snapshot
             .prepare_cached(select_chain!("WHERE room = ?1"))?
             .query_map([room.number], |row| ChainRow::read(row).map(|row| Candidate::from(&row.chain)))?
             .collect::<Result<_, _>>()?;
-        snapshot.finish()?;
         Ok(pick(&candidates, bytes_max))
     }
 }

@@ -9,6 +9,7 @@ use super::{ChainRow, carry, chain_of, find, format_of, height_of, room, select_
 use crate::store::StoreError;
 use crate::store::repo::{Chain, RoomName};
 use crate::store::sqlite::read::SqliteReader;
+use crate::store::sqlite::snapshot::Snapshot;
 use crate::store::state::{DueItem, Mark, Millis, Postponed, Scope, Stamp, Standing, StateReader, Stored};
 
 /// Objects of a slice from an id on.
@@ -30,7 +31,7 @@ impl StateReader for SqliteReader {
     }
 
     fn object(&mut self, scope: &Scope, slice: &str, id: &str) -> Result<Option<Stored>, StoreError> {
-        let snapshot = self.db.unchecked_transaction()?;
+        let snapshot = Snapshot::open(&self.db)?;
         let Some((state, _)) = read(&snapshot, scope)? else { return Ok(None) };
         let found = snapshot
             .prepare_cached(
@@ -38,7 +39,6 @@ impl StateReader for SqliteReader {
             )?
             .query_row(params![state, slice, id], |row| stored(row, 0))
             .optional()?;
-        snapshot.finish()?;
         Ok(found)
     }
 
@@ -50,7 +50,7 @@ impl StateReader for SqliteReader {
         max: usize,
         bytes_max: usize,
     ) -> Result<Vec<(String, Stored)>, StoreError> {
-        let snapshot = self.db.unchecked_transaction()?;
+        let snapshot = Snapshot::open(&self.db)?;
         let Some((state, _)) = read(&snapshot, scope)? else { return Ok(Vec::new()) };
         let mut objects = Vec::new();
         let mut bytes = 0;
@@ -70,7 +70,6 @@ impl StateReader for SqliteReader {
                 objects.push((row.get(0)?, object));
             }
         }
-        snapshot.finish()?;
         Ok(objects)
     }
 
@@ -81,7 +80,7 @@ impl StateReader for SqliteReader {
         after: Option<&str>,
         max: usize,
     ) -> Result<Vec<String>, StoreError> {
-        let snapshot = self.db.unchecked_transaction()?;
+        let snapshot = Snapshot::open(&self.db)?;
         let Some((state, _)) = read(&snapshot, scope)? else { return Ok(Vec::new()) };
         let ids = snapshot
             .prepare_cached(if after.is_some() { page!("id", ">") } else { page!("id", ">=") })?
@@ -90,12 +89,11 @@ impl StateReader for SqliteReader {
                 |row| row.get(0),
             )?
             .collect::<Result<_, _>>()?;
-        snapshot.finish()?;
         Ok(ids)
     }
 
     fn lookup(&mut self, scope: &Scope, slice: &str, key: &[u8]) -> Result<Option<Id>, StoreError> {
-        let snapshot = self.db.unchecked_transaction()?;
+        let snapshot = Snapshot::open(&self.db)?;
         let Some((state, _)) = read(&snapshot, scope)? else { return Ok(None) };
         let found = snapshot
             .prepare_cached(
@@ -108,12 +106,11 @@ impl StateReader for SqliteReader {
                 Ok(format.and_then(|format| <[u8; 64]>::try_from(signature(raw, format)).ok()).map(Id::from))
             })
             .optional()?;
-        snapshot.finish()?;
         Ok(found.flatten())
     }
 
     fn due(&mut self, scope: &Scope, now: Millis, max: usize) -> Result<Vec<DueItem>, StoreError> {
-        let snapshot = self.db.unchecked_transaction()?;
+        let snapshot = Snapshot::open(&self.db)?;
         let Some((state, _)) = read(&snapshot, scope)? else { return Ok(Vec::new()) };
         let limit = i64::try_from(max).unwrap_or(i64::MAX);
         let mut due: Vec<DueItem> = snapshot
@@ -142,7 +139,6 @@ impl StateReader for SqliteReader {
                 Ok(DueItem::Mark(super::number(row, 0)?, mark))
             })?
             .collect::<Result<_, _>>()?;
-        snapshot.finish()?;
         due.extend(marks);
         due.sort_by_key(DueItem::at);
         due.truncate(max);
@@ -150,15 +146,14 @@ impl StateReader for SqliteReader {
     }
 
     fn next_due(&mut self, scope: &Scope) -> Result<Option<Millis>, StoreError> {
-        let snapshot = self.db.unchecked_transaction()?;
+        let snapshot = Snapshot::open(&self.db)?;
         let Some((state, _)) = read(&snapshot, scope)? else { return Ok(None) };
         let due = next_due(&snapshot, state)?;
-        snapshot.finish()?;
         Ok(due)
     }
 
     fn postponed_due(&mut self, scope: &Scope, now: Millis, max: usize) -> Result<Vec<Postponed>, StoreError> {
-        let snapshot = self.db.unchecked_transaction()?;
+        let snapshot = Snapshot::open(&self.db)?;
         let Some((state, _)) = read(&snapshot, scope)? else { return Ok(Vec::new()) };
         let due = postponed(
             &snapshot,
@@ -166,51 +161,46 @@ impl StateReader for SqliteReader {
              ORDER BY due LIMIT ?3",
             params![state, now, i64::try_from(max).unwrap_or(i64::MAX)],
         );
-        snapshot.finish()?;
         due
     }
 
     fn postponed(&mut self, scope: &Scope, block: &Id) -> Result<Option<Postponed>, StoreError> {
-        let snapshot = self.db.unchecked_transaction()?;
+        let snapshot = Snapshot::open(&self.db)?;
         let Some((state, _)) = read(&snapshot, scope)? else { return Ok(None) };
         let sql = "SELECT format, author, raw, due, tries, origin FROM pico_postponed WHERE state = ?1 AND id = ?2";
         let found = postponed(&snapshot, sql, params![state, block.as_bytes()])?.pop();
-        snapshot.finish()?;
         Ok(found)
     }
 
     fn postponed_len(&mut self, scope: &Scope) -> Result<usize, StoreError> {
-        let snapshot = self.db.unchecked_transaction()?;
+        let snapshot = Snapshot::open(&self.db)?;
         let Some((state, _)) = read(&snapshot, scope)? else { return Ok(0) };
         let len = snapshot
             .prepare_cached("SELECT count(*) FROM pico_postponed WHERE state = ?1")?
             .query_row([state], |row| super::number(row, 0))?;
-        snapshot.finish()?;
         Ok(usize::try_from(len).unwrap_or(usize::MAX))
     }
 
     fn is_evicted(&mut self, scope: &Scope, chain: &Id) -> Result<bool, StoreError> {
-        let snapshot = self.db.unchecked_transaction()?;
+        let snapshot = Snapshot::open(&self.db)?;
         let Some((state, _)) = read(&snapshot, scope)? else { return Ok(false) };
         let found = snapshot
             .prepare_cached("SELECT 1 FROM pico_evicted WHERE state = ?1 AND chain = ?2")?
             .exists(params![state, chain.as_bytes()])?;
-        snapshot.finish()?;
         Ok(found)
     }
 
     fn references(&mut self, scope: &Scope, chain: &Id) -> Result<u64, StoreError> {
-        let snapshot = self.db.unchecked_transaction()?;
+        let snapshot = Snapshot::open(&self.db)?;
         let Some((state, _)) = read(&snapshot, scope)? else { return Ok(0) };
         let Some(room) = room(&snapshot, &scope.room)? else { return Ok(0) };
         let Some(pos) = find(&snapshot, room.number, chain)? else { return Ok(0) };
         let count = references(&snapshot, state, chain_of(pos))?;
-        snapshot.finish()?;
         Ok(count)
     }
 
     fn stamps(&mut self, name: &RoomName) -> Result<Vec<Stamp>, StoreError> {
-        let snapshot = self.db.unchecked_transaction()?;
+        let snapshot = Snapshot::open(&self.db)?;
         let Some(room) = room(&snapshot, name)? else { return Ok(Vec::new()) };
         let stamps = snapshot
             .prepare_cached(
@@ -228,19 +218,17 @@ impl StateReader for SqliteReader {
                 })
             })?
             .collect::<Result<_, _>>()?;
-        snapshot.finish()?;
         Ok(stamps)
     }
 
     fn oldest_chains(&mut self, name: &RoomName, max: usize) -> Result<Vec<Chain>, StoreError> {
-        let snapshot = self.db.unchecked_transaction()?;
+        let snapshot = Snapshot::open(&self.db)?;
         let Some(room) = room(&snapshot, name)? else { return Ok(Vec::new()) };
         let chains = snapshot
             .prepare_cached(select_chain!("WHERE room = ?1 ORDER BY changed LIMIT ?2"))?
             .query_map(params![room.number, i64::try_from(max).unwrap_or(i64::MAX)], ChainRow::read)?
             .map(|row| Ok(row?.chain))
             .collect::<Result<_, StoreError>>();
-        snapshot.finish()?;
         chains
     }
 }
