@@ -77,7 +77,7 @@ impl Saves {
 }
 
 /// Events of one owner that are verified in a row while others wait.
-const TURN_EVENTS: u64 = 16;
+const TURN_EVENTS: u64 = 4;
 
 /// Events of a connection that is gone which are still taken in: somebody who says a thing and leaves has said it.
 const LAST_EVENTS: u64 = 16;

@@ -1,6 +1,43 @@
-//! What a piece of work costs a thread.
+//! Threads that the relay cannot do without, and what a piece of work costs a thread.
 
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+/// Starts a thread that the relay cannot do without. If it panics, the process says so and ends with code 1: whoever
+/// watches it starts it anew, and what was acknowledged is on disk. Without that a relay would go on that saves nothing.
+///
+/// # Errors
+///
+/// There is no thread.
+pub(crate) fn essential<T: Send + 'static>(
+    name: impl Into<String>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> std::io::Result<JoinHandle<T>> {
+    let name = name.into();
+    let alarm = Alarm(name.clone());
+    std::thread::Builder::new().name(name).spawn(move || {
+        let _alarm = alarm;
+        work()
+    })
+}
+
+/// The same for a task.
+pub(crate) async fn needed<T>(name: impl Into<String>, task: impl Future<Output = T>) -> T {
+    let _alarm = Alarm(name.into());
+    task.await
+}
+
+/// Ends the process if it is dropped by a panic.
+struct Alarm(String);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("`{}` ended by a panic, and the relay cannot do without it: it stops", self.0);
+            std::process::exit(1);
+        }
+    }
+}
 
 /// Of the time that passes while a thread waits (for the disk, or for a core) this part counts as work.
 const WAITING: u32 = 8;
@@ -42,6 +79,38 @@ fn cpu() -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// In a process of its own, since that ends.
+    #[test]
+    fn a_panic_of_what_is_needed_ends_the_process() {
+        const CHILD: &str = "PICORELAY_TEST_PANIC";
+        #[allow(clippy::disallowed_methods, reason = "tests")]
+        match std::env::var(CHILD).as_deref() {
+            Ok("thread") => drop(essential("needed", || panic!("on purpose")).unwrap().join()),
+            Ok("task") => {
+                let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+                let task = needed("needed", async {
+                    tokio::task::yield_now().await;
+                    panic!("on purpose")
+                });
+                let _: Result<(), _> = runtime.block_on(runtime.spawn(task));
+            }
+            _ => {
+                let name = "threads::tests::a_panic_of_what_is_needed_ends_the_process";
+                for what in ["thread", "task"] {
+                    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+                    child.args(["--exact", name, "--nocapture"]).env(CHILD, what);
+                    let child = child.output().unwrap();
+                    assert_eq!(child.status.code(), Some(1), "{child:?}");
+                    assert!(String::from_utf8_lossy(&child.stderr).contains("on purpose"), "{child:?}");
+                }
+                assert_eq!(essential("done", || 5).unwrap().join().unwrap(), 5);
+                return;
+            }
+        }
+        // Only if the process was not ended. The test's own failure has another code.
+        std::process::exit(3);
+    }
 
     #[test]
     fn waiting_costs_little_and_work_its_time() {

@@ -2,11 +2,12 @@
 //! before, during and after it, against a relay with the default configuration.
 //!
 //! ```text
-//! cargo test -p picorelay-tests --test hostile                       the worst attacks, each for some seconds
-//! cargo test -p picorelay-tests --test hostile -- search             attacks with `search` in their name
-//! PICORELAY_TEST_LONG=1 cargo test .. --test hostile                 all of them, and the stricter bounds
-//! PICORELAY_TEST_BINARY=target/release/picorelay cargo test ..       another program than that of the tests' profile
-//! cargo test .. --test hostile -- --once --list                      no second try after a breach; only their names
+//! cargo test --workspace --test hostile                         the worst attacks, each for some seconds
+//! cargo test --workspace --test hostile -- search               attacks with `search` in their name
+//! PICORELAY_TEST_LONG=1 cargo test .. --test hostile            all of them, and the stricter bounds
+//! PICORELAY_TEST_BINARY=$PWD/target/release/picorelay cargo ..  another program than that of the tests' profile
+//! PICORELAY_TEST_SMALL=1 cargo test .. --test hostile           with the settings for a small machine, and 512 MiB
+//! cargo test .. --test hostile -- --once --list                 no second try after a breach; only their names
 //! ```
 //!
 //! The healthy clients come from 127.0.0.1, one attacking address is 127.0.0.2, twenty are 127.0.1.1 to 127.0.1.20. Each
@@ -33,6 +34,7 @@ mod list;
 mod play;
 mod report;
 mod run;
+mod small;
 mod target;
 mod template;
 mod verdict;

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::child::{Claim, command, weigh};
 use crate::harness::{binary, http};
+use crate::small::{is_small, settings};
 
 /// How long it may take to start.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -45,6 +46,7 @@ impl Target {
         let mut process = command(binary(), Claim::Full)
             .current_dir(folder.path())
             .env_clear()
+            .envs(if is_small() { settings() } else { Vec::new() })
             .args(["serve", "--listen", "127.0.0.1:0"])
             .args(["--config".as_ref(), config_path.as_os_str()])
             .args(["--data".as_ref(), data.as_os_str()])

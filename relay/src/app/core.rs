@@ -22,6 +22,7 @@ use crate::store::carry::Interest;
 use crate::store::sqlite::{Options, Sqlite};
 use crate::store::{Backend, Crew, Pace, Party, Readers, Slice, StoreError, WriterHandle, WriterThread};
 use crate::subscription::{self, Subscriptions};
+use crate::threads::essential;
 use crate::vanish::RelayUrls;
 
 /// Store, path in and live side: what works without a network.
@@ -140,9 +141,7 @@ impl Core {
         let last = (handle.clone(), slices.clone(), last_plugin);
         let repo = Repo::new(handle, readers.of(&Party::new(Party::ROOMS), 0));
         let listeners = subscriptions.clone();
-        let broadcast = std::thread::Builder::new()
-            .name("broadcast".into())
-            .spawn(move || subscription::broadcast_all(&listeners, &queue))?;
+        let broadcast = essential("broadcast", move || subscription::broadcast_all(&listeners, &queue))?;
         Ok(Self {
             readers,
             ingest,

@@ -43,8 +43,8 @@ pub fn start(app: &App) {
     if !app.config.pico.enabled {
         return;
     }
-    app.rooms.spawn(outbound::Outbound::new(app).run());
-    app.rooms.spawn(inbound::Inbound::new(app).run());
+    app.rooms.spawn_needed("bridge, outbound", outbound::Outbound::new(app).run());
+    app.rooms.spawn_needed("bridge, inbound", inbound::Inbound::new(app).run());
 }
 
 /// The filters of events that go into a room.

@@ -19,6 +19,7 @@ use crate::keys;
 use crate::memory;
 use crate::pico::{follow, tcp};
 use crate::sync;
+use crate::threads::needed;
 
 /// How often buffers of metrics are emptied when nobody asks for them.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -87,7 +88,7 @@ pub(super) async fn run(mut config: Config) -> Outcome {
         stop: stop.clone(),
         cut: cut.clone(),
     };
-    let serving = tokio::spawn(listen::serve(listener, serving));
+    let serving = tokio::spawn(needed("listener", listen::serve(listener, serving)));
 
     let reloading = tokio::spawn(reload_each_time(hung_up, app.slices.clone()));
     stopped.await;

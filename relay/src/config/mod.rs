@@ -203,7 +203,7 @@ pub struct Storage {
     /// alone never waits.
     pub writer_wait_ms: u64,
     /// The write-ahead log is copied into the database when it is larger, in MiB. The larger, the less is written in all
-    /// under a steady load, and the longer the pause for it. It grows beyond that only while another program (an sqlite3
+    /// under a steady load. It grows to twice that before it starts afresh, and further only while another program (an sqlite3
     /// session, a backup) keeps a snapshot of the database open, which is said once a minute from four times as much on.
     pub log_mb_max: usize,
     /// Page cache of the writer, in MiB.
@@ -298,6 +298,9 @@ pub struct Limits {
     pub events_in_flight_max: usize,
     /// Bytes of those events; they count until their OK.
     pub events_in_flight_bytes_max: usize,
+    /// Events that wait for their OK of a connection of which no event was true yet, or some were false lately: they are
+    /// checked before more is read.
+    pub events_in_flight_unproven_max: usize,
     /// The same for all connections together; those of one address may have a quarter. Beyond, nothing more is read from
     /// those that have more than a little.
     pub in_flight_bytes_all_max: usize,
@@ -498,6 +501,7 @@ impl Default for Limits {
             filters_bytes_max: 256 << 20,
             filters_bytes_address_max: 32 << 20,
             events_in_flight_max: 1_000,
+            events_in_flight_unproven_max: 64,
             verify_threads: 0,
             events_in_flight_bytes_max: 4 << 20,
             in_flight_bytes_all_max: 256 << 20,

@@ -153,7 +153,9 @@ impl Session {
     /// True while another message may be read from the socket.
     pub fn may_read(&self) -> bool {
         let limits = &self.app.config.limits;
-        self.in_flight() < limits.events_in_flight_max
+        let is_proven = self.answers.sends_true_events();
+        let in_flight_max = if is_proven { usize::MAX } else { limits.events_in_flight_unproven_max };
+        self.in_flight() < in_flight_max.min(limits.events_in_flight_max)
             && self.answers.bytes.load(Ordering::Relaxed) < limits.events_in_flight_bytes_max
             && self.outbox.has_room()
             && self.account.flight().has_room()
@@ -197,6 +199,13 @@ impl Session {
         let Owner { key, connection, .. } = self.owner();
         let member = if key == 0 { connection } else { key };
         self.app.readers.of(&self.account.holdings.party, member)
+    }
+
+    /// Counts a message of so many bytes that is not for us. False when the client sends too many: nothing is answered then,
+    /// and soon nothing read.
+    pub fn takes(&mut self, bytes: usize) -> bool {
+        let now = Instant::now();
+        self.limiter.take(Budget::Bytes, bytes, now) && self.limiter.take(Budget::Message, 1, now)
     }
 
     /// Takes in one text message.

@@ -268,10 +268,18 @@ impl Connection {
                     meter.keep(text.len());
                     self.session.text(&text).await;
                 }
-                Some(Ok(Message::Binary(_))) => {
-                    self.session.outbox.text(reply::notice("unsupported: binary messages; nostr messages are text"));
+                Some(Ok(Message::Binary(data))) => {
+                    bytes += data.len();
+                    if self.session.takes(data.len()) {
+                        let why = "unsupported: binary messages; nostr messages are text";
+                        self.session.outbox.text(reply::notice(why));
+                    }
                 }
-                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
+                Some(Ok(Message::Ping(data) | Message::Pong(data))) => {
+                    bytes += data.len();
+                    self.session.takes(data.len());
+                }
+                Some(Ok(Message::Frame(_))) => {}
                 Some(Ok(Message::Close(_))) => {
                     self.session.flush_events().await;
                     // The answer is in the write buffer (RFC 6455, 5.5.1).

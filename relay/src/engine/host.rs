@@ -25,6 +25,7 @@ use crate::store::carry::Origin;
 use crate::store::repo::{Bounds, RoomName};
 use crate::store::state::Scope;
 use crate::store::{Backend, Reader, StoreError, WriterHandle};
+use crate::threads::essential;
 
 /// Jobs that wait for an engine. Only the room's task and the watch over files ask.
 const JOBS_MAX: usize = 16;
@@ -215,9 +216,8 @@ impl Engines {
             };
             let (reader, writer) = (backend.reader()?, writer.clone());
             let (loaded, is_loaded) = crossbeam_channel::bounded(1);
-            let name = format!("engine-{room}").chars().take(15).collect();
-            let thread =
-                std::thread::Builder::new().name(name).spawn(move || host.run(queue, reader, writer, &loaded))?;
+            let name: String = format!("engine-{room}").chars().take(15).collect();
+            let thread = essential(name, move || host.run(queue, reader, writer, &loaded))?;
             threads.push((thread, pulse));
             handles.insert(room, handle);
             loading.push(is_loaded);

@@ -25,7 +25,7 @@ pub fn watch(rooms: &Arc<Rooms>, engines: &Engines, every: u64) -> std::io::Resu
         engines.iter().map(|(_, engine)| (engine.clone(), print(&engine.files()))).collect();
     let stop = rooms.stop.clone();
     let every = if every == 0 { Duration::MAX } else { Duration::from_secs(every) };
-    rooms.spawn(async move {
+    rooms.spawn_needed("watch", async move {
         loop {
             #[cfg(unix)]
             let asked = async { hangup.recv().await.is_some() };

@@ -1,11 +1,13 @@
 //! Threads that compute for others, in fair turns.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
 use super::{Bounds, FairQueue, FairSender, Item, Owner, fair_queue};
+use crate::threads::essential;
 
 /// Handle of the threads; clones share them. They end when the last one is gone.
 #[derive(Clone)]
@@ -52,7 +54,7 @@ impl Pool {
         let (jobs, queue) = fair_queue::<Job>(bounds);
         let threads = (0..threads.max(1)).map(|number| {
             let queue = Arc::clone(&queue);
-            std::thread::Builder::new().name(format!("{name}-{number}")).spawn(move || {
+            essential(format!("{name}-{number}"), move || {
                 give_way(niceness);
                 work(&queue);
             })
@@ -94,7 +96,10 @@ impl PoolThreads {
 
 fn work(queue: &Arc<FairQueue<Job>>) {
     while let Some(turn) = queue.pop() {
-        (turn.item.work)();
+        // Who asked is told that there is no answer; the thread is there for the next.
+        if catch_unwind(AssertUnwindSafe(turn.item.work)).is_err() {
+            tracing::error!("work for a client panicked");
+        }
     }
 }
 

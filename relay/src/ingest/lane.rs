@@ -15,8 +15,8 @@ use crate::engine::script::pulse::{Lookout, Pulse};
 use crate::event::{Class, Event, Id};
 use crate::fair::{Claim, FairQueue, Item, Turn, give_way};
 use crate::policy::judge::{Bench, Sentence};
-use crate::store::{Coming, Saved, Saving, StoreError};
-use crate::threads::Stopwatch;
+use crate::store::{Coming, Saved, Saving};
+use crate::threads::{Stopwatch, essential};
 use crate::verify::{Keys, Verified};
 
 /// What an event costs, about, in microseconds: its signature, and its bytes.
@@ -183,8 +183,7 @@ impl Lane {
     pub(super) fn begin(self: &Arc<Self>, lookout: &Lookout) -> std::io::Result<()> {
         let pulse = Arc::<Pulse>::default();
         let (lane, theirs) = (Arc::clone(self), Arc::clone(&pulse));
-        let thread = std::thread::Builder::new().name(format!("verify-{}", self.number));
-        *self.thread.lock() = Some(thread.spawn(move || lane.work(&theirs))?);
+        *self.thread.lock() = Some(essential(format!("verify-{}", self.number), move || lane.work(&theirs))?);
         let lane = Arc::downgrade(self);
         let take_over = move |lookout: &Lookout| {
             if let Some(lane) = lane.upgrade() {
@@ -329,8 +328,8 @@ impl Lane {
         }
         if !to_save.is_empty() {
             let saves = Arc::clone(&self.path.saves);
-            let done = Box::new(move |events: Vec<Verified>, saved: Result<&[Saved], &StoreError>| {
-                saves.failed.store(saved.is_err(), Ordering::Relaxed);
+            let done = Box::new(move |events: Vec<Verified>, saved: &[Option<Saved>]| {
+                saves.failed.store(saved.iter().all(Option::is_none), Ordering::Relaxed);
                 // Whoever is told looks whether there is room for more.
                 drop(held);
                 tell(&*answers, &events, saved);
@@ -344,13 +343,10 @@ impl Lane {
     }
 }
 
-fn tell(answers: &dyn Answers, events: &[Verified], saved: Result<&[Saved], &StoreError>) {
-    let outcomes = match saved {
-        Ok(saved) => events.iter().zip(saved).map(|(event, saved)| (event.id, Outcome::Saved(*saved))).collect(),
-        Err(_) => {
-            let why = Outcome::Refused("error: could not save the event".into());
-            events.iter().map(|event| (event.id, why.clone())).collect()
-        }
+fn tell(answers: &dyn Answers, events: &[Verified], saved: &[Option<Saved>]) {
+    let outcome = |saved: &Option<Saved>| match saved {
+        Some(saved) => Outcome::Saved(*saved),
+        None => Outcome::Refused("error: could not save the event".into()),
     };
-    answers.answer(outcomes);
+    answers.answer(events.iter().zip(saved).map(|(event, saved)| (event.id, outcome(saved))).collect());
 }

@@ -26,7 +26,7 @@ pub fn follow_all(rooms: &Arc<Rooms>) {
         let Ok(room) = rooms.name(&declared.name).and_then(|name| rooms.open(&name)) else { continue };
         for peer in &declared.peer {
             let (follower, room, url) = (Arc::clone(rooms), Arc::clone(&room), peer.url.clone());
-            rooms.spawn(async move { follow(&follower, &room, &url).await });
+            rooms.spawn_needed("follow", async move { follow(&follower, &room, &url).await });
         }
     }
 }

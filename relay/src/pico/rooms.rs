@@ -29,6 +29,7 @@ use crate::config;
 use crate::engine::host::{EngineHandle, Engines};
 use crate::http::client_addr::limit_key;
 use crate::http::metrics::PICO_ROOMS;
+use crate::threads::needed;
 
 /// All rooms of the relay.
 pub struct Rooms {
@@ -162,7 +163,7 @@ impl Rooms {
             common.bounds = common.bounds.of_declared();
         }
         let (room, task) = Room::new(name.clone(), self.node_id(name), common, self.engines.of(name).cloned(), opener);
-        self.tasks.spawn(task);
+        self.tasks.spawn(needed(format!("room {name}"), task));
         open.insert(name.clone(), Arc::clone(&room));
         metrics::gauge!(PICO_ROOMS).set(open.len() as f64);
         Ok(room)
@@ -265,6 +266,11 @@ impl Rooms {
     /// takes too long.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(self.cut.clone().run_until_cancelled_owned(task).map(drop));
+    }
+
+    /// The same for what the relay cannot do without: see [`needed`].
+    pub fn spawn_needed(&self, name: &str, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn(needed(name.to_owned(), task));
     }
 
     /// Ends the rooms' tasks when what was offered is merged. To be called when [`Rooms::stop`] is told.

@@ -21,6 +21,7 @@ use crate::config;
 use crate::event::Id;
 use crate::ingest::Source;
 use crate::rarely::rarely;
+use crate::threads::essential;
 use crate::verify::Verified;
 
 /// Batches that are given to it at a time.
@@ -70,7 +71,7 @@ impl Plugin {
         }
         let (batches, queue) = crossbeam_channel::bounded(config.plugin_queue_max.max(1));
         let keeper = Keeper::new(config.clone());
-        let thread = std::thread::Builder::new().name("plugin".into()).spawn(move || keeper.run(&queue))?;
+        let thread = essential("plugin", move || keeper.run(&queue))?;
         Ok(Some((Self(batches), PluginThread(thread))))
     }
 

@@ -119,6 +119,33 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether the reason may be one event or change of a batch, so that the others can be written without it. Not so where
+    /// the disk is full or the file is in use.
+    pub fn may_be_of_one(&self) -> bool {
+        use rusqlite::ErrorCode as Code;
+        match self {
+            Self::Corrupt { .. } | Self::Damaged(_) => true,
+            Self::Database(error) => !matches!(
+                error.sqlite_error_code(),
+                Some(
+                    Code::DiskFull
+                        | Code::SystemIoFailure
+                        | Code::OutOfMemory
+                        | Code::DatabaseBusy
+                        | Code::DatabaseLocked
+                        | Code::ReadOnly
+                        | Code::CannotOpen
+                        | Code::PermissionDenied
+                        | Code::NotADatabase
+                        | Code::OperationInterrupted
+                )
+            ),
+            Self::Io(_) | Self::Locked(_) | Self::Folder { .. } | Self::Newer { .. } => false,
+        }
+    }
+}
+
 /// Makes the two halves. All halves of one backend see the same events.
 pub trait Backend: Send + Sync + 'static {
     /// The writing half. Called once.

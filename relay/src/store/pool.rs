@@ -17,7 +17,7 @@ pub use super::asker::Party;
 use super::turns::{Owned, Turns};
 use super::{Backend, Reader, Row, Scan, Slice, Step, StoreError};
 use crate::fair::give_way;
-use crate::threads::Stopwatch;
+use crate::threads::{Stopwatch, essential};
 
 /// How many readers there are, and what they take.
 #[derive(Clone, Copy, Debug)]
@@ -144,13 +144,11 @@ impl Readers {
         let mut threads = Vec::new();
         for number in 0..crew.quick.max(1) {
             let (reader, queue, long) = (backend.reader()?, Arc::clone(&quick), Arc::clone(&long));
-            let thread = std::thread::Builder::new().name(format!("reader-{number}"));
-            threads.push(thread.spawn(move || serve(reader, &queue, Some(&long), crew))?);
+            threads.push(essential(format!("reader-{number}"), move || serve(reader, &queue, Some(&long), crew))?);
         }
         for number in 0..crew.long.max(1) {
             let (reader, queue) = (backend.reader()?, Arc::clone(&long));
-            let thread = std::thread::Builder::new().name(format!("long-reader-{number}"));
-            threads.push(thread.spawn(move || {
+            threads.push(essential(format!("long-reader-{number}"), move || {
                 give_way(crew.niceness);
                 serve(reader, &queue, None, crew);
             })?);

@@ -17,6 +17,7 @@ use super::{Batch, Saved, Seq, StoreError, Writer};
 use crate::clock;
 use crate::event::Id;
 use crate::rarely::rarely;
+use crate::threads::essential;
 use crate::verify::Verified;
 
 /// Events to save, and who wants to know.
@@ -25,12 +26,12 @@ pub struct Saving {
     pub account: u64,
     /// In order. Never of an ephemeral kind.
     pub events: Vec<Verified>,
-    /// Called on the writer's thread after the commit, with one outcome for each event, or with what went wrong for all.
+    /// Called on the writer's thread after the commit, with one outcome for each event. None: it could not be written.
     pub done: SavedAll,
 }
 
 /// See [`Saving::done`].
-pub type SavedAll = Box<dyn FnOnce(Vec<Verified>, Result<&[Saved], &StoreError>) + Send>;
+pub type SavedAll = Box<dyn FnOnce(Vec<Verified>, &[Option<Saved>]) + Send>;
 
 /// A change of a pico room, and who wants to know.
 struct Changing {
@@ -130,7 +131,7 @@ impl WriterHandle {
         let coming = Coming::default();
         let (coming_in, tended) = (coming.clone(), Instant::now());
         let work = Work { writer, commits, pace, jobs, coming: coming_in, swept: None, tended, failing: false };
-        let thread = std::thread::Builder::new().name("writer".into()).spawn(move || work.run())?;
+        let thread = essential("writer", move || work.run())?;
         Ok((Self { queue, coming }, WriterThread(thread)))
     }
 
@@ -207,7 +208,10 @@ impl Job {
 
     fn fail(self, error: &StoreError) {
         match self {
-            Self::Events(Saving { events, done, .. }) => done(events, Err(error)),
+            Self::Events(Saving { events, done, .. }) => {
+                let saved = vec![None; events.len()];
+                done(events, &saved);
+            }
             Self::Room(changing) => (changing.done)(Err(error)),
             Self::Stop => {}
         }
@@ -321,34 +325,62 @@ impl Work {
         let Together { savings, changes, waiting, .. } = together;
         let events: Vec<Verified> = savings.iter().flat_map(|saving| saving.events.iter().cloned()).collect();
         let len = events.len();
-        let started = Instant::now();
-        match self.writer.commit(&events, &changes, clock::now()) {
-            Ok(Batch { saved, removed, changed }) => {
-                if std::mem::take(&mut self.failing) {
-                    rarely!(info, "batches are saved again");
-                }
-                let new = events.into_iter().zip(&saved).filter_map(|(event, saved)| match saved {
-                    Saved::New(seq) => Some((event, *seq)),
-                    _ => None,
-                });
-                self.commits.committed(new.collect(), &removed, started.elapsed(), len);
-                let mut outcomes = saved.as_slice();
-                for Saving { events, done, .. } in savings {
-                    let (mine, rest) = outcomes.split_at_checked(events.len()).unwrap_or((outcomes, &[]));
-                    outcomes = rest;
-                    done(events, Ok(mine));
-                }
-                waiting.into_iter().zip(changed).for_each(|(done, changed)| done(Ok(changed)));
-            }
-            Err(error) => {
-                self.failing = true;
-                rarely!(error, %error, events = len, changes = changes.len(), "a batch could not be saved");
-                savings.into_iter().for_each(|saving| Job::Events(saving).fail(&error));
-                waiting.into_iter().for_each(|done| done(Err(&error)));
-            }
+        let mut written = Written { divisions: DIVISIONS_MAX, ..Written::default() };
+        self.write(&events, &changes, &mut written);
+        if written.is_whole && std::mem::take(&mut self.failing) {
+            rarely!(info, "batches are saved again");
+        }
+        let mut outcomes = written.saved.as_slice();
+        for Saving { events, done, .. } in savings {
+            let (mine, rest) = outcomes.split_at_checked(events.len()).unwrap_or((outcomes, &[]));
+            outcomes = rest;
+            done(events, mine);
+        }
+        for (done, changed) in waiting.into_iter().zip(written.changed) {
+            done(changed.as_ref().map_or_else(|error| Err(&**error), |changed| Ok(changed.clone())));
         }
         log_failure("indexing for search", self.writer.keep_up(len));
         is_last
+    }
+
+    /// Writes these in one transaction. Where what is wrong may be wrong with one of them only, it is looked for by halves, and
+    /// the others are written without it.
+    fn write(&mut self, events: &[Verified], changes: &[Change], written: &mut Written) {
+        let started = Instant::now();
+        match self.writer.commit(events, changes, clock::now()) {
+            Ok(Batch { saved, removed, changed }) => {
+                let new = events.iter().zip(&saved).filter_map(|(event, saved)| match saved {
+                    Saved::New(seq) => Some((event.clone(), *seq)),
+                    _ => None,
+                });
+                self.commits.committed(new.collect(), &removed, started.elapsed(), events.len());
+                written.saved.extend(saved.into_iter().map(Some));
+                written.changed.extend(changed.into_iter().map(Ok));
+            }
+            Err(error) if written.divisions > 0 && events.len() + changes.len() > 1 && error.may_be_of_one() => {
+                written.divisions -= 1;
+                if events.is_empty() {
+                    let (before, after) = changes.split_at(changes.len() / 2);
+                    self.write(&[], before, written);
+                    self.write(&[], after, written);
+                } else if changes.is_empty() {
+                    let (before, after) = events.split_at(events.len() / 2);
+                    self.write(before, &[], written);
+                    self.write(after, &[], written);
+                } else {
+                    self.write(events, &[], written);
+                    self.write(&[], changes, written);
+                }
+            }
+            Err(error) => {
+                self.failing = true;
+                written.is_whole = false;
+                rarely!(error, %error, events = events.len(), changes = changes.len(), "a batch could not be saved");
+                let error = Arc::new(error);
+                written.saved.extend(events.iter().map(|_| None));
+                written.changed.extend(changes.iter().map(|_| Err(Arc::clone(&error))));
+            }
+        }
     }
 
     /// What waits, or is on its way and comes in time.
@@ -382,6 +414,27 @@ impl Work {
             tracing::debug!(events = removed.len(), "removed events that expired or vanished");
             self.commits.committed(Vec::new(), &removed, Duration::ZERO, 0);
         }
+    }
+}
+
+/// How often a batch is divided to find what is wrong in it: enough for six things in a thousand. Where more is wrong, others
+/// are refused, too.
+const DIVISIONS_MAX: u32 = 64;
+
+/// What became of a batch, in order.
+struct Written {
+    /// One for each event. None: it could not be written.
+    saved: Vec<Option<Saved>>,
+    /// One for each change.
+    changed: Vec<Result<Changed, Arc<StoreError>>>,
+    /// How often it may still be divided.
+    divisions: u32,
+    is_whole: bool,
+}
+
+impl Default for Written {
+    fn default() -> Self {
+        Self { saved: Vec::new(), changed: Vec::new(), divisions: 0, is_whole: true }
     }
 }
 

@@ -48,7 +48,7 @@ pub fn start(app: &App) {
         return;
     }
     for (lane, declared) in (FIRST_LANE..).zip(&app.config.bridge.upstream) {
-        app.rooms.spawn(Upstream::new(app, declared, lane).run());
+        app.rooms.spawn_needed("upstream", Upstream::new(app, declared, lane).run());
     }
 }
 

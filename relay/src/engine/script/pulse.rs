@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::health::Health;
 use crate::http::metrics::SCRIPTS_STUCK;
+use crate::threads::essential;
 
 /// Between two looks, at the most.
 const LOOK_EVERY_MAX: Duration = Duration::from_millis(250);
@@ -111,7 +112,7 @@ impl Lookout {
         let watched = Arc::new(Mutex::new(Vec::new()));
         let looking = Arc::downgrade(&watched);
         let look_every = (patience / 10).min(LOOK_EVERY_MAX);
-        let thread = std::thread::Builder::new().name("lookout".into()).spawn(move || {
+        let thread = essential("lookout", move || {
             while let Some(watched) = looking.upgrade() {
                 look(&Lookout(watched), patience);
                 std::thread::park_timeout(look_every);

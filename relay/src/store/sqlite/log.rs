@@ -1,7 +1,7 @@
 //! The write-ahead log: when it is copied into the database, and when its file starts afresh.
 //!
-//! Copying waits for nobody: it goes as far as the oldest snapshot allows. Once all is copied, SQLite writes the log from its
-//! beginning again if nobody reads from it just then. Under a steady load of queries there is always somebody, so when the
+//! Copying waits for nobody, and nobody waits for it: it goes as far as the oldest snapshot allows (`copier`). Once all is
+//! copied, SQLite writes the log from its beginning again if nobody reads from it just then. Under a steady load of queries there is always somebody, so when the
 //! log has become large our readers are held back for the length of a slice. Other programs are not waited for: while one
 //! keeps a snapshot open, the log grows, which is said once a minute, and shrinks when it is gone.
 
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::RwLock;
 use rusqlite::Connection;
 
+use super::copier::{Copier, Pages, checkpoint};
 use crate::store::StoreError;
 
 /// How long the writer waits for slices of scans to end, when the log must start afresh.
@@ -21,6 +22,9 @@ pub(super) const BRIEFLY: Duration = Duration::from_millis(5);
 
 /// How long one connection waits for another's write lock.
 const BUSY: Duration = Duration::from_secs(10);
+
+/// So small a part of `log_mb_max` the writer copies itself, to start the log afresh.
+const LEFT_PART: u64 = 8;
 
 /// A log file up to this size is left as it is.
 const FILE_BYTES: u64 = 4 << 20;
@@ -38,6 +42,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 pub(super) struct Log {
     file: PathBuf,
     bytes_max: u64,
+    copier: Copier,
     /// Whether it has pages that are not in the database yet.
     is_dirty: bool,
     not_before: Instant,
@@ -45,18 +50,21 @@ pub(super) struct Log {
     warned: Option<Instant>,
 }
 
-/// Pages in the log, and those that are in the database, too.
-struct Pages {
-    all: i64,
-    copied: i64,
-}
-
 impl Log {
-    pub(super) fn new(database: &Path, log_mb_max: usize) -> Self {
+    /// `copying`: a connection for that alone.
+    pub(super) fn new(database: &Path, log_mb_max: usize, copying: Connection) -> Result<Self, StoreError> {
         let mut file = database.as_os_str().to_owned();
         file.push("-wal");
         let bytes_max = u64::try_from(log_mb_max).unwrap_or(u64::MAX).saturating_mul(1 << 20);
-        Self { file: file.into(), bytes_max, is_dirty: true, not_before: Instant::now(), pause: PAUSE.0, warned: None }
+        Ok(Self {
+            file: file.into(),
+            bytes_max,
+            copier: Copier::start(copying)?,
+            is_dirty: true,
+            not_before: Instant::now(),
+            pause: PAUSE.0,
+            warned: None,
+        })
     }
 
     /// Something was written.
@@ -66,12 +74,12 @@ impl Log {
 
     /// When there is nothing else to do: all of it is copied, and a large file given back.
     pub(super) fn tend(&mut self, db: &mut Connection, reading: &RwLock<()>) -> Result<(), StoreError> {
-        if self.is_dirty {
-            let Pages { all, copied } = checkpoint(db, "PASSIVE")?;
-            self.is_dirty = copied < all;
+        self.hear();
+        if self.is_dirty && self.copier.ask() {
+            self.is_dirty = false;
         }
         let bytes = self.file_bytes();
-        if !self.is_dirty && bytes > FILE_BYTES {
+        if !self.is_dirty && !self.copier.is_busy() && bytes > FILE_BYTES {
             // If somebody reads, there will be another quiet moment.
             if let Some(_alone) = reading.try_write() {
                 self.start_afresh(db)?;
@@ -83,26 +91,30 @@ impl Log {
 
     /// The same between two commits: only what must be.
     pub(super) fn tend_under_load(&mut self, db: &mut Connection, reading: &RwLock<()>) -> Result<(), StoreError> {
+        self.hear();
         let Pages { all, copied } = checkpoint(db, "NOOP")?;
-        let to_copy = u64::try_from(all - copied).unwrap_or(0).saturating_mul(super::PAGE_BYTES.unsigned_abs());
-        if to_copy > self.bytes_max && Instant::now() >= self.not_before {
-            let Pages { all, copied } = checkpoint(db, "PASSIVE")?;
-            // A snapshot is in the way. The next look finds as much to copy.
-            let is_stuck = u64::try_from(all - copied).unwrap_or(0).saturating_mul(super::PAGE_BYTES.unsigned_abs())
-                > self.bytes_max / 2;
-            if is_stuck {
-                self.wait();
+        let (in_log, to_copy) = (bytes_of(all), bytes_of(all - copied));
+        let may = Instant::now() >= self.not_before && !self.copier.is_busy();
+        let is_large = in_log > self.bytes_max.saturating_mul(2);
+        if may && is_large && to_copy <= self.bytes_max / LEFT_PART {
+            if let Some(_alone) = reading.try_write_for(HOLD_BACK) {
+                self.start_afresh(db)?;
             }
-        }
-        let in_log = u64::try_from(all).unwrap_or(0).saturating_mul(super::PAGE_BYTES.unsigned_abs());
-        if in_log > self.bytes_max.saturating_mul(2)
-            && Instant::now() >= self.not_before
-            && let Some(_alone) = reading.try_write_for(HOLD_BACK)
-        {
-            self.start_afresh(db)?;
+        } else if may && (is_large || to_copy > self.bytes_max) {
+            self.copier.ask();
         }
         self.warn(in_log);
         Ok(())
+    }
+
+    /// What became of the last copy.
+    fn hear(&mut self) {
+        let Some(Pages { all, copied }) = self.copier.done() else { return };
+        self.is_dirty |= copied < all;
+        if bytes_of(all - copied) > self.bytes_max / 2 {
+            // A snapshot is in the way. The next look finds as much to copy.
+            self.wait();
+        }
     }
 
     /// Copies what is left and empties the file, unless another program reads from it.
@@ -145,9 +157,8 @@ impl Log {
     }
 }
 
-fn checkpoint(db: &Connection, mode: &str) -> Result<Pages, StoreError> {
-    let sql = format!("PRAGMA wal_checkpoint({mode})");
-    Ok(db.query_row(&sql, [], |row| Ok(Pages { all: row.get(1)?, copied: row.get(2)? }))?)
+fn bytes_of(pages: i64) -> u64 {
+    u64::try_from(pages).unwrap_or(0).saturating_mul(super::PAGE_BYTES.unsigned_abs())
 }
 
 /// Lets a connection wait for the write lock of another program, and say so.

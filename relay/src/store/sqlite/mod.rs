@@ -2,6 +2,7 @@
 
 mod apart;
 mod body;
+mod copier;
 mod cursor;
 mod damage;
 mod erase;

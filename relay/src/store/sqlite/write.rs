@@ -27,6 +27,9 @@ const DELETION: u16 = 5;
 /// Events that a request to vanish takes along at once; more go later, in parts.
 const VANISH_AT_ONCE: usize = 500;
 
+/// Page cache of the connection that copies the log, which reads past it.
+const COPIER_CACHE_MB: usize = 1;
+
 /// Events that one step of indexing for search takes.
 const INDEX_STEP: usize = 500;
 
@@ -68,7 +71,8 @@ impl SqliteWriter {
         let (last_seq, search_seq) = (number("last_seq")?, number("search_seq")?);
         let totals = pico::Totals::read(&db)?;
         let packer = Packer::new(options.storage.compression)?;
-        let log = Log::new(&path, options.storage.log_mb_max);
+        let copying = super::connect(&path, &options.storage, COPIER_CACHE_MB, false)?;
+        let log = Log::new(&path, options.storage.log_mb_max, copying)?;
         let vanishing = Job::read(&db)?;
         shared.vanishing.set(&vanishing);
         let filing = Filing::default();

@@ -20,6 +20,7 @@ use crate::engine::script::modules::Sources;
 use crate::engine::script::program::{Host, Program};
 use crate::engine::script::pulse::{Lookout, Pulse};
 use crate::event::PublicKey;
+use crate::threads::essential;
 use crate::verify::Verified;
 
 /// How slices for events are told from those of rooms, in the log and in metrics.
@@ -48,7 +49,7 @@ impl Seat {
         let pulse = Arc::<Pulse>::default();
         let keeper = Keeper { seat: Arc::clone(self), pulse: Arc::clone(&pulse), seen: None };
         let mut thread = self.thread.lock();
-        *thread = Some(std::thread::Builder::new().name("slices".into()).spawn(move || keeper.run())?);
+        *thread = Some(essential("slices", move || keeper.run())?);
         let seat = Arc::clone(self);
         lookout.watch(&pulse, Some(Box::new(move |lookout| seat.take_over(lookout))));
         Ok(())
