@@ -47,6 +47,7 @@ pub struct Account {
     number: u64,
     address: IpAddr,
     budgets: Mutex<Budgets>,
+    requests: Mutex<Bucket>,
     flight: Arc<AddressFlight>,
     penalties: Penalties,
     standing: Mutex<Standing>,
@@ -64,6 +65,7 @@ impl Account {
             number,
             address,
             budgets: Mutex::new(Budgets::new(limits, limits.address_budget_factor)),
+            requests: Mutex::new(Bucket::new(f64::from(limits.requests_per_minute))),
             flight: flight.of_address(),
             penalties: Penalties::new(limits),
             standing: Mutex::new(Standing::new(Instant::now())),
@@ -86,6 +88,11 @@ impl Account {
     /// What all its connections may use in a minute.
     pub fn budgets(&self) -> &Mutex<Budgets> {
         &self.budgets
+    }
+
+    /// What it may ask for by HTTP in a minute.
+    pub fn requests(&self) -> &Mutex<Bucket> {
+        &self.requests
     }
 
     /// What all its connections have under way.

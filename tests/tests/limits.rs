@@ -1,9 +1,11 @@
 //! Every limit has a name in the configuration, and the client that meets it is told.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Error;
 
-use crate::harness::{Client, Event, Key, Relay, now};
+use crate::harness::{Client, Event, Key, Raw, Relay, now};
 
 #[tokio::test]
 async fn messages_per_minute() {
@@ -102,7 +104,7 @@ async fn until_room(relay: &Relay) {
         if !is_full(relay, &[]).await {
             return;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("a closed connection still takes a place");
 }
@@ -211,16 +213,49 @@ async fn many_events_in_flight_are_all_answered() {
     }
 }
 
+/// Pings and binary messages cost as much as others: who sends very many of them is soon not read any more.
+#[tokio::test]
+async fn what_is_no_message_counts_too() {
+    let relay = Relay::with("[limits]\nmessages_per_minute = 60");
+    for opcode in [0x9, 0x2] {
+        let mut client = Raw::open(relay.port, "/").await;
+        for _ in 0..400 {
+            assert!(client.send_frame(opcode, b"x").await);
+        }
+        let end = Instant::now() + Duration::from_millis(1_500);
+        let mut answers = 0;
+        while let Some(Some(_)) = client.frame_until(end).await {
+            answers += 1;
+        }
+        // A minute's worth, and in between as many that were too many.
+        assert!((1..=140).contains(&answers), "opcode {opcode}: {answers}");
+    }
+}
+
+/// Pages are paced by address, whatever a request pretends to be; probes and WebSockets are not.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_have_a_budget_by_address() {
+    let relay = Relay::with("[limits]\nrequests_per_minute = 4");
+    for path in ["GET /", "GET /nothing", "GET /pico/a", "GET /metrics"] {
+        assert_ne!(relay.http(path, &[]).status, 429, "{path}");
+    }
+    let answer = relay.http("GET /metrics", &[("Upgrade", "websocket")]);
+    assert_eq!(answer.status, 429);
+    assert_eq!(relay.http("GET /health", &[]).status, 200);
+    assert_eq!(relay.http("GET /ready", &[]).status, 200);
+    relay.client().await.fence().await;
+}
+
 #[tokio::test]
 async fn silent_clients_are_pinged_and_dead_ones_closed() {
     let relay = Relay::with("[limits]\nping_seconds = 1");
     let mut alive = relay.client().await;
     let mut dead = relay.client().await;
     dead.subscribe("s", json!({"kinds": [7]})).await;
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     // The library answers pings while it reads; `dead` reads nothing.
     while started.elapsed().as_secs() < 4 {
-        let nothing = tokio::time::timeout(std::time::Duration::from_millis(500), alive.recv_or_close()).await;
+        let nothing = tokio::time::timeout(Duration::from_millis(500), alive.recv_or_close()).await;
         assert!(nothing.is_err(), "{nothing:?}");
     }
     alive.fence().await;

@@ -41,6 +41,7 @@ const MAY_BE_ZERO: &[&str] = &[
     "limits.verify_niceness",
     "limits.verify_threads",
     "limits.messages_per_minute",
+    "limits.requests_per_minute",
     "limits.queries_per_minute",
     "limits.message_bytes_per_minute",
     "limits.address_budget_factor",

@@ -272,6 +272,9 @@ pub struct Limits {
     /// All connections of one address together may use so many times what one connection may, and so may all connections
     /// that have authenticated the same key. It lasts beyond a connection. 0: no limit.
     pub address_budget_factor: u32,
+    /// Requests by HTTP of one address in a minute, WebSockets and `/health` and `/ready` aside. More wait for their turn,
+    /// and are refused with 429 when that takes long. 0: no limit.
+    pub requests_per_minute: u32,
     /// Events with a wrong id or signature of one address in a minute. From a tenth of it on, less and less is read from
     /// those who send them; at that number their connections are closed, and the address gets no new ones for a while. 0: no
     /// limit.
@@ -491,6 +494,7 @@ impl Default for Limits {
             queries_per_minute: 1_200,
             message_bytes_per_minute: 64 << 20,
             address_budget_factor: 4,
+            requests_per_minute: 1_200,
             false_events_per_minute: 100,
             false_events_delay_ms_max: 1_000,
             refused_seconds_min: 10,

@@ -8,6 +8,7 @@ pub mod landing;
 pub mod listen;
 pub mod metrics;
 pub mod nip11;
+mod pace;
 mod page;
 mod prefix;
 pub mod room;

@@ -7,11 +7,12 @@ use axum::extract::{ConnectInfo, Path, RawQuery, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Extension, Router};
+use axum::{Extension, Router, middleware};
 use tower::ServiceExt;
 
 use super::listen::ConnectedTo;
 use super::metrics::Metrics;
+use super::pace::paced;
 use super::prefix::{self, Prefix};
 use super::{client_addr, health, host, landing, nip11, room, state};
 use crate::app::{App, Full};
@@ -52,6 +53,7 @@ fn paths(shared: Shared) -> Router {
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
         .fallback(async || (StatusCode::NOT_FOUND, "not found\n"))
+        .layer(middleware::from_fn_with_state(shared.clone(), paced))
         .with_state(shared)
 }
 

@@ -23,8 +23,9 @@ pub(super) const BRIEFLY: Duration = Duration::from_millis(5);
 /// How long one connection waits for another's write lock.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// So small a part of `log_mb_max` the writer copies itself, to start the log afresh.
+/// So small a part of `log_mb_max` the writer copies itself, to start the log afresh, or so many bytes if that is more.
 const LEFT_PART: u64 = 8;
+const LEFT_BYTES: u64 = 1 << 20;
 
 /// A log file up to this size is left as it is.
 const FILE_BYTES: u64 = 4 << 20;
@@ -96,7 +97,7 @@ impl Log {
         let (in_log, to_copy) = (bytes_of(all), bytes_of(all - copied));
         let may = Instant::now() >= self.not_before && !self.copier.is_busy();
         let is_large = in_log > self.bytes_max.saturating_mul(2);
-        if may && is_large && to_copy <= self.bytes_max / LEFT_PART {
+        if may && is_large && to_copy <= LEFT_BYTES.max(self.bytes_max / LEFT_PART) {
             if let Some(_alone) = reading.try_write_for(HOLD_BACK) {
                 self.start_afresh(db)?;
             }
