@@ -42,6 +42,7 @@ pub(super) async fn paced(
     if let Err(wait) = take() {
         tokio::time::sleep(wait.min(PATIENCE)).await;
         if let Err(wait) = take() {
+            app.clients.turned_away(address, "requests");
             let seconds = [(header::RETRY_AFTER, (wait.as_secs() + 1).to_string())];
             return (StatusCode::TOO_MANY_REQUESTS, seconds, "too many requests from your address\n").into_response();
         }

@@ -156,9 +156,15 @@ async fn pico_room(
         Err(full) => return no_place(full),
     };
     match app.rooms.visit(&name, admission.client()) {
-        Ok(room) if room.hub().is_full() => (StatusCode::SERVICE_UNAVAILABLE, "the room is full\n").into_response(),
+        Ok(room) if room.hub().is_full() => {
+            admission.log().refused("room", "the room is full");
+            (StatusCode::SERVICE_UNAVAILABLE, "the room is full\n").into_response()
+        }
         Ok(room) => websocket::upgrade(handshake, app, room, admission, meter.0),
-        Err(none) => (none.status(), format!("{none}\n")).into_response(),
+        Err(none) => {
+            admission.log().refused("room", &none.to_string());
+            (none.status(), format!("{none}\n")).into_response()
+        }
     }
 }
 

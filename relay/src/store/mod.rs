@@ -97,8 +97,9 @@ pub enum StoreError {
     },
     /// The database file is damaged.
     #[error(
-        "the database {file} is damaged ({what}). Stop the relay and keep a copy of the file. `picorelay export` writes out \
-         what can still be read, and `picorelay import` takes that into a new data folder; or restore a backup"
+        "the database {file} is damaged ({what}). Stop the relay and keep a copy of the file. Restore a backup; without one, \
+         `picorelay export -` writes out what it can read up to the damage, and `picorelay import` takes that into a new data \
+         folder"
     )]
     Corrupt {
         /// Which.

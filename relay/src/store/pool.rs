@@ -76,6 +76,7 @@ pub struct Stopped;
 
 struct Pool {
     crew: Crew,
+    calm: Arc<Calm>,
     quick: Arc<Queue>,
     long: Arc<Queue>,
     /// Places in both queues.
@@ -96,6 +97,31 @@ struct Queue {
 struct State {
     turns: Turns<Waiting>,
     is_stopped: bool,
+}
+
+/// The addresses that asked last and are not busy, two at most, and when: it is for their sake that busy ones use the threads
+/// that give way.
+#[derive(Default)]
+struct Calm(parking_lot::Mutex<[Option<(u64, Instant)>; 2]>);
+
+/// How long an address that has asked counts as there.
+const CALM: Duration = Duration::from_secs(1);
+
+impl Calm {
+    /// It has asked.
+    fn asks(&self, party: u64, now: Instant) {
+        let mut last = self.0.lock();
+        if last[0].is_none_or(|(other, _)| other != party) {
+            last.swap(0, 1);
+        }
+        last[0] = Some((party, now));
+    }
+
+    /// Whether another has asked lately.
+    fn has_others(&self, party: u64, now: Instant) -> bool {
+        let is_there = |(other, at): &(u64, Instant)| *other != party && now.saturating_duration_since(*at) < CALM;
+        self.0.lock().iter().flatten().any(is_there)
+    }
 }
 
 /// A piece of work, and whom it is for.
@@ -141,10 +167,12 @@ impl Readers {
     /// Starts the threads. The handle is that of the relay itself.
     pub fn start(backend: &dyn Backend, crew: Crew) -> Result<Self, StoreError> {
         let (quick, long) = (Arc::<Queue>::default(), Arc::<Queue>::default());
+        let calm = Arc::<Calm>::default();
         let mut threads = Vec::new();
         for number in 0..crew.quick.max(1) {
             let (reader, queue, long) = (backend.reader()?, Arc::clone(&quick), Arc::clone(&long));
-            threads.push(essential(format!("reader-{number}"), move || serve(reader, &queue, Some(&long), crew))?);
+            let long = Some((long, Arc::clone(&calm)));
+            threads.push(essential(format!("reader-{number}"), move || serve(reader, &queue, long.as_ref(), crew))?);
         }
         for number in 0..crew.long.max(1) {
             let (reader, queue) = (backend.reader()?, Arc::clone(&long));
@@ -154,7 +182,7 @@ impl Readers {
             })?);
         }
         let places = Arc::new(Semaphore::new(crew.queue_max.clamp(1, Semaphore::MAX_PERMITS)));
-        let pool = Pool { crew, quick, long, places, _threads: threads };
+        let pool = Pool { crew, calm, quick, long, places, _threads: threads };
         Ok(Self { pool: Arc::new(pool), party: Party::new(Party::RELAY), member: 0 })
     }
 
@@ -213,14 +241,14 @@ impl Readers {
         is_search: bool,
         work: impl FnOnce(&mut dyn Reader, &Stopwatch) -> T + Send + 'static,
     ) -> Result<T, Stopped> {
-        let Pool { crew, quick, long, places: all, .. } = &*self.pool;
+        let Pool { crew, calm, quick, long, places: all, .. } = &*self.pool;
         let searches = is_search.then(|| self.party.searches(crew.party_searches_max));
         let mut places = Vec::with_capacity(3);
         for wanted in searches.into_iter().chain([self.party.places(crew.party_queue_max), all]) {
             places.push(Arc::clone(wanted).acquire_owned().await.map_err(|_| Stopped)?);
         }
         let (answer, result) = oneshot::channel();
-        let queue = if is_long || is_busy(&self.party, crew) { long } else { quick };
+        let queue = if is_long || must_give_way(&self.party, crew, calm) { long } else { quick };
         queue.put(self.waiting(is_long, Asked { work, answer, _places: places }))?;
         result.await.map_err(|_| Stopped)
     }
@@ -230,8 +258,17 @@ impl Readers {
     }
 }
 
-fn is_busy(party: &Party, crew: &Crew) -> bool {
-    party.number() >= Party::ADDRESS && party.used(Instant::now()) > crew.busy_from
+/// Whether it is an address that has used much lately, and another is there that has not.
+fn must_give_way(party: &Party, crew: &Crew, calm: &Calm) -> bool {
+    if party.number() < Party::ADDRESS {
+        return false;
+    }
+    let now = Instant::now();
+    if party.used(now) <= crew.busy_from {
+        calm.asks(party.number(), now);
+        return false;
+    }
+    calm.has_others(party.number(), now)
 }
 
 impl<T: Send, F: FnOnce(&mut dyn Reader, &Stopwatch) -> T + Send> Work for Asked<T, F> {
@@ -296,10 +333,10 @@ impl Drop for Pool {
 }
 
 /// The life of a reader thread. Work of a party that has become busy since it was put in goes to the `long` queue.
-fn serve(mut reader: Box<dyn Reader>, queue: &Queue, long: Option<&Queue>, crew: Crew) {
+fn serve(mut reader: Box<dyn Reader>, queue: &Queue, long: Option<&(Arc<Queue>, Arc<Calm>)>, crew: Crew) {
     while let Some(waiting) = queue.next() {
         match long {
-            Some(long) if is_busy(&waiting.party, &crew) => {
+            Some((long, calm)) if must_give_way(&waiting.party, &crew, calm) => {
                 // At the end whoever asked learns that there is no answer.
                 let _ = long.put(waiting);
                 continue;

@@ -339,7 +339,7 @@ impl Work {
         for (done, changed) in waiting.into_iter().zip(written.changed) {
             done(changed.as_ref().map_or_else(|error| Err(&**error), |changed| Ok(changed.clone())));
         }
-        log_failure("indexing for search", self.writer.keep_up(len));
+        log_failure("keeping up with what is saved", self.writer.keep_up(len));
         is_last
     }
 

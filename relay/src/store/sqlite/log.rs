@@ -23,9 +23,8 @@ pub(super) const BRIEFLY: Duration = Duration::from_millis(5);
 /// How long one connection waits for another's write lock.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// So small a part of `log_mb_max` the writer copies itself, to start the log afresh, or so many bytes if that is more.
-const LEFT_PART: u64 = 8;
-const LEFT_BYTES: u64 = 1 << 20;
+/// So small a part of `log_mb_max` the writer copies itself.
+const LEFT_PART: u64 = 4;
 
 /// A log file up to this size is left as it is.
 const FILE_BYTES: u64 = 4 << 20;
@@ -92,30 +91,49 @@ impl Log {
 
     /// The same between two commits: only what must be.
     pub(super) fn tend_under_load(&mut self, db: &mut Connection, reading: &RwLock<()>) -> Result<(), StoreError> {
+        if self.copier.is_busy() {
+            return Ok(());
+        }
         self.hear();
         let Pages { all, copied } = checkpoint(db, "NOOP")?;
         let (in_log, to_copy) = (bytes_of(all), bytes_of(all - copied));
-        let may = Instant::now() >= self.not_before && !self.copier.is_busy();
-        let is_large = in_log > self.bytes_max.saturating_mul(2);
-        if may && is_large && to_copy <= LEFT_BYTES.max(self.bytes_max / LEFT_PART) {
-            if let Some(_alone) = reading.try_write_for(HOLD_BACK) {
-                self.start_afresh(db)?;
-            }
-        } else if may && (is_large || to_copy > self.bytes_max) {
+        if to_copy > self.bytes_max && Instant::now() >= self.not_before {
             self.copier.ask();
+        } else if in_log > self.bytes_max.saturating_mul(2)
+            && Instant::now() >= self.not_before
+            && let Some(_alone) = reading.try_write_for(HOLD_BACK)
+        {
+            self.start_afresh(db)?;
         }
         self.warn(in_log);
         Ok(())
     }
 
-    /// What became of the last copy.
-    fn hear(&mut self) {
-        let Some(Pages { all, copied }) = self.copier.done() else { return };
+    /// After each commit: once a copy is done the writer copies what has been written since, so that the next commit writes the
+    /// log from its beginning. While that is much, it is copied beside the writer once more, but for the log of a writer that
+    /// is faster than copying.
+    pub(super) fn follow(&mut self, db: &Connection) -> Result<(), StoreError> {
+        if !self.hear() || Instant::now() < self.not_before {
+            return Ok(());
+        }
+        let Pages { all, copied } = checkpoint(db, "NOOP")?;
+        if bytes_of(all - copied) <= self.bytes_max / LEFT_PART || bytes_of(all) > self.bytes_max.saturating_mul(2) {
+            checkpoint(db, "PASSIVE")?;
+        } else {
+            self.copier.ask();
+        }
+        Ok(())
+    }
+
+    /// What became of the last copy, once. True if there is something to hear.
+    fn hear(&mut self) -> bool {
+        let Some(Pages { all, copied }) = self.copier.done() else { return false };
         self.is_dirty |= copied < all;
         if bytes_of(all - copied) > self.bytes_max / 2 {
             // A snapshot is in the way. The next look finds as much to copy.
             self.wait();
         }
+        true
     }
 
     /// Copies what is left and empties the file, unless another program reads from it.

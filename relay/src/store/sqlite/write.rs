@@ -313,6 +313,7 @@ impl Writer for SqliteWriter {
     }
 
     fn keep_up(&mut self, events: usize) -> Result<(), StoreError> {
+        self.log.follow(&self.db)?;
         let mut left = events.saturating_mul(KEEP_UP).max(INDEX_STEP_MIN);
         while left > 0 && self.unindexed() > self.options.search.unindexed_max / 2 && self.options.search.enabled {
             let result = self.index_words(left.min(INDEX_STEP));
