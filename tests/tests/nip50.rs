@@ -157,7 +157,7 @@ async fn many_matches_and_other_conditions() {
     let at = now() - 10_000;
     let event = |n: u64| {
         let (key, kind) =
-            (&keys[if n % 50 == 0 { 0 } else { 1 + (n % 2) as usize }], if n % 70 == 3 { 1111 } else { 1 });
+            (&keys[if n.is_multiple_of(50) { 0 } else { 1 + (n % 2) as usize }], if n % 70 == 3 { 1111 } else { 1 });
         let rare = if n % 100 == 7 { " rarely" } else { "" };
         let tags = json!([["t", if n % 40 == 1 { "some" } else { "most" }]]);
         key.event(json!({"kind": kind, "created_at": at + n, "content": format!("the note {n}{rare}"), "tags": tags}))

@@ -43,7 +43,7 @@ impl Item {
     fn len(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
-            Self::Event(head, body) => head.len() + body.as_str().len(),
+            Self::Event(head, body) => head.bytes() + body.as_str().len(),
         }
     }
 }

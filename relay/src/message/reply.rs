@@ -19,14 +19,14 @@ impl EventHead {
     }
 
     /// Bytes that it adds to each message.
-    pub fn len(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.0.len()
     }
 }
 
 /// `["EVENT",<subscription>,<event>]`; `event` is canonical JSON and goes in as it is.
 pub fn event(head: &EventHead, event: &str) -> String {
-    let mut text = String::with_capacity(event.len() + head.len() + 1);
+    let mut text = String::with_capacity(event.len() + head.bytes() + 1);
     text.push_str(&head.0);
     text.push_str(event);
     text.push(']');

@@ -102,25 +102,33 @@ struct State {
 /// The addresses that asked last and are not busy, two at most, and when: it is for their sake that busy ones use the threads
 /// that give way.
 #[derive(Default)]
-struct Calm(parking_lot::Mutex<[Option<(u64, Instant)>; 2]>);
+struct Calm(parking_lot::Mutex<LastTwo>);
+
+#[derive(Default)]
+struct LastTwo {
+    last: Option<(u64, Instant)>,
+    /// Another.
+    before: Option<(u64, Instant)>,
+}
 
 /// How long an address that has asked counts as there.
-const CALM: Duration = Duration::from_secs(1);
+const CALM: Duration = Duration::from_secs(5);
 
 impl Calm {
     /// It has asked.
     fn asks(&self, party: u64, now: Instant) {
-        let mut last = self.0.lock();
-        if last[0].is_none_or(|(other, _)| other != party) {
-            last.swap(0, 1);
+        let mut two = self.0.lock();
+        if two.last.is_none_or(|(other, _)| other != party) {
+            two.before = two.last;
         }
-        last[0] = Some((party, now));
+        two.last = Some((party, now));
     }
 
     /// Whether another has asked lately.
     fn has_others(&self, party: u64, now: Instant) -> bool {
         let is_there = |(other, at): &(u64, Instant)| *other != party && now.saturating_duration_since(*at) < CALM;
-        self.0.lock().iter().flatten().any(is_there)
+        let two = self.0.lock();
+        two.last.iter().chain(&two.before).any(is_there)
     }
 }
 

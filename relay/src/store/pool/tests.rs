@@ -196,9 +196,11 @@ async fn work_of_a_busy_address_goes_to_the_long_readers_even_if_it_is_in_the_qu
     let readers = start(Crew::for_tests());
     let busy = address(&readers, 1);
     let (release, blocked) = block(&readers).await;
-    let waiting = busy.run(|_| std::thread::current().name().map(str::to_owned));
-    assert!(waiting.await.unwrap().unwrap().starts_with("reader"));
+    let name = || busy.run(|_| std::thread::current().name().map(str::to_owned));
+    assert!(name().await.unwrap().unwrap().starts_with("reader"));
     busy.party.charge(Duration::from_secs(30), true, Instant::now());
+    assert!(name().await.unwrap().unwrap().starts_with("reader"), "nobody else is there");
+    address(&readers, 2).run(|_| ()).await.unwrap();
     let waiting = busy.run(|_| std::thread::current().name().map(str::to_owned));
     tokio::pin!(waiting);
     assert!(tokio::time::timeout(Duration::from_millis(50), &mut waiting).await.is_err());

@@ -37,12 +37,11 @@ impl RepoReader for SqliteReader {
         let sql = select_chain!("WHERE room = ?1 AND format = ?2 AND owner > ?3 ORDER BY owner LIMIT ?4");
         let after = after.map_or(&[][..], |after| after.as_bytes());
         let max = i64::try_from(max).unwrap_or(i64::MAX);
-        let chains = snapshot
+        snapshot
             .prepare_cached(sql)?
             .query_map(params![room.number, code(format), after, max], ChainRow::read)?
             .map(|row| Ok(row?.chain))
-            .collect::<Result<_, StoreError>>();
-        chains
+            .collect::<Result<_, StoreError>>()
     }
 
     fn find(&mut self, name: &RoomName, id: &Id) -> Result<Option<(Chain, u64)>, StoreError> {

@@ -155,13 +155,12 @@ impl StateReader for SqliteReader {
     fn postponed_due(&mut self, scope: &Scope, now: Millis, max: usize) -> Result<Vec<Postponed>, StoreError> {
         let snapshot = Snapshot::open(&self.db)?;
         let Some((state, _)) = read(&snapshot, scope)? else { return Ok(Vec::new()) };
-        let due = postponed(
+        postponed(
             &snapshot,
             "SELECT format, author, raw, due, tries, origin FROM pico_postponed WHERE state = ?1 AND due <= ?2
              ORDER BY due LIMIT ?3",
             params![state, now, i64::try_from(max).unwrap_or(i64::MAX)],
-        );
-        due
+        )
     }
 
     fn postponed(&mut self, scope: &Scope, block: &Id) -> Result<Option<Postponed>, StoreError> {
@@ -224,12 +223,11 @@ impl StateReader for SqliteReader {
     fn oldest_chains(&mut self, name: &RoomName, max: usize) -> Result<Vec<Chain>, StoreError> {
         let snapshot = Snapshot::open(&self.db)?;
         let Some(room) = room(&snapshot, name)? else { return Ok(Vec::new()) };
-        let chains = snapshot
+        snapshot
             .prepare_cached(select_chain!("WHERE room = ?1 ORDER BY changed LIMIT ?2"))?
             .query_map(params![room.number, i64::try_from(max).unwrap_or(i64::MAX)], ChainRow::read)?
             .map(|row| Ok(row?.chain))
-            .collect::<Result<_, StoreError>>();
-        chains
+            .collect::<Result<_, StoreError>>()
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! `PICORELAY_SEARCH_EVENTS` says how many events there are, and prints what was measured.
 
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "tests")]
+
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
