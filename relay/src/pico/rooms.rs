@@ -268,7 +268,7 @@ impl Rooms {
         self.tasks.spawn(self.cut.clone().run_until_cancelled_owned(task).map(drop));
     }
 
-    /// The same for what the relay cannot do without: see [`needed`].
+    /// The same for what the relay cannot do without: see `threads.rs`.
     pub fn spawn_needed(&self, name: &str, task: impl Future<Output = ()> + Send + 'static) {
         self.spawn(needed(name.to_owned(), task));
     }
