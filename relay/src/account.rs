@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
-use crate::config::Limits;
+use crate::config::{Limits, Pico};
 use crate::event::PublicKey;
 use crate::holdings::Holdings;
 use crate::http::client_addr;
@@ -35,6 +35,7 @@ const FIRST_NUMBER: u64 = Party::ADDRESS;
 #[derive(Debug)]
 pub struct Accounts {
     limits: Limits,
+    pico: Pico,
     flight: Arc<Flight>,
     numbers: AtomicU64,
     by_address: Mutex<Remembered<IpAddr, Account>>,
@@ -48,6 +49,7 @@ pub struct Account {
     address: IpAddr,
     budgets: Mutex<Budgets>,
     requests: Mutex<Bucket>,
+    peers: Mutex<Peers>,
     flight: Arc<AddressFlight>,
     penalties: Penalties,
     standing: Mutex<Standing>,
@@ -59,12 +61,29 @@ pub struct Account {
     pub holdings: Holdings,
 }
 
+/// What the peers of one address may send to rooms in a minute, together.
+#[derive(Debug)]
+pub struct Peers {
+    /// One for each frame.
+    pub frames: Bucket,
+    /// One for each QUERY.
+    pub queries: Bucket,
+}
+
+impl Peers {
+    fn new(limits: &Limits, pico: &Pico) -> Self {
+        let bucket = |per_minute: u32| Bucket::new(f64::from(per_minute) * f64::from(limits.address_budget_factor));
+        Self { frames: bucket(pico.frames_per_minute), queries: bucket(pico.queries_per_minute) }
+    }
+}
+
 impl Account {
-    fn new(number: u64, address: IpAddr, limits: &Limits, flight: &Arc<Flight>) -> Self {
+    fn new(number: u64, address: IpAddr, (limits, pico): (&Limits, &Pico), flight: &Arc<Flight>) -> Self {
         Self {
             number,
             address,
             budgets: Mutex::new(Budgets::new(limits, limits.address_budget_factor)),
+            peers: Mutex::new(Peers::new(limits, pico)),
             requests: Mutex::new(Bucket::new(f64::from(limits.requests_per_minute))),
             flight: flight.of_address(),
             penalties: Penalties::new(limits),
@@ -93,6 +112,11 @@ impl Account {
     /// What it may ask for by HTTP in a minute.
     pub fn requests(&self) -> &Mutex<Bucket> {
         &self.requests
+    }
+
+    /// What its peers may send to rooms.
+    pub fn peers(&self) -> &Mutex<Peers> {
+        &self.peers
     }
 
     /// What all its connections have under way.
@@ -147,9 +171,10 @@ impl Account {
 impl Accounts {
     /// Remembers `accounts_max` addresses that are not connected any more, and as many keys; those that are connected always
     /// have an account.
-    pub fn new(limits: &Limits) -> Arc<Self> {
+    pub fn new(limits: &Limits, pico: &Pico) -> Arc<Self> {
         Arc::new(Self {
             limits: limits.clone(),
+            pico: pico.clone(),
             flight: Flight::new(limits.in_flight_bytes_all_max),
             numbers: AtomicU64::new(FIRST_NUMBER),
             by_address: Mutex::new(Remembered::new(limits.accounts_max)),
@@ -162,7 +187,7 @@ impl Accounts {
         let address = client_addr::limit_key(client);
         self.by_address.lock().of(address, Instant::now(), || {
             let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-            Account::new(number, address, &self.limits, &self.flight)
+            Account::new(number, address, (&self.limits, &self.pico), &self.flight)
         })
     }
 
@@ -226,7 +251,7 @@ mod tests {
     use super::*;
 
     fn accounts(accounts_max: usize) -> Arc<Accounts> {
-        Accounts::new(&Limits { accounts_max, ..Limits::default() })
+        Accounts::new(&Limits { accounts_max, ..Limits::default() }, &Pico::default())
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::bridge::Wanted;
 use crate::bridge::keys::Signers;
 use crate::clientlog::ClientLog;
 use crate::config::Config;
-use crate::connection::{Outboxes, Rounds};
+use crate::connection::Outboxes;
 use crate::engine::script::event::EventSlices;
 use crate::fair::Pool;
 use crate::guard::Viewer;
@@ -22,6 +22,7 @@ use crate::ingest::{Ingest, Saves};
 use crate::pico::carry::{Carry, Modes};
 use crate::pico::repo::Repo;
 use crate::pico::rooms::Rooms;
+use crate::rounds::Rounds;
 use crate::store::Readers;
 use crate::subscription::Subscriptions;
 use crate::unfinished::Budget;
@@ -31,7 +32,7 @@ use crate::websocket::Parked;
 mod core;
 mod door;
 
-pub use self::core::{Core, Threads, loader};
+pub use self::core::{Core, Pools, Threads, loader};
 pub use self::door::{Admission, Door, Full};
 
 /// The relay as its connections see it.
@@ -86,7 +87,7 @@ pub struct App {
     pub cut: CancellationToken,
     /// Connections that wait for the end of the process.
     pub parked: Arc<Parked>,
-    /// Turns of nostr clients.
+    /// Turns of connections: of nostr clients, and of what is sent to peers.
     pub rounds: Arc<Rounds>,
     restricted: Arc<[u16]>,
     connections: AtomicU64,
@@ -96,10 +97,11 @@ pub struct App {
 impl App {
     /// Puts the relay on a [`Core`]. The threads come back, to be waited for when all handles are gone.
     pub fn new(config: Config, core: Core, listening: SocketAddr, signers: Signers) -> (Arc<Self>, Threads) {
-        let Core { readers, ingest, repo, engines, wanted, subscriptions, saves, slices, parsers, urls, threads } =
-            core;
+        let Core { readers, ingest, repo, engines, wanted, subscriptions, saves, slices, pools, urls, threads } = core;
+        let Pools { parsers, checkers } = pools;
+        let rounds = Arc::<Rounds>::default();
         let limits = &config.limits;
-        let accounts = Accounts::new(limits);
+        let accounts = Accounts::new(limits, &config.pico);
         let clients = ClientLog::new(config.server.log_addresses);
         let waiting = Door::outer(limits.connections_waiting_max, Arc::clone(&accounts));
         let (connections, of_address) = (limits.connections_max, limits.connections_per_address_max);
@@ -107,7 +109,13 @@ impl App {
         let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
         let carry = Carry { modes: Arc::new(Modes::new(&config)), ..Carry::default() };
         let app = Self {
-            rooms: Arc::new(Rooms::new(&config, repo.clone(), engines, carry.clone(), (stop.clone(), cut.clone()))),
+            rooms: Arc::new(Rooms::new(
+                &config,
+                (repo.clone(), checkers),
+                (engines, carry.clone()),
+                (stop.clone(), cut.clone()),
+                Arc::clone(&rounds),
+            )),
             watchers: Watchers::new(config.engine.watchers_max),
             carry,
             wanted,
@@ -131,7 +139,7 @@ impl App {
             stop,
             cut,
             parked: Arc::default(),
-            rounds: Arc::default(),
+            rounds,
             restricted: config.auth.restricted_kinds.clone().into(),
             connections: AtomicU64::new(0),
             door,

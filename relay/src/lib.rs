@@ -30,6 +30,7 @@ pub mod patience;
 pub mod pico;
 pub mod policy;
 pub mod rarely;
+pub mod rounds;
 pub mod search;
 pub mod store;
 pub mod subscription;

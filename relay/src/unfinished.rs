@@ -14,6 +14,8 @@ use futures_util::{Stream, StreamExt};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::rounds::{Part, Rounds};
+
 /// What each connection may hold in any case.
 const FREE_BYTES: usize = 64 << 10;
 
@@ -24,12 +26,14 @@ pub struct Budget {
     max: usize,
     /// Connections that keep the buffer of a large message.
     keepers: Mutex<Vec<Weak<Meter>>>,
+    /// Turns of connections from which much is read.
+    rounds: Arc<Rounds>,
 }
 
 impl Budget {
     /// At most `max` bytes, beside what is free.
     pub fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { used: AtomicUsize::new(0), max, keepers: Mutex::default() })
+        Arc::new(Self { used: AtomicUsize::new(0), max, keepers: Mutex::default(), rounds: Arc::default() })
     }
 
     /// What a new connection holds of it.
@@ -180,17 +184,26 @@ impl Drop for Meter {
     }
 }
 
-/// A connection that counts what it reads. Reading fails when it is too much.
+/// Bytes that are read from all busy connections before the first of them has its next turn; and what is read from one in
+/// a turn, at least and at most. A message of megabytes comes in many turns, between which others have theirs.
+const READ_ROUND_BYTES: usize = 1 << 20;
+const READ_TURN_BYTES: (usize, usize) = (8 << 10, 128 << 10);
+
+/// A connection that counts what it reads. Reading fails when it is too much, and pauses when its turn is over.
 #[derive(Debug)]
 pub struct Metered<T> {
     connection: T,
     meter: Arc<Meter>,
+    part: Part,
+    /// Bytes read in this turn.
+    in_turn: usize,
 }
 
 impl<T> Metered<T> {
     /// Counts from now on.
     pub fn new(connection: T, meter: Arc<Meter>) -> Self {
-        Self { connection, meter }
+        let part = Part::new(&meter.budget.rounds);
+        Self { connection, meter, part, in_turn: 0 }
     }
 }
 
@@ -209,9 +222,23 @@ impl<T: AsyncRead + Unpin> AsyncRead for Metered<T> {
         if self.meter.held.lock().is_over {
             return Poll::Ready(Err(too_much()));
         }
+        let (least, most) = READ_TURN_BYTES;
+        if self.in_turn >= least && self.in_turn >= self.part.share(READ_ROUND_BYTES, least, most) {
+            self.in_turn = 0;
+            self.part.ends(true);
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
-        std::task::ready!(Pin::new(&mut self.connection).poll_read(context, buffer))?;
-        if self.meter.add(buffer.filled().len() - before) {
+        let polled = Pin::new(&mut self.connection).poll_read(context, buffer);
+        if polled.is_pending() {
+            self.in_turn = 0;
+            self.part.ends(false);
+        }
+        std::task::ready!(polled)?;
+        let read = buffer.filled().len() - before;
+        self.in_turn += read;
+        if self.meter.add(read) {
             return Poll::Ready(Ok(()));
         }
         Poll::Ready(Err(too_much()))
@@ -246,6 +273,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Metered<T> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -280,6 +308,42 @@ mod tests {
         assert_eq!(used(), 0);
         drop((one, three));
         assert_eq!(used(), 0);
+    }
+
+    /// A message of megabytes comes in turns, which are the shorter the more connections have much to say.
+    #[test]
+    fn reading_pauses_after_each_turn() {
+        let budget = Budget::new(64 << 20);
+        let mut connections: Vec<_> = (0..64)
+            .map(|_| {
+                let (ours, theirs) = tokio::io::duplex(1 << 19);
+                (Metered::new(ours, budget.meter()), theirs)
+            })
+            .collect();
+        for (_, theirs) in &mut connections {
+            theirs.write_all(&vec![0; 1 << 19]).now_or_never().unwrap().unwrap();
+        }
+        let mut turn = |n: usize| {
+            let (ours, _) = &mut connections[n];
+            let (mut sum, mut bytes) = (0, [0; 4096]);
+            loop {
+                let mut buffer = ReadBuf::new(&mut bytes);
+                let polled =
+                    Pin::new(&mut *ours).poll_read(&mut Context::from_waker(std::task::Waker::noop()), &mut buffer);
+                if polled.is_pending() {
+                    return sum;
+                }
+                sum += buffer.filled().len();
+            }
+        };
+        let (least, most) = READ_TURN_BYTES;
+        assert_eq!(turn(0), most);
+        (1..64).for_each(|n| drop(turn(n)));
+        assert_eq!(turn(0), READ_ROUND_BYTES / 64);
+        assert!(READ_ROUND_BYTES / 64 > least);
+        // Those that have nothing more to say make place.
+        (1..64).for_each(|n| while turn(n) > 0 {});
+        assert_eq!(turn(0), most);
     }
 
     #[tokio::test]

@@ -375,20 +375,25 @@ async fn rooms_have_names_and_limits() {
     for (seed, name) in (1..).zip(["a", "b", "c"]) {
         nodes.push(Node::connect(&url(name), Format::V8, seed).await);
     }
-    assert!(tokio_tungstenite::connect_async(url("d")).await.is_err());
+    let stranger = [127, 0, 0, 1];
+    let no_place = "the relay has no place for another room: all are in use".to_owned();
+    assert_eq!(Node::turned_away(&url("d"), stranger).await, Some((no_place, 1013)));
     nodes.remove(0);
     // The place of an empty room is free again as soon as the relay noticed.
     let mut again = None;
     for _ in 0..50 {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        if tokio_tungstenite::connect_async(url("d")).await.is_ok() {
+        if Node::turned_away(&url("d"), stranger).await.is_none() {
             again = Some(());
             break;
         }
     }
     assert!(again.is_some());
     nodes.push(Node::connect(&url("b"), Format::V8, 9).await);
-    assert!(tokio_tungstenite::connect_async(url("b")).await.is_err(), "the room is full");
+    assert_eq!(Node::turned_away(&url("b"), stranger).await, Some(("the room is full".to_owned(), 1013)));
+    // Whoever says nothing is not kept, either.
+    let mut silent = Node::silent(&url("b"), Format::V8, [1; 32]).await;
+    assert_eq!(silent.until_closed().await.map(|close| u16::from(close.code)), Some(1013));
 
     let closed = Relay::with("[pico]\nopen_rooms = false\n[[pico.room]]\nname = 'mine'");
     for (name, status) in [("main", 200), ("mine", 200), ("other", 404)] {

@@ -119,20 +119,21 @@ async fn one_address_does_not_keep_all_rooms_open() {
         }
     }
     assert_eq!(closed, 1);
-    let again = Node::try_from(&url(&relay, "held9"), SQUATTER, Format::V8, [10; 32]).await;
-    assert!(again.is_err(), "it has more than anybody else");
+    // It has more than anybody else.
+    let no_place = "the relay has no place for another room: all are in use".to_owned();
+    assert_eq!(Node::turned_away(&url(&relay, "held9"), SQUATTER).await, Some((no_place, 1013)));
 
     let relay = Relay::with("[pico]\naddress_rooms_max = 2");
     let _two = (from(&relay, SQUATTER, "a", 1).await, from(&relay, SQUATTER, "b", 2).await);
-    let refused = Node::try_from(&url(&relay, "c"), SQUATTER, Format::V8, [3; 32]).await;
-    assert!(refused.err().unwrap().to_string().contains("429"));
+    let too_many = "too many rooms are open from your address".to_owned();
+    assert_eq!(Node::turned_away(&url(&relay, "c"), SQUATTER).await, Some((too_many, 1013)));
     from(&relay, SQUATTER, "a", 4).await;
     from(&relay, [127, 0, 0, 3], "c", 5).await;
 }
 
 #[tokio::test]
 async fn who_sends_false_feeds_again_and_again_is_closed() {
-    let relay = Relay::with("[pico]\nfalse_feeds_per_minute = 5");
+    let relay = Relay::with("[pico]\nfalse_feeds_per_minute = 5\n[limits]\nfalse_events_per_minute = 0");
     let mut node = from(&relay, SQUATTER, "false", 1).await;
     let mut feed = Feed::new(Format::V8);
     feed.append(b"true", &Secret::ed25519([1; 32])).unwrap();
@@ -154,11 +155,50 @@ async fn who_sends_false_feeds_again_and_again_is_closed() {
     reader.until("both", |node| node.ids().len() == 2).await;
 }
 
+/// False feeds count for their address, the large ones for more; and so do the bytes of all that its peers send.
+#[tokio::test]
+async fn all_peers_of_an_address_share_its_budgets() {
+    let relay = Relay::with("[limits]\nrefused_seconds_min = 60");
+    let mut feed = Feed::new(Format::V8);
+    feed.append(&vec![1; 3 << 20], &Secret::ed25519([1; 32])).unwrap();
+    let mut bytes = feed.encode();
+    *bytes.last_mut().unwrap() ^= 1;
+    let mut peers = [from(&relay, SQUATTER, "a", 1).await, from(&relay, SQUATTER, "b", 2).await];
+    for peer in &mut peers {
+        peer.send(live(&bytes)).await;
+    }
+    // Each of 3 MB is worth 49 false events of the 100 that an address may send in a minute; the third is too much.
+    let mut third = from(&relay, SQUATTER, "a", 3).await;
+    third.send(live(&bytes)).await;
+    assert_eq!(third.until_closed().await.map(|close| u16::from(close.code)), Some(1008));
+    let refused = Node::try_from(&url(&relay, "a"), SQUATTER, Format::V8, [4; 32]).await;
+    assert!(refused.err().unwrap().to_string().contains("429"));
+    from(&relay, [127, 0, 0, 3], "a", 5).await;
+
+    let relay = Relay::with(
+        "[limits]\nmessage_bytes_per_minute = 2097152\naddress_budget_factor = 1\nmessage_bytes_max = 65536",
+    );
+    let body = vec![1; 900_000];
+    let mut node = from(&relay, SQUATTER, "a", 1).await;
+    node.write_bytes(&body).await;
+    node.write_bytes(&body).await;
+    relay.until_blocks(2).await;
+    assert_eq!(relay.metric("picorelay_pico_frames_total", r#"outcome="slowed""#), 0.0);
+    // Another peer of that address, in another room.
+    let mut node = from(&relay, SQUATTER, "b", 2).await;
+    node.write_bytes(&body).await;
+    relay.until_metric("picorelay_pico_frames_total", r#"outcome="slowed""#, 1.0).await;
+    let mut other = from(&relay, [127, 0, 0, 3], "b", 3).await;
+    other.write_bytes(&body).await;
+    relay.until_blocks(4).await;
+    assert_eq!(relay.metric("picorelay_pico_frames_total", r#"outcome="slowed""#), 1.0);
+}
+
 /// A connection that has sent a large message keeps a buffer for it. All of them together are bounded: idle ones give way.
 #[tokio::test]
 async fn buffers_of_large_messages_are_bounded_together() {
     const PEERS: u8 = 20;
-    let relay = Relay::with("[server]\nunfinished_bytes_max = 16777216");
+    let relay = Relay::with("[server]\nunfinished_bytes_max = 16777216\n[limits]\nfalse_events_per_minute = 0");
     let mut feed = Feed::new(Format::V8);
     feed.append(&vec![1; 3 << 20], &Secret::ed25519([1; 32])).unwrap();
     let mut bytes = feed.encode();

@@ -171,7 +171,7 @@ async fn peers_that_take_nothing_are_let_go() {
         silent.push(peer);
     }
     relay.until_metric("picorelay_pico_peers", "", 6.0).await;
-    assert!(tokio_tungstenite::connect_async(&url).await.is_err(), "the room is full");
+    assert_eq!(Node::turned_away(&url, [127, 0, 0, 1]).await, Some(("the room is full".to_owned(), 1013)));
     for peer in &mut silent {
         assert!(peer.is_let_go(Duration::from_secs(20)).await, "a peer that takes nothing is still there");
     }

@@ -89,8 +89,11 @@ impl Standing {
     }
 
     /// How long reading waits after an event of a connection that is not known to send true ones: the longer, the more were
-    /// false in the last minute.
+    /// false in the last minute; and longest while the address is refused.
     pub(super) fn delay(&self, now: Instant, penalties: &Penalties) -> Duration {
+        if self.refused_for(now).is_some() {
+            return penalties.delay_max;
+        }
         let count = self.in_a_minute(now);
         if penalties.per_minute == 0 || count <= penalties.per_minute / 10 {
             return Duration::ZERO;

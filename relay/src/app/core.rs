@@ -43,17 +43,25 @@ pub struct Core {
     pub saves: Arc<Saves>,
     /// Slices for events.
     pub slices: EventSlices,
-    /// Threads on which large messages are read.
-    pub parsers: Pool,
+    /// Threads that compute for clients and peers.
+    pub pools: Pools,
     /// All URLs that mean this relay.
     pub urls: RelayUrls,
     pub(super) threads: Threads,
 }
 
+/// Threads that compute for others, in turns.
+pub struct Pools {
+    /// Large messages are read there.
+    pub parsers: Pool,
+    /// Feeds of peers are verified there.
+    pub checkers: Pool,
+}
+
 /// The threads of a [`Core`].
 pub struct Threads {
     verify: VerifyThreads,
-    parsers: PoolThreads,
+    pools: [PoolThreads; 2],
     engines: EngineThreads,
     writer: WriterThread,
     /// With these the others can be ended while a thread that is stuck has handles of them.
@@ -133,9 +141,7 @@ impl Core {
         let threads = if limits.verify_threads == 0 { cores } else { limits.verify_threads };
         let jobs_max = (limits.verify_queue_max, limits.in_flight_bytes_all_max);
         let (ingest, verify) = Ingest::start(&path, threads, jobs_max, &lookout)?;
-        let parsers = if limits.parse_threads == 0 { (cores / 2).clamp(1, 4) } else { limits.parse_threads };
-        let (parsers, parser_threads) =
-            Pool::start("parse", parsers, limits.verify_niceness, limits.connections_max.max(4))?;
+        let (pools, pool_threads) = Pools::start(config, cores)?;
         let (engines, engine_threads) = Engines::start(config, backend, &handle, &loader(config), &lookout)?;
         drop(path);
         let last = (handle.clone(), slices.clone(), last_plugin);
@@ -151,11 +157,11 @@ impl Core {
             subscriptions,
             saves,
             slices,
-            parsers,
+            pools,
             urls,
             threads: Threads {
                 verify,
-                parsers: parser_threads,
+                pools: pool_threads,
                 engines: engine_threads,
                 last,
                 writer,
@@ -170,8 +176,8 @@ impl Core {
 
     /// Lets everything that came in be written, and ends the threads. Blocks.
     pub fn finish(self) {
-        let Self { readers, ingest, repo, engines, subscriptions, slices, parsers, threads, .. } = self;
-        drop((readers, ingest, repo, engines, subscriptions, slices, parsers));
+        let Self { readers, ingest, repo, engines, subscriptions, slices, pools, threads, .. } = self;
+        drop((readers, ingest, repo, engines, subscriptions, slices, pools));
         threads.join();
     }
 }
@@ -180,7 +186,7 @@ impl Threads {
     fn join(self) {
         // A thread that is stuck in a slice is left behind with its handles of the others, which would wait for it.
         let (writer, slices, plugin) = self.last;
-        self.parsers.join();
+        self.pools.into_iter().for_each(PoolThreads::join);
         let mut is_left = self.verify.join();
         if is_left {
             slices.stop();
@@ -221,6 +227,19 @@ impl Threads {
             let _ = done.send(());
         });
         started.is_ok() && matches!(tokio::time::timeout(patience, joined).await, Ok(Ok(())))
+    }
+}
+
+impl Pools {
+    fn start(config: &Config, cores: usize) -> std::io::Result<(Self, [PoolThreads; 2])> {
+        let limits = &config.limits;
+        let start = |name: &str, threads: usize, or: usize| {
+            let threads = if threads == 0 { or } else { threads };
+            Pool::start(name, threads, limits.verify_niceness, limits.connections_max.max(4))
+        };
+        let (parsers, parsing) = start("parse", limits.parse_threads, (cores / 2).clamp(1, 4))?;
+        let (checkers, checking) = start("feeds", config.pico.verify_threads, cores)?;
+        Ok((Self { parsers, checkers }, [parsing, checking]))
     }
 }
 

@@ -298,10 +298,10 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::config::Limits;
+    use crate::config::{Limits, Pico};
 
     fn door(max: usize, max_per_address: usize) -> Arc<Door> {
-        Door::new(max, max_per_address, Accounts::new(&Limits::default()), None)
+        Door::new(max, max_per_address, Accounts::new(&Limits::default(), &Pico::default()), None)
     }
 
     fn enter(door: &Arc<Door>, host: u8) -> Result<Seat, Full> {
@@ -339,7 +339,7 @@ mod tests {
 
     #[test]
     fn in_front_of_the_door_the_last_who_came_has_a_place() {
-        let door = Door::outer(3, Accounts::new(&Limits::default()));
+        let door = Door::outer(3, Accounts::new(&Limits::default(), &Pico::default()));
         // Twelve at once may be a crowd that comes back.
         let mut waiting: Vec<_> = (0..12).map(|_| enter(&door, 1).unwrap()).collect();
         assert!(!waiting.iter().any(is_gone));

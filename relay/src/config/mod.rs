@@ -267,7 +267,7 @@ pub struct Limits {
     pub messages_per_minute: u32,
     /// Queries (REQ, COUNT, NEG-OPEN) of one connection in a minute. 0: no limit.
     pub queries_per_minute: u32,
-    /// Bytes of the messages of one connection in a minute. 0: no limit.
+    /// Bytes of the messages of one connection in a minute; of peers in rooms, all those of one address. 0: no limit.
     pub message_bytes_per_minute: u32,
     /// All connections of one address together may use so many times what one connection may, and so may all connections
     /// that have authenticated the same key. It lasts beyond a connection. 0: no limit.
@@ -275,7 +275,8 @@ pub struct Limits {
     /// Requests by HTTP of one address in a minute, WebSockets and `/health` and `/ready` aside. More wait for their turn,
     /// and are refused with 429 when that takes long. 0: no limit.
     pub requests_per_minute: u32,
-    /// Events with a wrong id or signature of one address in a minute. From a tenth of it on, less and less is read from
+    /// Events with a wrong id or signature of one address in a minute; a malformed or falsely signed feed of a peer counts as
+    /// one, and one more for each 64 KiB. From a tenth of it on, less and less is read from
     /// those who send them; at that number their connections are closed, and the address gets no new ones for a while. 0: no
     /// limit.
     pub false_events_per_minute: u32,

@@ -70,6 +70,7 @@ impl Limiter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Pico;
 
     fn limits() -> Limits {
         Limits { messages_per_minute: 10, queries_per_minute: 0, address_budget_factor: 3, ..Limits::default() }
@@ -85,7 +86,7 @@ mod tests {
     #[test]
     fn an_address_has_a_budget_that_a_new_connection_does_not_renew() {
         let (limits, now) = (limits(), Instant::now());
-        let accounts = Accounts::new(&limits);
+        let accounts = Accounts::new(&limits, &Pico::default());
         let one: Vec<_> = (0..5).map(|_| passes(&limits, &accounts, [10, 0, 0, 1], &[], now)).collect();
         assert_eq!(one, [10, 10, 10, 0, 0]);
         assert_eq!(passes(&limits, &accounts, [10, 0, 0, 2], &[], now), 10);
@@ -102,7 +103,7 @@ mod tests {
     #[test]
     fn who_goes_on_is_paused() {
         let (limits, now) = (limits(), Instant::now());
-        let accounts = Accounts::new(&limits);
+        let accounts = Accounts::new(&limits, &Pico::default());
         let mut limiter = Limiter::new(&limits, accounts.of([10, 0, 0, 1].into()));
         while limiter.take(Budget::Message, 1, now) {}
         for _ in 0..59 {

@@ -5,7 +5,6 @@ mod limiter;
 mod outbox;
 mod outboxes;
 mod prepared;
-mod rounds;
 mod session;
 mod socket;
 
@@ -13,6 +12,5 @@ pub use challenge::Challenge;
 pub use limiter::Limiter;
 pub use outbox::{Closing, Outbox};
 pub use outboxes::Outboxes;
-pub use rounds::Rounds;
 pub use session::{Greeting, Open, Session, Wait, Work};
 pub use socket::upgrade;

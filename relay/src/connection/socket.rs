@@ -12,10 +12,10 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-use super::rounds::Part;
 use super::{Closing, Greeting, Session};
 use crate::app::{Admission, App};
 use crate::message::reply;
+use crate::rounds::Part;
 use crate::unfinished::Meter;
 use crate::websocket::{Alive, End, Handshake, Look, Socket, fault_of};
 

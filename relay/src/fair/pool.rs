@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 use super::{Bounds, FairQueue, FairSender, Item, Owner, fair_queue};
-use crate::threads::essential;
+use crate::threads::{Stopwatch, essential};
 
 /// Handle of the threads; clones share them. They end when the last one is gone.
 #[derive(Clone)]
@@ -62,8 +62,8 @@ impl Pool {
         Ok((Self(jobs), PoolThreads(threads.collect::<Result<_, _>>()?)))
     }
 
-    /// Computes something on one of the threads, when the owner has a turn. What it is expected to cost is compared with
-    /// what others bring. Nothing is computed if the future is dropped before its turn.
+    /// Computes something on one of the threads, when the owner has a turn. `cost` is how many microseconds it is expected to
+    /// take; if it takes longer, the owner pays for that, too. Nothing is computed if the future is dropped before its turn.
     ///
     /// # Errors
     ///
@@ -95,11 +95,13 @@ impl PoolThreads {
 }
 
 fn work(queue: &Arc<FairQueue<Job>>) {
-    while let Some(turn) = queue.pop() {
+    while let Some(mut turn) = queue.pop() {
+        let watch = Stopwatch::start();
         // Who asked is told that there is no answer; the thread is there for the next.
         if catch_unwind(AssertUnwindSafe(turn.item.work)).is_err() {
             tracing::error!("work for a client panicked");
         }
+        turn.claim.spent(u64::try_from(watch.cost().as_micros()).unwrap_or(u64::MAX));
     }
 }
 

@@ -18,6 +18,8 @@ use super::{client_addr, health, host, landing, nip11, room, state};
 use crate::app::{App, Full};
 use crate::connection::{self, Greeting};
 use crate::message::upstream::EOSE_HINTS;
+use crate::pico::rooms::NoRoom;
+use crate::pico::socket::FULL_ROOM;
 use crate::pico::websocket;
 use crate::unfinished::Meter;
 use crate::websocket::Asked;
@@ -155,17 +157,15 @@ async fn pico_room(
         Ok(admission) => admission,
         Err(full) => return no_place(full),
     };
-    match app.rooms.visit(&name, admission.client()) {
-        Ok(room) if room.hub().is_full() => {
-            admission.log().refused("room", "the room is full");
-            (StatusCode::SERVICE_UNAVAILABLE, "the room is full\n").into_response()
-        }
-        Ok(room) => websocket::upgrade(handshake, app, room, admission, meter.0),
-        Err(none) => {
-            admission.log().refused("room", &none.to_string());
-            (none.status(), format!("{none}\n")).into_response()
-        }
+    // Who finds no place hears it inside: no browser shows a page what a handshake was refused for.
+    let room = match app.rooms.visit(&name, admission.client()) {
+        Ok(room) if room.hub().is_full() => Err(FULL_ROOM),
+        room => room.map_err(NoRoom::reason),
+    };
+    if let Err(why) = &room {
+        admission.log().refused("room", why);
     }
+    websocket::upgrade(handshake, app, room, admission, meter.0)
 }
 
 /// `/pico/<room>/state/<slice>`: what a slice has computed, once or as it changes.

@@ -1,10 +1,9 @@
 //! One peer in a room: its conversation, and the work that follows from it. Knows no sockets; time is an argument.
 
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -16,12 +15,16 @@ use super::room::{Room, Verdict};
 use super::rpc::{Act, Conversation, Fault, Received, Rules, UploadNumber};
 use super::upload::Upload;
 use super::wire::Elapsed;
+use crate::account::{Account, Budget as Shared};
 use crate::config;
 use crate::http::metrics::{PICO_FEEDS_SENT, PICO_FRAMES};
 use crate::rarely::rarely;
 
 /// How often a peer is asked for everything again when it sends blocks whose parents are missing.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
+
+/// The longest time for which nothing is read from a peer that sends too much.
+const WAIT_MAX: Duration = Duration::from_secs(5);
 
 type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -49,12 +52,17 @@ pub struct Peer {
     frames: Budget,
     queries: Budget,
     false_feeds: Budget,
-    /// Where it is, if it is a stranger.
-    address: Option<IpAddr>,
+    /// The account of its address, if it is a stranger.
+    account: Option<Arc<Account>>,
+    /// The last feeds that were verified were true.
+    is_proven: bool,
 }
 
+/// A false feed counts as one false event, and as one more for each so many bytes: it costs about as much as them.
+const FALSE_BYTES: usize = 64 << 10;
+
 impl Peer {
-    /// Puts a peer into a room and begins the conversation. `address` is where a stranger comes from.
+    /// Puts a peer into a room and begins the conversation. `account` is that of the address of a stranger.
     ///
     /// # Errors
     ///
@@ -62,7 +70,7 @@ impl Peer {
     pub fn new(
         room: Arc<Room>,
         number: PeerNumber,
-        (direction, address): (Direction, Option<IpAddr>),
+        (direction, account): (Direction, Option<Arc<Account>>),
         limits: &config::Pico,
     ) -> Result<Self, RoomFull> {
         let outbox = Arc::new(Outbox::new(limits.outbox_bytes_max));
@@ -88,7 +96,8 @@ impl Peer {
             frames: Budget::new(limits.frames_per_minute),
             queries: Budget::new(limits.queries_per_minute),
             false_feeds: Budget::new(limits.false_feeds_per_minute),
-            address,
+            account,
+            is_proven: false,
         };
         peer.carry_out();
         Ok(peer)
@@ -112,25 +121,68 @@ impl Peer {
     }
 
     /// Takes in a frame, and says how long to wait before the next one is read: a peer that sends too much is slowed
-    /// down.
+    /// down, and so are all of an address that sends too much, or false feeds.
     ///
     /// # Errors
     ///
     /// The connection is over.
     pub fn receive(&mut self, frame: &Bytes, now: Elapsed) -> Result<Option<Duration>, Fault> {
         metrics::counter!(PICO_FRAMES, "outcome" => "read").increment(1);
-        if Conversation::is_query(frame) && self.queries.take(now).is_some() {
+        if Conversation::is_query(frame) && self.asks_too_often(now) {
             metrics::counter!(PICO_FRAMES, "outcome" => "too_many_queries").increment(1);
             self.talk.refuse(frame)?;
         } else {
             self.talk.receive(frame, now)?;
         }
         self.carry_out();
-        let wait = self.frames.take(now);
+        Ok(self.spend(frame.len(), now))
+    }
+
+    /// Counts something that came and is no frame, such as a ping. As for [`Peer::receive`].
+    pub fn alive(&mut self, now: Elapsed) -> Option<Duration> {
+        // Others than strangers come by carriers that report signs of life themselves.
+        self.account.is_some().then(|| self.spend(0, now)).flatten()
+    }
+
+    fn spend(&mut self, bytes: usize, now: Elapsed) -> Option<Duration> {
+        let own = self.frames.take(now);
+        let of_address = self.account.as_ref().and_then(|account| {
+            let at = Instant::now();
+            let spent = {
+                let mut peers = account.peers().lock();
+                let mut budgets = account.budgets().lock();
+                [peers.frames.take(1, at), budgets.take(Shared::Bytes, bytes, at)]
+            };
+            let delay = if self.is_proven { Duration::ZERO } else { account.delay(at) };
+            spent.into_iter().filter_map(Result::err).chain((!delay.is_zero()).then_some(delay)).max()
+        });
+        let wait = own.max(of_address).map(|wait| wait.min(WAIT_MAX));
         if wait.is_some() {
             metrics::counter!(PICO_FRAMES, "outcome" => "slowed").increment(1);
         }
-        Ok(wait)
+        wait
+    }
+
+    /// Whether the peer, or all of its address, ask too often for all that is in the room.
+    fn asks_too_often(&mut self, now: Elapsed) -> bool {
+        let of_address = |account: &Arc<Account>| account.peers().lock().queries.take(1, Instant::now()).is_err();
+        self.queries.take(now).is_some() || self.account.as_ref().is_some_and(of_address)
+    }
+
+    /// What became of a feed. Too many false ones end the connection: too many of its own, or of its address.
+    fn judge(&mut self, feed_bytes: usize, verdict: &Verdict, now: Elapsed) {
+        self.is_proven = !verdict.is_false && (self.is_proven || verdict.refused.is_none());
+        if !verdict.is_false {
+            return;
+        }
+        let count = u32::try_from(1 + feed_bytes / FALSE_BYTES).unwrap_or(u32::MAX);
+        let is_refused = self.account.as_ref().is_some_and(|account| {
+            let at = Instant::now();
+            account.false_events(count, at) || account.refused_for(at).is_some()
+        });
+        if self.false_feeds.take(now).is_some() || is_refused {
+            self.outbox.close(Closing::FalseFeeds);
+        }
     }
 
     /// Lets time pass.
@@ -171,10 +223,10 @@ impl Peer {
             return;
         }
         let (room, batch) = (Arc::clone(&self.room), std::mem::take(&mut self.waiting));
-        let from = (self.number, self.address);
+        let (number, account) = (self.number, self.account.clone());
         self.dispatch = Some(Box::pin(async move {
             let feeds = batch.iter().map(|received| received.feed.clone()).collect();
-            let verdicts = room.offer(from, feeds).await;
+            let verdicts = room.offer(number, account.as_deref(), feeds).await;
             batch.into_iter().zip(verdicts).collect()
         }));
     }
@@ -185,9 +237,7 @@ impl Peer {
             self.taken = (self.taken.0 - 1, self.taken.1 - received.feed.len());
             self.talk.dispatched(received, verdict.refused.as_deref(), now);
             orphans += verdict.orphans;
-            if verdict.is_false && self.false_feeds.take(now).is_some() {
-                self.outbox.close(Closing::FalseFeeds);
-            }
+            self.judge(received.feed.len(), verdict, now);
         }
         let is_due = self.asked_again.is_none_or(|last| now.saturating_sub(last) >= ASK_AGAIN);
         if orphans > 0 && is_due {

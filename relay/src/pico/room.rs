@@ -19,13 +19,15 @@ use super::repo::{Bounds, Merged, Merging, Quota, Repo, RepoError, RoomName};
 use super::rpc::NodeId;
 use super::strangers::{NewRooms, Places};
 use super::verify::{self, Checker, Recent};
+use crate::account::Account;
 use crate::clock;
 use crate::engine::Decision;
 use crate::engine::host::{Done, EngineHandle};
 use crate::engine::slice::Millis;
-use crate::http::client_addr::limit_key;
+use crate::fair::Owner;
 use crate::http::metrics::{PICO_BLOCKS, PICO_REFUSED};
 use crate::rarely::rarely;
+use crate::store::Party;
 use crate::store::carry::Origin;
 
 /// Offers that wait for a room's task. Each peer has at most one there.
@@ -187,10 +189,11 @@ impl Room {
     }
 
     /// Takes in feeds as a peer sent them, in order: decodes, verifies, merges, and tells the others of what is new. Gives
-    /// a verdict for each. `address` is where a stranger comes from.
-    pub async fn offer(&self, (from, address): (PeerNumber, Option<IpAddr>), feeds: Vec<Bytes>) -> Vec<Verdict> {
+    /// a verdict for each. `account` is that of the address of a stranger.
+    pub async fn offer(&self, from: PeerNumber, account: Option<&Account>, feeds: Vec<Bytes>) -> Vec<Verdict> {
         let feeds_len = feeds.len() as u64;
-        let checked = self.inner.common.checker.check(feeds, &self.inner.recent).await;
+        let owner = Owner { account: account.map_or(Party::ROOMS, Account::number), key: 0, connection: from };
+        let checked = self.inner.common.checker.check(owner, feeds, &self.inner.recent).await;
         let mut verdicts: Vec<Verdict> =
             checked.iter().map(|one| one.refused.map(Verdict::of_defect).unwrap_or_default()).collect();
         for reason in checked.iter().filter_map(|one| one.refused) {
@@ -202,7 +205,7 @@ impl Room {
         if blocks.is_empty() {
             return verdicts;
         }
-        if let Some(address) = address
+        if let Some(address) = account.map(Account::address)
             && !self.may_begin(address).await
         {
             metrics::counter!(PICO_REFUSED, "reason" => "new_rooms").increment(feeds_len);
@@ -241,7 +244,7 @@ impl Room {
             return true;
         }
         let holds_blocks = common.repo.usage(name).await.is_ok_and(|usage| usage.blocks > 0);
-        let may_begin = holds_blocks || common.new_rooms.begin(limit_key(address), std::time::Instant::now());
+        let may_begin = holds_blocks || common.new_rooms.begin(address, std::time::Instant::now());
         if may_begin {
             has_begun.store(true, Ordering::Relaxed);
         }

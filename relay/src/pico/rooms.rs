@@ -27,8 +27,10 @@ use super::strangers::{NewRooms, Open, Places};
 use super::verify::Checker;
 use crate::config;
 use crate::engine::host::{EngineHandle, Engines};
+use crate::fair::Pool;
 use crate::http::client_addr::limit_key;
 use crate::http::metrics::PICO_ROOMS;
+use crate::rounds::Rounds;
 use crate::threads::needed;
 
 /// All rooms of the relay.
@@ -50,32 +52,41 @@ pub struct Rooms {
     seed: [u8; 32],
     peers: AtomicU64,
     tasks: TaskTracker,
+    /// Turns of those to whom much is sent.
+    pub rounds: Arc<Rounds>,
 }
 
 /// Why there is no such room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.reason())]
 pub enum NoRoom {
     /// `nostr` is for the rules of events.
-    #[error("the room `nostr` is reserved")]
     Reserved,
     /// The name is not one.
-    #[error("a room has a name of 1 to 64 of a-z, 0-9, '.', '_', '-', the first a letter or digit")]
     Name,
     /// It is not declared, and `pico.open_rooms` is off.
-    #[error("there is no such room on this relay")]
     Unknown,
     /// `pico.rooms_max`.
-    #[error("the relay has no place for another room: all are in use")]
     TooMany,
     /// `pico.address_rooms_max`.
-    #[error("too many rooms are open from your address")]
     TooManyOfAddress,
     /// `pico.enabled`.
-    #[error("this relay does not serve pico nodes")]
     Disabled,
 }
 
 impl NoRoom {
+    /// For people: at most 123 bytes, which is what a Close frame holds.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Reserved => "the room `nostr` is reserved",
+            Self::Name => "a room has a name of 1 to 64 of a-z, 0-9, '.', '_', '-', the first a letter or digit",
+            Self::Unknown => "there is no such room on this relay",
+            Self::TooMany => "the relay has no place for another room: all are in use",
+            Self::TooManyOfAddress => "too many rooms are open from your address",
+            Self::Disabled => "this relay does not serve pico nodes",
+        }
+    }
+
     /// The answer in HTTP.
     pub fn status(self) -> StatusCode {
         match self {
@@ -91,10 +102,10 @@ impl Rooms {
     /// On a running store. Rooms come to be when somebody connects to them. `ends`: told to stop, and to end at once.
     pub fn new(
         config: &config::Config,
-        repo: Repo,
-        engines: Engines,
-        carry: Carry,
+        (repo, checkers): (Repo, Pool),
+        (engines, carry): (Engines, Carry),
         ends: (CancellationToken, CancellationToken),
+        rounds: Arc<Rounds>,
     ) -> Self {
         let send = Duration::from_secs(config.server.send_seconds);
         let (config, (stop, cut)) = (&config.pico, ends);
@@ -102,7 +113,7 @@ impl Rooms {
         let declared = Arc::new(declared.chain(engines.iter().map(|(name, _)| name.clone())).collect());
         let open = Arc::<Open>::default();
         Self {
-            common: common(config, repo, carry, Places::new(Arc::clone(&declared), &open)),
+            common: common(config, (repo, checkers), carry, Places::new(Arc::clone(&declared), &open)),
             engines,
             declared,
             config: config.clone(),
@@ -113,6 +124,7 @@ impl Rooms {
             seed: rand::random(),
             peers: AtomicU64::new(0),
             tasks: TaskTracker::new(),
+            rounds,
         }
     }
 
@@ -287,12 +299,10 @@ impl Rooms {
     }
 }
 
-fn common(config: &config::Pico, repo: Repo, carry: Carry, places: Places) -> Common {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = if config.verify_threads == 0 { cores } else { config.verify_threads };
+fn common(config: &config::Pico, (repo, checkers): (Repo, Pool), carry: Carry, places: Places) -> Common {
     Common {
         repo,
-        checker: Checker::new(threads, limits(config)),
+        checker: Checker::new(checkers, limits(config)),
         bounds: bounds(config),
         mempool: mempool::Bounds {
             blocks_max: config.mempool_blocks_max,

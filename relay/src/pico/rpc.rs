@@ -403,9 +403,7 @@ impl Conversation {
 
     /// ERR, with the reason in as many bytes as are of use to a person.
     fn send_error(&mut self, to: Port, why: &str) {
-        let end = why.floor_char_boundary(ERROR_BYTES_MAX);
-        let why = why.get(..end).unwrap_or_default();
-        self.acts.push_back(Act::Send(Frame::encode(to, None, &[&[ERR], why.as_bytes()])));
+        self.acts.push_back(Act::Send(error(to, why)));
     }
 
     fn refuse_type(&mut self, reply: Option<Port>) {
@@ -418,6 +416,17 @@ impl Conversation {
     fn ignore(&mut self, reason: &'static str) {
         self.acts.push_back(Act::Ignored(reason));
     }
+}
+
+/// ERR as the answer to a frame. None if the frame wants no reply, or is none.
+pub fn error_to(frame: &Bytes, why: &str) -> Option<Bytes> {
+    Frame::decode(frame).ok()?.reply.map(|port| error(port, why))
+}
+
+fn error(to: Port, why: &str) -> Bytes {
+    let end = why.floor_char_boundary(ERROR_BYTES_MAX);
+    let why = why.get(..end).unwrap_or_default();
+    Frame::encode(to, None, &[&[ERR], why.as_bytes()])
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! What a peer's connection does, whatever carries it: frames in, frames out, pings, the end.
 
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,7 +13,10 @@ use super::outbox::Closing;
 use super::peer::Peer;
 use super::room::Room;
 use super::rooms::Rooms;
+use super::rpc;
+use crate::account::Account;
 use crate::http::metrics::{PICO_CLOSES, PICO_FRAMES};
+use crate::rounds::Part;
 use crate::websocket::{self, Alive, Look};
 
 /// What comes from the other end.
@@ -46,17 +48,18 @@ pub enum Said {
     Close(u16, &'static str),
 }
 
-/// Bytes handed to the carrier before other work of the connection has a turn.
-const SEND_BURST: usize = 1 << 20;
+/// Bytes handed to carriers before others have a turn: of all busy connections together, at least of one, and at most.
+const SEND_ROUND_BYTES: usize = 1 << 20;
+const SEND_TURN_BYTES: (usize, usize) = (8 << 10, 256 << 10);
 
 /// How often what waits is looked at.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Converses with a peer, a stranger if it has an address, until the connection ends, and says how.
+/// Converses with a peer, a stranger if the account of its address is given, until the connection ends, and says how.
 pub async fn converse<R, W>(
     rooms: &Rooms,
     room: &Arc<Room>,
-    caller: (Direction, Option<IpAddr>),
+    caller: (Direction, Option<Arc<Account>>),
     mut reader: R,
     writer: W,
 ) -> websocket::End
@@ -66,11 +69,16 @@ where
 {
     let began = Instant::now();
     let ping = Duration::from_secs(rooms.config.ping_seconds);
-    let mut carrier =
-        Carrier { writer, alive: Alive::new(ping, began), is_dirty: false, ping_due: false, blocked: None };
+    let mut carrier = Carrier {
+        writer,
+        sends: Part::new(&rooms.rounds),
+        alive: Alive::new(ping, began),
+        is_dirty: false,
+        ping_due: false,
+        blocked: None,
+    };
     let Ok(mut peer) = Peer::new(Arc::clone(room), rooms.next_peer(), caller, &rooms.config) else {
-        count("room_full");
-        return carrier.close(1013, "the room is full").await;
+        return turn_away(reader, carrier.writer, FULL_ROOM).await;
     };
     let mut slowed: Option<tokio::time::Instant> = None;
     let mut timer = tokio::time::interval(TICK);
@@ -101,7 +109,7 @@ where
                         Ok(wait) => slowed = wait.map(|wait| tokio::time::Instant::now() + wait),
                         Err(fault) => break End::Fault(fault),
                     },
-                    Heard::Alive => {}
+                    Heard::Alive => slowed = peer.alive(began.elapsed()).map(|wait| tokio::time::Instant::now() + wait),
                     Heard::Text => break End::Text,
                     Heard::Wrong(code, why) => break End::Wrong(code, why),
                     Heard::Closed => break End::Closed,
@@ -144,6 +152,41 @@ where
     carrier.end(end).await
 }
 
+/// Why a peer is not let into a room that has as many as it may.
+pub const FULL_ROOM: &str = "the room is full";
+
+/// Tells a peer why there is no place for it: ERR as the answer to its first question, then the end.
+pub async fn turn_away<R, W>(mut reader: R, mut writer: W, why: &'static str) -> websocket::End
+where
+    R: Stream<Item = Heard> + Unpin + Send,
+    W: Sink<Said, Error = ()> + Unpin + Send,
+{
+    count("no_place");
+    // Every node introduces itself at once, and wants a reply.
+    let answered = tokio::time::timeout(DRAIN, async {
+        while let Some(heard) = reader.next().await {
+            match heard {
+                Heard::Frame(frame) => {
+                    if let Some(error) = rpc::error_to(&frame, why) {
+                        return writer.feed(Said::Frame(error)).await;
+                    }
+                }
+                Heard::Alive => {}
+                Heard::Text | Heard::Wrong(..) => return Ok(()),
+                Heard::Closed | Heard::Gone => return Err(()),
+            }
+        }
+        Err(())
+    });
+    if matches!(answered.await, Ok(Err(()))) {
+        return websocket::End::Gone;
+    }
+    match tokio::time::timeout(TICK, writer.send(Said::Close(1013, why))).await {
+        Ok(Ok(())) => websocket::End::Told,
+        _ => websocket::End::Gone,
+    }
+}
+
 /// How long the end of a connection waits for what the peer has sent to be merged.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -164,6 +207,7 @@ enum End {
 
 struct Carrier<W> {
     writer: W,
+    sends: Part,
     alive: Alive,
     /// Something is in the write buffer.
     is_dirty: bool,
@@ -190,6 +234,8 @@ impl<W: Sink<Said, Error = ()> + Unpin> Carrier<W> {
         if peer.poll_work(context, now).is_ready() {
             return Poll::Ready(Wake::Again);
         }
+        let (least, most) = SEND_TURN_BYTES;
+        let burst = self.sends.share(SEND_ROUND_BYTES, least, most);
         let mut sent = 0;
         loop {
             if let Some(why) = peer.outbox().closing() {
@@ -202,6 +248,7 @@ impl<W: Sink<Said, Error = ()> + Unpin> Carrier<W> {
                 Poll::Ready(Ok(())) => self.taken(),
                 Poll::Ready(Err(())) => return Poll::Ready(Wake::Gone),
                 Poll::Pending => {
+                    self.sends.ends(false);
                     self.blocked.get_or_insert_with(Instant::now);
                     return Poll::Pending;
                 }
@@ -213,11 +260,15 @@ impl<W: Sink<Said, Error = ()> + Unpin> Carrier<W> {
                 }
                 continue;
             }
-            if sent >= SEND_BURST {
+            if sent >= burst {
+                self.sends.ends(true);
                 context.waker().wake_by_ref();
                 return self.poll_flush(context);
             }
-            let Some(frame) = peer.outbox().take() else { return self.poll_flush(context) };
+            let Some(frame) = peer.outbox().take() else {
+                self.sends.ends(false);
+                return self.poll_flush(context);
+            };
             sent += frame.len();
             self.is_dirty = true;
             if Pin::new(&mut self.writer).start_send(Said::Frame(frame)).is_err() {

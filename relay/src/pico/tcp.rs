@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use super::gossip::Direction;
-use super::socket::{Heard, Said, converse};
+use super::socket::{Heard, Said, converse, turn_away};
 use crate::app::{Admission, App};
 use crate::descriptors::could_not_accept;
 use crate::patience::Patient;
@@ -81,7 +81,7 @@ async fn serve(stream: TcpStream, app: &App, admission: &Admission) {
     };
     let Ok(Some(Ok(name))) = first else { return };
     let Ok(name) = std::str::from_utf8(&name) else { return };
-    let Ok(room) = app.rooms.name(name).and_then(|name| app.rooms.visit(&name, admission.client())) else { return };
+    let room = app.rooms.name(name).and_then(|name| app.rooms.visit(&name, admission.client()));
     let (sink, stream) = framed.split();
     let stream = stream.inspect(|_| admission.heard());
     let len = |record: &Result<BytesMut, _>| record.as_ref().map_or(0, BytesMut::len);
@@ -96,6 +96,15 @@ async fn serve(stream: TcpStream, app: &App, admission: &Admission) {
         Said::Ping => future::ok(Bytes::new()),
         Said::Close(..) => future::err(()),
     });
-    Box::pin(converse(&app.rooms, &room, (Direction::In, Some(admission.client())), reader, writer)).await;
+    let room = match room {
+        Ok(room) => room,
+        Err(none) => {
+            admission.log().refused("room", &none.to_string());
+            turn_away(reader, writer, none.reason()).await;
+            return;
+        }
+    };
+    let caller = (Direction::In, Some(Arc::clone(admission.account())));
+    Box::pin(converse(&app.rooms, &room, caller, reader, writer)).await;
     app.rooms.close_if_empty(&room);
 }

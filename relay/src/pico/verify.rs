@@ -6,7 +6,8 @@ use bytes::Bytes;
 use hashbrown::HashSet;
 use parking_lot::Mutex;
 use picofeed::{Block, Defect, Feed, Format, Id, Limits};
-use tokio::sync::Semaphore;
+
+use crate::fair::{Owner, Pool};
 
 /// Feeds of up to this many bytes together are looked at in place, to see whether they say anything new.
 const GLANCE_BYTES_MAX: usize = 16 << 10;
@@ -61,29 +62,34 @@ fn reason(defect: Defect) -> &'static str {
     }
 }
 
-/// The worker threads, as many at a time as there are permits.
-#[derive(Clone, Debug)]
+/// Bytes of feeds that take about a microsecond to be verified, at least.
+const CHECKED_PER_COST: usize = 256;
+
+/// The worker threads, which take the feeds of all peers in turns.
+#[derive(Clone)]
 pub struct Checker {
-    permits: Arc<Semaphore>,
+    threads: Pool,
     limits: Arc<Limits>,
 }
 
 impl Checker {
-    /// Checks up to `threads` feeds at a time.
-    pub fn new(threads: usize, limits: Limits) -> Self {
-        Self { permits: Arc::new(Semaphore::new(threads.max(1))), limits: Arc::new(limits) }
+    /// Checks on these threads.
+    pub fn new(threads: Pool, limits: Limits) -> Self {
+        Self { threads, limits: Arc::new(limits) }
     }
 
-    /// [`check`] of each, elsewhere. Feeds all of whose blocks are `recent` are worth nothing, and cost next to nothing.
-    pub async fn check(&self, feeds: Vec<Bytes>, recent: &Arc<Recent>) -> Vec<Checked> {
+    /// [`check`] of each, elsewhere, when `owner` has a turn. Feeds all of whose blocks are `recent` are worth nothing, and
+    /// cost next to nothing.
+    pub async fn check(&self, owner: Owner, feeds: Vec<Bytes>, recent: &Arc<Recent>) -> Vec<Checked> {
         let len = feeds.len();
+        let bytes = feeds.iter().map(Bytes::len).sum::<usize>();
         let is_known = |feed: &Bytes| recent.knows_all(feed.clone(), &self.limits);
-        if feeds.iter().map(Bytes::len).sum::<usize>() <= GLANCE_BYTES_MAX && feeds.iter().all(is_known) {
+        if bytes <= GLANCE_BYTES_MAX && feeds.iter().all(is_known) {
             return vec![Checked::default(); len];
         }
-        let Ok(_permit) = self.permits.acquire().await else { return vec![Checked::default(); len] };
         let (limits, recent) = (Arc::clone(&self.limits), Arc::clone(recent));
-        let checked = tokio::task::spawn_blocking(move || {
+        let cost = (len + bytes / CHECKED_PER_COST) as u64;
+        let checked = self.threads.run(owner, cost, move || {
             let one = |feed: Bytes| {
                 if recent.knows_all(feed.clone(), &limits) { Checked::default() } else { check(feed, &limits) }
             };

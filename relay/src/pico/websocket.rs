@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use super::gossip::Direction;
 use super::room::Room;
-use super::socket::{Heard, Said, converse};
+use super::socket::{Heard, Said, converse, turn_away};
 use crate::app::{Admission, App};
 use crate::unfinished::Meter;
 use crate::websocket::{End, Handshake, Socket, fault_of};
@@ -21,11 +21,11 @@ const READ_BYTES: usize = 4096;
 /// Bytes of frames that are gathered into one write.
 const WRITE_BYTES: usize = 16 * 1024;
 
-/// Turns a handshake into a peer.
+/// Turns a handshake into a peer, or says why there is no place for it.
 pub fn upgrade(
     handshake: Handshake,
     app: Arc<App>,
-    room: Arc<Room>,
+    room: Result<Arc<Room>, &'static str>,
     admission: Admission,
     meter: Arc<Meter>,
 ) -> Response {
@@ -42,7 +42,9 @@ pub fn upgrade(
                 ended = serve(socket, &app, &room, &admission, meter) => ended,
                 () = admission.given_away() => return,
             };
-            app.rooms.close_if_empty(&room);
+            if let Ok(room) = &room {
+                app.rooms.close_if_empty(room);
+            }
             drop((room, app));
             end.of(socket, &parked).await;
         });
@@ -54,7 +56,7 @@ pub fn upgrade(
 async fn serve(
     socket: Socket,
     app: &App,
-    room: &Arc<Room>,
+    room: &Result<Arc<Room>, &'static str>,
     admission: &Admission,
     meter: Arc<Meter>,
 ) -> (Option<Socket>, End) {
@@ -81,7 +83,10 @@ async fn serve(
             }
         })
     });
-    let caller = (Direction::In, Some(admission.client()));
-    let end = Box::pin(converse(&app.rooms, room, caller, reader, writer)).await;
+    let caller = (Direction::In, Some(Arc::clone(admission.account())));
+    let end = match room {
+        Ok(room) => Box::pin(converse(&app.rooms, room, caller, reader, writer)).await,
+        Err(why) => turn_away(reader, writer, why).await,
+    };
     (sink.reunite(stream).ok(), end)
 }

@@ -120,6 +120,25 @@ impl Node {
         })
     }
 
+    /// How the relay turns this address away: the text of ERR, and the code and reason of the end, which must be the same.
+    /// None if there is a place.
+    pub(crate) async fn turned_away(url: &str, from: [u8; 4]) -> Option<(String, u16)> {
+        let mut node = Self::try_from(url, from, Format::V8, [77; 32]).await.unwrap();
+        node.introduce([77; 8]).await;
+        let error = loop {
+            let answer = node.next_frame().await.expect("closed without an answer to NODE_ID");
+            if answer[..2] == [0, 1] {
+                match answer[5] {
+                    255 => break String::from_utf8(answer[6..].to_vec()).unwrap(),
+                    _ => return None,
+                }
+            }
+        };
+        let end = node.until_closed().await.expect("no Close frame");
+        assert_eq!(end.reason.as_str(), error);
+        Some((error, end.code.into()))
+    }
+
     /// Connects with these feeds, and stays until both sides know what the other had.
     pub(crate) async fn with_feeds(url: &str, format: Format, seed: u8, feeds: BTreeMap<Key, Feed>) -> Self {
         let mut node = Self::silent(url, format, [seed; 32]).await;

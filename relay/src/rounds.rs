@@ -10,19 +10,19 @@ pub struct Rounds(AtomicUsize);
 
 /// One connection's part in them.
 #[derive(Debug)]
-pub(super) struct Part {
+pub struct Part {
     rounds: Arc<Rounds>,
     is_busy: bool,
 }
 
 impl Part {
     /// Of a connection that has nothing to do.
-    pub(super) fn new(rounds: &Arc<Rounds>) -> Self {
+    pub fn new(rounds: &Arc<Rounds>) -> Self {
         Self { rounds: Arc::clone(rounds), is_busy: false }
     }
 
     /// The turn is over. Whether there is more to do at once.
-    pub(super) fn ends(&mut self, is_busy: bool) {
+    pub fn ends(&mut self, is_busy: bool) {
         match (std::mem::replace(&mut self.is_busy, is_busy), is_busy) {
             (false, true) => {
                 self.rounds.0.fetch_add(1, Ordering::Relaxed);
@@ -35,7 +35,7 @@ impl Part {
     }
 
     /// What may be done in this turn if all busy connections may do `all` together in a round: between `least` and `most`.
-    pub(super) fn share(&self, all: usize, least: usize, most: usize) -> usize {
+    pub fn share(&self, all: usize, least: usize, most: usize) -> usize {
         (all / self.rounds.0.load(Ordering::Relaxed).max(1)).clamp(least, most)
     }
 }
