@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 
 use super::gossip::{Direction, PeerNumber, RoomFull};
 use super::outbox::{Closing, Outbox};
-use super::repo::RepoError;
+use super::repo::{Repo, RepoError};
 use super::room::{Room, Verdict};
 use super::rpc::{Act, Conversation, Fault, Received, Rules, UploadNumber};
 use super::upload::Upload;
@@ -128,7 +128,7 @@ impl Peer {
     /// The connection is over.
     pub fn receive(&mut self, frame: &Bytes, now: Elapsed) -> Result<Option<Duration>, Fault> {
         metrics::counter!(PICO_FRAMES, "outcome" => "read").increment(1);
-        if Conversation::is_query(frame) && self.asks_too_often(now) {
+        if Conversation::is_query(frame) && self.queries.take(now).is_some() {
             metrics::counter!(PICO_FRAMES, "outcome" => "too_many_queries").increment(1);
             self.talk.refuse(frame)?;
         } else {
@@ -144,15 +144,18 @@ impl Peer {
         self.account.is_some().then(|| self.spend(0, now)).flatten()
     }
 
+    /// The room's blocks, read in the turns of the peer's address.
+    fn repo(&self) -> Repo {
+        let repo = self.room.repo();
+        self.account.as_ref().map_or_else(|| repo.clone(), |account| repo.of(&account.holdings.party))
+    }
+
     fn spend(&mut self, bytes: usize, now: Elapsed) -> Option<Duration> {
         let own = self.frames.take(now);
         let of_address = self.account.as_ref().and_then(|account| {
             let at = Instant::now();
-            let spent = {
-                let mut peers = account.peers().lock();
-                let mut budgets = account.budgets().lock();
-                [peers.frames.take(1, at), budgets.take(Shared::Bytes, bytes, at)]
-            };
+            let spent =
+                [account.peer_frames().lock().take(1, at), account.budgets().lock().take(Shared::Bytes, bytes, at)];
             let delay = if self.is_proven { Duration::ZERO } else { account.delay(at) };
             spent.into_iter().filter_map(Result::err).chain((!delay.is_zero()).then_some(delay)).max()
         });
@@ -161,12 +164,6 @@ impl Peer {
             metrics::counter!(PICO_FRAMES, "outcome" => "slowed").increment(1);
         }
         wait
-    }
-
-    /// Whether the peer, or all of its address, ask too often for all that is in the room.
-    fn asks_too_often(&mut self, now: Elapsed) -> bool {
-        let of_address = |account: &Arc<Account>| account.peers().lock().queries.take(1, Instant::now()).is_err();
-        self.queries.take(now).is_some() || self.account.as_ref().is_some_and(of_address)
     }
 
     /// What became of a feed. Too many false ones end the connection: too many of its own, or of its address.
@@ -268,7 +265,7 @@ impl Peer {
                 Act::Send(frame) => self.outbox.push(frame),
                 Act::Introduced(id) => self.room.hub().introduce(self.number, id),
                 Act::Hears(format) => self.room.hub().hears(self.number, format),
-                Act::Upload(number, format) => self.read_part(number, Upload::new(format)),
+                Act::Upload(number, format) => self.read_part(number, Upload::new(self.repo(), format)),
                 Act::Part(number) => {
                     if let Some((_, upload)) = self.upload.take_if(|(at_hand, _)| *at_hand == number) {
                         self.read_part(number, upload);
