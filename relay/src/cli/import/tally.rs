@@ -35,8 +35,8 @@ impl Tally {
             ingest::Outcome::Saved(Saved::New(_)) => self.accepted += 1,
             ingest::Outcome::Saved(Saved::Duplicate) => self.duplicate += 1,
             ingest::Outcome::Saved(Saved::Superseded) => self.superseded += 1,
-            ingest::Outcome::Saved(Saved::Deleted) => self.over("deleted by its author"),
-            ingest::Outcome::Saved(Saved::Vanished) => self.over("its author asked to vanish"),
+            ingest::Outcome::Saved(Saved::Deleted(by)) => self.over(by.deleted()),
+            ingest::Outcome::Saved(Saved::Vanished(by)) => self.over(by.vanished()),
             ingest::Outcome::Saved(Saved::Expired) => self.over("expired"),
             ingest::Outcome::Passed => self.ephemeral += 1,
             ingest::Outcome::Shadowed => self.refuse("kept away by the policy plugin", || id.to_string()),
@@ -126,6 +126,7 @@ fn bounded(reasons: &BTreeMap<String, u64>, why: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::By;
 
     #[test]
     fn reasons_are_bounded() {
@@ -145,7 +146,13 @@ mod tests {
         let id = Id([0; 32]);
         let mut tally = Tally::default();
         assert!(tally.outcome().is_ok() && tally.is_empty());
-        for saved in [Saved::Deleted, Saved::Vanished, Saved::Expired, Saved::Superseded, Saved::Duplicate] {
+        for saved in [
+            Saved::Deleted(By::Author),
+            Saved::Vanished(By::Recipient),
+            Saved::Expired,
+            Saved::Superseded,
+            Saved::Duplicate,
+        ] {
             tally.add(&id, &ingest::Outcome::Saved(saved));
         }
         assert!(tally.outcome().is_ok() && !tally.is_empty());

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::event::{Address, Class, Event, Id, PublicKey};
 use crate::guard::GIFT_WRAP;
 use crate::store::carry::Origin;
-use crate::store::{Saved, StoreError};
+use crate::store::{By, Saved, StoreError};
 use crate::vanish::VANISH;
 use crate::verify::Verified;
 
@@ -41,16 +41,21 @@ impl Change<'_> {
     /// What becomes of an event: it is saved, or not, and what it replaces, deletes or makes vanish is removed.
     pub(super) fn apply(&mut self, event: &Verified, now: Timestamp) -> Result<Saved, StoreError> {
         if let Some(pos) = self.tables.find(&event.id)? {
-            return Ok(if self.is_vanishing(pos)? { Saved::Vanished } else { Saved::Duplicate });
+            return Ok(self.is_vanishing(pos)?.map_or(Saved::Duplicate, Saved::Vanished));
         }
         if event.is_expired(now) {
             return Ok(Saved::Expired);
         }
-        if event.kind != VANISH && self.has_vanished(event)? {
-            return Ok(Saved::Vanished);
+        if event.kind != VANISH
+            && let Some(by) = self.has_vanished(event)?
+        {
+            return Ok(Saved::Vanished(by));
         }
-        if event.kind != VANISH && event.kind != DELETION && self.is_deleted(event)? {
-            return Ok(Saved::Deleted);
+        if event.kind != VANISH
+            && event.kind != DELETION
+            && let Some(by) = self.is_deleted(event)?
+        {
+            return Ok(Saved::Deleted(by));
         }
         if matches!(event.class(), Class::Replaceable | Class::Addressable) && !self.replace(event)? {
             return Ok(Saved::Superseded);
@@ -70,48 +75,56 @@ impl Change<'_> {
         std::iter::once(event.pubkey).chain(recipients.into_iter().flatten())
     }
 
-    fn has_vanished(&self, event: &Event) -> Result<bool, StoreError> {
+    /// Whose request to vanish keeps the event away.
+    fn has_vanished(&self, event: &Event) -> Result<Option<By>, StoreError> {
         let until: Option<i64> = self
             .db
             .prepare_cached("SELECT until FROM vanished WHERE pubkey = ?1")?
             .query_row([event.pubkey.0], |row| row.get(0))
             .optional()?;
         if until.is_some_and(|until| event.created_at <= until.cast_unsigned()) {
-            return Ok(true);
+            return Ok(Some(By::Author));
         }
         let mut wrap = self.db.prepare_cached("SELECT 1 FROM vanished_wrap WHERE id = ?1")?;
-        Ok(event.kind == GIFT_WRAP && wrap.exists([event.id.0])?)
+        Ok((event.kind == GIFT_WRAP && wrap.exists([event.id.0])?).then_some(By::Recipient))
     }
 
-    /// True when the event at this position is to go after a request to vanish.
-    fn is_vanishing(&self, pos: i64) -> Result<bool, StoreError> {
+    /// Whose request to vanish the event at this position is to go after.
+    fn is_vanishing(&self, pos: i64) -> Result<Option<By>, StoreError> {
         if self.vanishing.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
-        let held = erase::at(self.db, pos)?;
-        Ok(held.is_some_and(|held| self.vanishing.iter().any(|job| job.request.takes(held.seq, &held.event))))
+        let Some(Held { seq, event, .. }) = erase::at(self.db, pos)? else { return Ok(None) };
+        let taking = self.vanishing.iter().map(|job| &job.request).filter(|request| request.takes(seq, &event));
+        Ok(taking.map(|request| By::of(&request.pubkey, &event)).min())
     }
 
-    fn is_deleted(&self, event: &Event) -> Result<bool, StoreError> {
+    /// Whose deletion request keeps the event away.
+    fn is_deleted(&self, event: &Event) -> Result<Option<By>, StoreError> {
+        let mut found = None;
         let mut by_id = self.db.prepare_cached("SELECT deleter FROM deleted_id WHERE id = ?1")?;
         let mut rows = by_id.query([event.id.0])?;
         while let Some(row) = rows.next()? {
             let deleter = PublicKey(row.get(0)?);
             if Self::owners(event).any(|owner| owner == deleter) {
-                return Ok(true);
+                let by = By::of(&deleter, event);
+                found = Some(found.map_or(by, |other| by.min(other)));
             }
+        }
+        if found.is_some() {
+            return Ok(found);
         }
         let d = match event.class() {
             Class::Replaceable => "",
             Class::Addressable => event.d(),
-            Class::Regular | Class::Ephemeral => return Ok(false),
+            Class::Regular | Class::Ephemeral => return Ok(None),
         };
         let until: Option<i64> = self
             .db
             .prepare_cached("SELECT until FROM deleted_address WHERE pubkey = ?1 AND kind = ?2 AND d = ?3")?
             .query_row(params![event.pubkey.0, event.kind, d], |row| row.get(0))
             .optional()?;
-        Ok(until.is_some_and(|until| event.created_at <= until.cast_unsigned()))
+        Ok(until.is_some_and(|until| event.created_at <= until.cast_unsigned()).then_some(By::Author))
     }
 
     /// Removes older versions. False when a newer one is there, or was the last.
