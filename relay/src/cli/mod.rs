@@ -154,7 +154,8 @@ Exit codes:
     /// Check the configuration and say what is wrong, with file, line and option
     ///
     /// Reads what `serve` would read, and starts nothing. Loads the slices of all rooms and those for events, and looks whether
-    /// the policy plugin is there. Exits with 0 if `serve` would accept all of it.
+    /// the policy plugin is there. What is wrong is told in the order of the file, and before what is only worth a note. Exits
+    /// with 0 if `serve` would accept all of it.
     #[command(after_help = "\
 Examples:
   picorelay check --config /etc/picorelay.toml
