@@ -118,7 +118,7 @@ fn exit_codes_tell_what_was_taken() {
         (b"[\"EVENT\",{\"id\":1}]".to_vec(), 1, "nothing was taken"),
         (b"\x00\x01\x02".to_vec(), 1, "nothing was taken"),
         // Cut off: what could be read is taken, and the rest is not forgotten.
-        (cut, 1, "stdin: "),
+        (cut, 3, "stdin: "),
         (format!("[{good},\n{good}").into(), 3, "does not end"),
     ] {
         let shown = String::from_utf8_lossy(&input).chars().take(80).collect::<String>();
@@ -127,6 +127,43 @@ fn exit_codes_tell_what_was_taken() {
         assert!(format!("{}{}", output.stdout, output.stderr).contains(said), "{shown}: {output:?}");
     }
     assert!(ids(folder, "d").contains(good.id()));
+}
+
+/// What is wrong with one file does not keep the others away.
+#[test]
+fn a_file_that_cannot_be_read_is_told_and_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let key = Key::new();
+    let events: Vec<Event> = (0..3).map(|n| key.event(json!({"content": n.to_string()}))).collect();
+    let lines = |events: &[Event]| events.iter().map(|event| format!("{event}\n")).collect::<String>();
+    let mut cut = gzip(lines(&events[..2]).repeat(2).as_bytes());
+    cut.truncate(cut.len() - 4);
+    fs::write(folder.join("cut.gz"), &cut).unwrap();
+    fs::write(folder.join("good.jsonl"), lines(&events[2..])).unwrap();
+    fs::write(folder.join("bad.jsonl"), "not JSON\n").unwrap();
+    fs::create_dir(folder.join("folder")).unwrap();
+    for (number, (files, code, told, taken)) in [
+        (&["missing.jsonl", "good.jsonl"][..], 3, &["missing.jsonl: "][..], &events[2..]),
+        (&["good.jsonl", "missing.jsonl", "folder"], 3, &["missing.jsonl: ", "folder: "], &events[2..]),
+        (&["cut.gz", "good.jsonl"], 3, &["cut.gz: "], &events[..]),
+        (&["missing.jsonl", "bad.jsonl", "good.jsonl"], 3, &["missing.jsonl: ", "1 of 2 were refused"], &events[2..]),
+        (&["missing.jsonl", "bad.jsonl"], 1, &["missing.jsonl: ", "nothing was taken"], &[]),
+        (&["missing.jsonl", "folder"], 1, &["missing.jsonl: ", "folder: "], &[]),
+        (&["missing.pico", "good.jsonl"], 3, &["missing.pico: "], &events[2..]),
+        (&["missing.jsonl", "missing.pico"], 1, &["missing.jsonl: ", "missing.pico: "], &[]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let data = format!("d{number}");
+        let output = picorelay(folder, &[&["import", "--data", &data], files].concat());
+        assert_eq!(output.code, Some(code), "{files:?}: {output:?}");
+        for told in told {
+            assert_eq!(output.stderr.matches(told).count(), 1, "{told:?} {files:?}: {output:?}");
+        }
+        assert_eq!(ids(folder, &data), set(taken), "{files:?}");
+    }
 }
 
 /// As from a client, unless the file is trusted.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::cli::{NotAll, Outcome};
+use crate::cli::{Outcome, taken};
 use crate::event::Id;
 use crate::ingest;
 use crate::store::Saved;
@@ -96,19 +96,13 @@ impl Tally {
         lines
     }
 
-    /// Done, done but not for all, or failed.
-    pub(super) fn outcome(&self) -> Outcome {
-        let (total, refused) = (self.total(), self.refused());
+    /// Done, done but not for all, or failed. `unread`: what was wrong with files that could not be read to their end.
+    pub(super) fn outcome(&self, unread: &[String]) -> Outcome {
         if self.failed() > 0 {
-            return Err("some events could not be saved; run the import again".into());
+            let failed = "some events could not be saved; run the import again".to_owned();
+            return Err(unread.iter().cloned().chain([failed]).collect::<Vec<_>>().join("\n").into());
         }
-        if refused == 0 {
-            return Ok(());
-        }
-        if refused == total {
-            return Err(format!("nothing was taken: all {total} were refused").into());
-        }
-        Err(NotAll(format!("{refused} of {total} were refused")).into())
+        taken::outcome(self.total(), self.refused(), unread)
     }
 
     /// True when there was nothing at all.
@@ -126,6 +120,7 @@ fn bounded(reasons: &BTreeMap<String, u64>, why: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::NotAll;
     use crate::store::By;
 
     #[test]
@@ -145,7 +140,7 @@ mod tests {
     fn what_is_over_is_no_refusal() {
         let id = Id([0; 32]);
         let mut tally = Tally::default();
-        assert!(tally.outcome().is_ok() && tally.is_empty());
+        assert!(tally.outcome(&[]).is_ok() && tally.is_empty());
         for saved in [
             Saved::Deleted(By::Author),
             Saved::Vanished(By::Recipient),
@@ -155,11 +150,11 @@ mod tests {
         ] {
             tally.add(&id, &ingest::Outcome::Saved(saved));
         }
-        assert!(tally.outcome().is_ok() && !tally.is_empty());
+        assert!(tally.outcome(&[]).is_ok() && !tally.is_empty());
         tally.add(&id, &ingest::Outcome::Refused("blocked: no".into()));
-        assert!(tally.outcome().unwrap_err().is::<NotAll>());
+        assert!(tally.outcome(&[]).unwrap_err().is::<NotAll>());
         let mut none = Tally::default();
         none.refuse("invalid", String::new);
-        assert!(!none.outcome().unwrap_err().is::<NotAll>());
+        assert!(!none.outcome(&[]).unwrap_err().is::<NotAll>());
     }
 }
