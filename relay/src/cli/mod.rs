@@ -4,6 +4,7 @@
 //! `sync`; said on stderr).
 
 mod check;
+mod database;
 mod export;
 mod import;
 mod input;
@@ -125,7 +126,8 @@ Exit codes:
     /// Write out events as JSONL, or a pico room
     ///
     /// One NIP-01 event object a line, newest first. Private events are included: the result is for the operator's eyes, and
-    /// the file is readable only by its owner. A file that is there already is replaced when the new one is whole.
+    /// the file is readable only by its owner. A file that is there already is replaced when the new one is whole. Of a
+    /// damaged database, what can be read goes into FILE.part instead, and the exit code is 1.
     /// With --room, or to a file that ends in .pico: all chains of a pico room, as `import` reads them.
     #[command(after_help = "\
 Examples:

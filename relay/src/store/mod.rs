@@ -130,7 +130,7 @@ pub enum StoreError {
     /// The database file is damaged.
     #[error(
         "the database {file} is damaged ({what}). Stop the relay and keep a copy of the file. Restore a backup; without one, \
-         `picorelay export -` writes out what it can read up to the damage, and `picorelay import` takes that into a new data \
+         `picorelay export` writes out what it can read around the damage, and `picorelay import` takes that into a new data \
          folder"
     )]
     Corrupt {
@@ -153,6 +153,18 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the database file is damaged.
+    pub fn is_damage(&self) -> bool {
+        use rusqlite::ErrorCode as Code;
+        match self {
+            Self::Corrupt { .. } | Self::Damaged(_) => true,
+            Self::Database(error) => {
+                matches!(error.sqlite_error_code(), Some(Code::DatabaseCorrupt | Code::NotADatabase))
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the reason may be one event or change of a batch, so that the others can be written without it. Not so where
     /// the disk is full or the file is in use.
     pub fn may_be_of_one(&self) -> bool {
