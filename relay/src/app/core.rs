@@ -79,13 +79,7 @@ impl Core {
     pub fn start(config: &Config, urls: RelayUrls) -> Result<Self, StoreError> {
         let wanted = Wanted::new(config).map(Arc::new);
         let interest = wanted.clone().map(|wanted| wanted as Arc<dyn Interest>);
-        let options = Options {
-            storage: config.storage.clone(),
-            search: config.search.clone(),
-            urls: urls.clone(),
-            private_kinds: config.auth.restricted_kinds.clone(),
-            interest,
-        };
+        let options = Options { interest, ..Options::new(config, urls.clone()) };
         let backend = Sqlite::open(&config.server.data, options)?;
         let mut core = Self::on(config, &backend, wanted, urls)?;
         core.threads.backend = Some(Box::new(backend));

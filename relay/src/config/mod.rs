@@ -9,6 +9,7 @@ mod engine;
 pub mod load;
 mod log;
 mod pico;
+mod place;
 mod public_urls;
 mod script;
 mod sync;

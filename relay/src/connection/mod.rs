@@ -1,5 +1,6 @@
 //! One nostr client: its socket, its outbox, its session.
 
+mod answers;
 mod challenge;
 mod limiter;
 mod outbox;

@@ -8,8 +8,8 @@ use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::client_addr;
 use super::router::Shared;
+use super::{client_addr, metrics};
 
 /// The longest that a request waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -43,6 +43,7 @@ pub(super) async fn paced(
         tokio::time::sleep(wait.min(PATIENCE)).await;
         if let Err(wait) = take() {
             app.clients.turned_away(address, "requests");
+            metrics::refused("requests");
             let seconds = [(header::RETRY_AFTER, (wait.as_secs() + 1).to_string())];
             return (StatusCode::TOO_MANY_REQUESTS, seconds, "too many requests from your address\n").into_response();
         }

@@ -22,7 +22,7 @@ use crate::pico::rooms::NoRoom;
 use crate::pico::socket::FULL_ROOM;
 use crate::pico::websocket;
 use crate::unfinished::Meter;
-use crate::websocket::Asked;
+use crate::websocket::{Asked, NoHandshake};
 
 /// What handlers share.
 #[derive(Clone)]
@@ -82,7 +82,7 @@ async fn root(
                 Err(full) => no_place(full),
             }
         }
-        Asked::Wrong(why) => why.into_response(),
+        Asked::Wrong(why) => no_handshake(why),
         Asked::No if accepts(&headers) => {
             let document = nip11::document(&app.config, Some(&app.relay_key)).to_string();
             let headers = [(header::CONTENT_TYPE, "application/nostr+json"), (header::VARY, "accept, upgrade")];
@@ -142,11 +142,16 @@ async fn pico_room(
     let app = shared.app;
     let name = match app.rooms.name(&name) {
         Ok(name) => name,
-        Err(none) => return (none.status(), format!("{none}\n")).into_response(),
+        Err(none) => {
+            if !matches!(asked, Asked::No) {
+                super::metrics::refused("room");
+            }
+            return (none.status(), format!("{none}\n")).into_response();
+        }
     };
     let handshake = match asked {
         Asked::WebSocket(handshake) => handshake,
-        Asked::Wrong(why) => return why.into_response(),
+        Asked::Wrong(why) => return no_handshake(why),
         Asked::No => {
             let url = landing::url(&app.config.server, app.listening, host_of(&headers));
             return room::answer(&app, &name, query.0.as_deref(), &url).await;
@@ -216,6 +221,11 @@ fn no_place(full: Full) -> Response {
             (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, seconds.to_string())], why).into_response()
         }
     }
+}
+
+fn no_handshake(why: NoHandshake) -> Response {
+    super::metrics::refused("handshake");
+    why.into_response()
 }
 
 async fn preflight() -> Response {

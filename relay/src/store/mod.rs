@@ -39,7 +39,7 @@ use self::repo::{Change, Changed, RepoReader};
 use self::state::StateReader;
 use crate::bound::Held;
 use crate::clock::Timestamp;
-use crate::event::{Class, Id};
+use crate::event::{Class, Event, Id, PublicKey};
 use crate::filter::Filter;
 use crate::guard::Viewer;
 use crate::verify::Verified;
@@ -56,12 +56,44 @@ pub enum Saved {
     Duplicate,
     /// A replaceable or addressable event of which a newer version is stored (or, at the same second, one of lower id).
     Superseded,
-    /// Its author (for gift wraps: its recipient) deleted it before (NIP-09).
-    Deleted,
-    /// Its author asked to vanish later than it was made (NIP-62).
-    Vanished,
+    /// It was deleted before (NIP-09).
+    Deleted(By),
+    /// Somebody asked to vanish later than it was made (NIP-62).
+    Vanished(By),
     /// It has expired (NIP-40).
     Expired,
+}
+
+/// Who wanted an event gone.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum By {
+    /// Its author.
+    Author,
+    /// The recipient of a gift wrap, whose author is a key that nobody has any more (NIP-59).
+    Recipient,
+}
+
+impl By {
+    /// Who the owner of this key is to an event of which `key` may dispose.
+    pub fn of(key: &PublicKey, event: &Event) -> Self {
+        if event.pubkey == *key { Self::Author } else { Self::Recipient }
+    }
+
+    /// Why an event that they deleted is not there, in words.
+    pub fn deleted(self) -> &'static str {
+        match self {
+            Self::Author => "deleted by its author",
+            Self::Recipient => "deleted by its recipient",
+        }
+    }
+
+    /// The same for an event that went with their request to vanish.
+    pub fn vanished(self) -> &'static str {
+        match self {
+            Self::Author => "its author asked to vanish",
+            Self::Recipient => "its recipient asked to vanish",
+        }
+    }
 }
 
 /// What a batch did.
@@ -98,7 +130,7 @@ pub enum StoreError {
     /// The database file is damaged.
     #[error(
         "the database {file} is damaged ({what}). Stop the relay and keep a copy of the file. Restore a backup; without one, \
-         `picorelay export -` writes out what it can read up to the damage, and `picorelay import` takes that into a new data \
+         `picorelay export` writes out what it can read around the damage, and `picorelay import` takes that into a new data \
          folder"
     )]
     Corrupt {
@@ -121,6 +153,18 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the database file is damaged.
+    pub fn is_damage(&self) -> bool {
+        use rusqlite::ErrorCode as Code;
+        match self {
+            Self::Corrupt { .. } | Self::Damaged(_) => true,
+            Self::Database(error) => {
+                matches!(error.sqlite_error_code(), Some(Code::DatabaseCorrupt | Code::NotADatabase))
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the reason may be one event or change of a batch, so that the others can be written without it. Not so where
     /// the disk is full or the file is in use.
     pub fn may_be_of_one(&self) -> bool {
