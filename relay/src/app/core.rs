@@ -227,12 +227,15 @@ impl Threads {
 impl Pools {
     fn start(config: &Config, cores: usize) -> std::io::Result<(Self, [PoolThreads; 2])> {
         let limits = &config.limits;
-        let start = |name: &str, threads: usize, or: usize| {
+        let start = |name: &str, threads: usize, or: usize, niceness: u8| {
             let threads = if threads == 0 { or } else { threads };
-            Pool::start(name, threads, limits.verify_niceness, limits.connections_max.max(4))
+            Pool::start(name, threads, niceness, limits.connections_max.max(4))
         };
-        let (parsers, parsing) = start("parse", limits.parse_threads, (cores / 2).clamp(1, 4))?;
-        let (checkers, checking) = start("feeds", config.pico.verify_threads, cores)?;
+        let niceness = limits.verify_niceness;
+        let (parsers, parsing) = start("parse", limits.parse_threads, (cores / 2).clamp(1, 4), niceness)?;
+        // A feed may be long: its threads give way to those for events, too.
+        let niceness = niceness.saturating_mul(2).min(19);
+        let (checkers, checking) = start("feeds", config.pico.verify_threads, cores, niceness)?;
         Ok((Self { parsers, checkers }, [parsing, checking]))
     }
 }

@@ -56,6 +56,8 @@ pub struct Peer {
     account: Option<Arc<Account>>,
     /// The last feeds that were verified were true.
     is_proven: bool,
+    /// Blocks of no use since the last frame: each counts as a frame.
+    useless: usize,
 }
 
 /// A false feed counts as one false event, and as one more for each so many bytes: it costs about as much as them.
@@ -98,6 +100,7 @@ impl Peer {
             false_feeds: Budget::new(limits.false_feeds_per_minute),
             account,
             is_proven: false,
+            useless: 0,
         };
         peer.carry_out();
         Ok(peer)
@@ -151,11 +154,14 @@ impl Peer {
     }
 
     fn spend(&mut self, bytes: usize, now: Elapsed) -> Option<Duration> {
-        let own = self.frames.take(now);
+        let amount = 1 + std::mem::take(&mut self.useless);
+        let own = self.frames.spend(amount, now);
         let of_address = self.account.as_ref().and_then(|account| {
             let at = Instant::now();
-            let spent =
-                [account.peer_frames().lock().take(1, at), account.budgets().lock().take(Shared::Bytes, bytes, at)];
+            let spent = [
+                account.peer_frames().lock().take(amount, at),
+                account.budgets().lock().take(Shared::Bytes, bytes, at),
+            ];
             let delay = if self.is_proven { Duration::ZERO } else { account.delay(at) };
             spent.into_iter().filter_map(Result::err).chain((!delay.is_zero()).then_some(delay)).max()
         });
@@ -234,6 +240,7 @@ impl Peer {
             self.taken = (self.taken.0 - 1, self.taken.1 - received.feed.len());
             self.talk.dispatched(received, verdict.refused.as_deref(), now);
             orphans += verdict.orphans;
+            self.useless += verdict.useless;
             self.judge(received.feed.len(), verdict, now);
         }
         let is_due = self.asked_again.is_none_or(|last| now.saturating_sub(last) >= ASK_AGAIN);
@@ -312,6 +319,15 @@ struct Budget {
 impl Budget {
     fn new(per_minute: u32) -> Self {
         Self { per_minute, left: f64::from(per_minute), at: Duration::ZERO }
+    }
+
+    /// Takes so many, whether they are there or not, and says how long it is until the next is.
+    fn spend(&mut self, amount: usize, now: Elapsed) -> Option<Duration> {
+        let wait = self.take(now);
+        if self.per_minute > 0 {
+            self.left -= amount.saturating_sub(1) as f64;
+        }
+        wait
     }
 
     /// Takes one. If there is none left, how long until there is.

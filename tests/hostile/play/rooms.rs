@@ -65,10 +65,10 @@ pub(crate) async fn small_false_feeds(crew: Arc<Crew>) {
     flood(Arc::clone(&crew), Some("/pico/false"), pieces(frames), Rounds::Endless).await;
 }
 
-/// Feeds of a thousand true blocks each: all of them are to be verified, few are new after a while.
+/// Feeds of 1,000 true blocks each: all of them are to be verified, few are new after a while.
 pub(crate) async fn true_feeds(crew: Arc<Crew>) {
     let frames = (0..40_u8).map(|n| {
-        let bodies: Vec<Vec<u8>> = (0..1_000_u32).map(|block| block.to_be_bytes().to_vec()).collect();
+        let bodies: Vec<Vec<u8>> = (0..1_000_u32).map(|block| format!("block {block}").into_bytes()).collect();
         let bodies: Vec<&[u8]> = bodies.iter().map(Vec::as_slice).collect();
         message(&feed([n; 32], &bodies))
     });
