@@ -207,7 +207,11 @@ async fn work_of_a_busy_address_goes_to_the_long_readers_even_if_it_is_in_the_qu
     // As if it had been put in before.
     let (answer, mut result) = oneshot::channel();
     let work = |_: &mut dyn Reader, _: &Stopwatch| ();
-    readers.pool.quick.put(busy.waiting(false, Instant::now(), Asked { work, answer, _places: Places::new() })).unwrap();
+    readers
+        .pool
+        .quick
+        .put(busy.waiting(false, Instant::now(), Asked { work, answer, _places: Places::new() }))
+        .unwrap();
     readers.run(|_| ()).await.unwrap();
     assert!(result.try_recv().is_err());
     drop(release);
