@@ -32,6 +32,7 @@ pub mod policy;
 pub mod rarely;
 pub mod rounds;
 pub mod search;
+pub mod seldom;
 pub mod store;
 pub mod subscription;
 pub mod sync;
