@@ -185,6 +185,11 @@ impl App {
         self.door.accounts()
     }
 
+    /// How many connections there are.
+    pub fn present(&self) -> usize {
+        self.door.present()
+    }
+
     /// Waits until the last connection is gone.
     pub async fn all_left(&self) {
         self.door.all_left().await;

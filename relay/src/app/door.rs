@@ -169,6 +169,11 @@ impl Door {
         &self.accounts
     }
 
+    /// How many are in.
+    pub(super) fn present(&self) -> usize {
+        self.open.lock().present
+    }
+
     /// Waits until the last connection is gone.
     pub(super) async fn all_left(&self) {
         loop {

@@ -23,8 +23,13 @@ use crate::websocket::{Alive, End, Handshake, Look, Socket, fault_of};
 /// Bytes that a read asks the socket for, and that an idle connection therefore costs.
 const READ_BYTES: usize = 4096;
 
-/// Bytes of messages that are gathered into one write. The buffer stays as long as it once was.
-const WRITE_BYTES: usize = 32 * 1024;
+/// Bytes of messages that are gathered into one write. The buffer stays as long as it once was, so it is smaller for clients
+/// that come when there are many.
+const WRITE_BYTES: usize = 64 * 1024;
+const WRITE_BYTES_OF_MANY: usize = 32 * 1024;
+
+/// From so many clients on there are many.
+const MANY: usize = 2_000;
 
 /// A message of up to this many times the limit is read and refused politely; above that the connection ends.
 const OVERSIZE_FACTOR: usize = 4;
@@ -57,9 +62,10 @@ pub fn upgrade(
     greeting: Greeting,
 ) -> Response {
     let bytes = app.config.limits.message_bytes_max.saturating_mul(OVERSIZE_FACTOR);
+    let write_bytes = if app.present() < MANY { WRITE_BYTES } else { WRITE_BYTES_OF_MANY };
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BYTES)
-        .write_buffer_size(WRITE_BYTES)
+        .write_buffer_size(write_bytes)
         .max_message_size(Some(bytes))
         .max_frame_size(Some(bytes));
     handshake.accept(config, move |socket| async move {

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::order::Place;
 use crate::event::{Id, PublicKey};
 use crate::fair::Owner;
-use crate::store::Saved;
+use crate::store::{ROOMS_ACCOUNT, Saved};
 use crate::verify::VerifyError;
 
 /// Where events come from. Policies differ.
@@ -53,7 +53,7 @@ impl Source {
             Self::Client(_) => 0,
             Self::Import(_) => 1,
             Self::Upstream => 2,
-            Self::Bridge => 3,
+            Self::Bridge => ROOMS_ACCOUNT,
         };
         Owner { account, key: 0, connection: lane }
     }

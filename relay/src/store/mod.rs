@@ -32,7 +32,7 @@ pub use pool::{Crew, Party, Readers, Stopped};
 pub use row::{Body, Row, StoredTags, TagSearch, stored_tags};
 pub use searching::Searching;
 pub use turn::Slice;
-pub use writer::{ChangeError, Coming, Commits, Pace, SavedAll, Saving, WriterHandle, WriterThread};
+pub use writer::{ChangeError, Coming, Commits, Pace, ROOMS_ACCOUNT, SavedAll, Saving, WriterHandle, WriterThread};
 
 use self::carry::CarryReader;
 use self::repo::{Change, Changed, RepoReader};

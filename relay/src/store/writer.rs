@@ -2,8 +2,10 @@
 //!
 //! There is one because SQLite has one write lock: what waits behind a commit goes into the next one, so the busier the
 //! relay is, the fewer commits each event costs, and an event that comes alone is committed at once. When others of the same
-//! account are being verified, it waits for them a few milliseconds.
+//! account are being verified, it waits for them a few milliseconds. What rooms change, and what is made of it, goes into
+//! transactions of its own, in turns with what clients send: nobody waits behind a long feed for longer than one of them.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -19,6 +21,9 @@ use crate::event::Id;
 use crate::rarely::rarely;
 use crate::threads::essential;
 use crate::verify::Verified;
+
+/// The account of events that the relay makes of what is in rooms.
+pub const ROOMS_ACCOUNT: u64 = 3;
 
 /// Events to save, and who wants to know.
 pub struct Saving {
@@ -130,7 +135,8 @@ impl WriterHandle {
         let (queue, jobs) = crossbeam_channel::bounded(pace.queue_max.max(1));
         let coming = Coming::default();
         let (coming_in, tended) = (coming.clone(), Instant::now());
-        let work = Work { writer, commits, pace, jobs, coming: coming_in, swept: None, tended, failing: false };
+        let later = VecDeque::new();
+        let work = Work { writer, commits, pace, jobs, later, coming: coming_in, swept: None, tended, failing: false };
         let thread = essential("writer", move || work.run())?;
         Ok((Self { queue, coming }, WriterThread(thread)))
     }
@@ -206,6 +212,15 @@ impl Job {
         }
     }
 
+    /// Whether it is a change of a room, or what the relay makes of one, and not from a client.
+    fn is_of_rooms(&self) -> bool {
+        match self {
+            Self::Events(saving) => saving.account == ROOMS_ACCOUNT,
+            Self::Room(_) => true,
+            Self::Stop => false,
+        }
+    }
+
     fn fail(self, error: &StoreError) {
         match self {
             Self::Events(Saving { events, done, .. }) => {
@@ -242,12 +257,18 @@ struct Work {
     commits: Box<dyn Commits>,
     pace: Pace,
     jobs: Receiver<Job>,
+    /// What rooms want, taken from `jobs` while clients had their turn.
+    later: VecDeque<Job>,
     coming: Coming,
     swept: Option<Instant>,
     tended: Instant,
     /// The last batch could not be saved.
     failing: bool,
 }
+
+/// What goes into a transaction of rooms while clients wait for theirs, counted as [`Pace::batch_max`]: one that weighs more
+/// is alone.
+const ROOMS_TURN: usize = 64;
 
 /// How long the queue must be empty before work that can wait is done.
 const QUIET: Duration = Duration::from_millis(20);
@@ -271,13 +292,18 @@ impl Work {
     fn run(mut self) {
         let mut more = true;
         loop {
-            let wait = if more { QUIET } else { self.pace.sweep.min(LOOK_LATEST) };
+            let wait = match (self.later.is_empty(), more) {
+                (false, _) => Duration::ZERO,
+                (true, true) => QUIET,
+                (true, false) => self.pace.sweep.min(LOOK_LATEST),
+            };
             match self.jobs.recv_timeout(wait) {
                 Ok(Job::Stop) => break,
                 Ok(first) => {
                     if self.commit(first) {
                         break;
                     }
+                    self.rooms();
                     more = true;
                     if self.tended.elapsed() > TEND_LATEST {
                         self.tended = Instant::now();
@@ -288,12 +314,16 @@ impl Work {
                         self.sweep();
                     }
                 }
+                Err(RecvTimeoutError::Timeout) if !self.later.is_empty() => self.rooms(),
                 Err(RecvTimeoutError::Timeout) => {
                     self.sweep();
                     more = self.tend() || self.writer.has_removals();
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+        }
+        while !self.later.is_empty() {
+            self.rooms();
         }
         // What is left is done after the next start.
         let until = Instant::now() + TEND_AT_END;
@@ -305,22 +335,50 @@ impl Work {
         log_failure("tending the database", self.writer.tend())
     }
 
-    /// Commits a job, and with it what waits behind it. True if nothing comes after that.
+    /// Commits a job, and with it what waits behind it; what rooms want waits for its turn. True if nothing comes after that.
     fn commit(&mut self, first: Job) -> bool {
         let mut together = Together::default();
-        let mut weight = first.weight();
-        together.add(first);
-        let mut is_last = false;
+        let (mut weight, mut is_last) = (0, false);
         let until = Instant::now() + self.pace.wait;
-        while weight < self.pace.batch_max
-            && let Some(next) = self.next_until(until, &together)
-        {
-            is_last = matches!(next, Job::Stop);
+        let mut next = Some(first);
+        while let Some(job) = next {
+            is_last = matches!(job, Job::Stop);
             if is_last {
                 break;
             }
-            weight += next.weight();
-            together.add(next);
+            if job.is_of_rooms() && self.later.len() < self.pace.queue_max {
+                self.later.push_back(job);
+            } else {
+                weight += job.weight();
+                together.add(job);
+            }
+            next = match weight {
+                0 => self.jobs.try_recv().ok(),
+                weight if weight < self.pace.batch_max => self.next_until(until, &together),
+                _ => None,
+            };
+        }
+        self.write_together(together);
+        is_last
+    }
+
+    /// Commits what rooms want: little while clients wait, otherwise as much as goes into one transaction.
+    fn rooms(&mut self) {
+        let mut together = Together::default();
+        let mut weight = 0;
+        let most = if self.jobs.is_empty() { self.pace.batch_max } else { ROOMS_TURN };
+        while weight < most
+            && let Some(job) = self.later.pop_front()
+        {
+            weight += job.weight();
+            together.add(job);
+        }
+        self.write_together(together);
+    }
+
+    fn write_together(&mut self, together: Together) {
+        if together.savings.is_empty() && together.changes.is_empty() {
+            return;
         }
         let Together { savings, changes, waiting, .. } = together;
         let events: Vec<Verified> = savings.iter().flat_map(|saving| saving.events.iter().cloned()).collect();
@@ -340,7 +398,6 @@ impl Work {
             done(changed.as_ref().map_or_else(|error| Err(&**error), |changed| Ok(changed.clone())));
         }
         log_failure("keeping up with what is saved", self.writer.keep_up(len));
-        is_last
     }
 
     /// Writes these in one transaction. Where what is wrong may be wrong with one of them only, it is looked for by halves, and

@@ -37,6 +37,9 @@ struct State {
 /// few microseconds in all. To be put to sleep and woken takes longer, and while many ask the next work is never far.
 const LOOKS: u32 = 7;
 
+/// How often it gives its core to others after that.
+const YIELDS: u32 = 4;
+
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -103,6 +106,13 @@ impl Queue {
             for _ in 0..1 << look {
                 std::hint::spin_loop();
             }
+            if self.has_any.load(Ordering::Acquire) {
+                return;
+            }
+        }
+        // Those who would bring something may wait for this core.
+        for _ in 0..YIELDS {
+            std::thread::yield_now();
             if self.has_any.load(Ordering::Acquire) {
                 return;
             }

@@ -1,5 +1,6 @@
 //! Events at positions: in memory, else in the database.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension};
@@ -67,8 +68,8 @@ impl Found {
 }
 
 impl Rows<'_> {
-    /// The position of the event with this id. `keep`: it will be read, so what is found goes into memory, unless `viewer`
-    /// cannot see it.
+    /// The position of the event with this id. `keep`: it will be read, so what is found goes into memory; what `viewer` cannot
+    /// see is not found then, and not read.
     pub(super) fn find(&self, id: &Id, keep: bool, viewer: &Viewer) -> Result<Option<i64>, StoreError> {
         if let Some(pos) = self.hot.find(id) {
             return Ok(Some(pos));
@@ -76,18 +77,16 @@ impl Rows<'_> {
         if !keep {
             return erase::find(self.db, id);
         }
-        let mut same = self.db.prepare_cached(
+        let mut same = self.db.prepare_cached(&format!(
             "SELECT head, kind, expires_at, event.seq, json, event.pos
-             FROM event_id CROSS JOIN event ON event.pos = event_id.pos CROSS JOIN body ON body.seq = event.seq
+             FROM event_id CROSS JOIN event ON event.pos = event_id.pos CROSS JOIN body ON body.seq = {}
              WHERE event_id.id = ?1",
-        )?;
+            seen(viewer)
+        ))?;
         let mut rows = same.query([id.prefix()])?;
         while let Some(row) = rows.next()? {
             if row.get_ref(0)?.as_blob().is_ok_and(|head| head.starts_with(&id.0)) {
                 let pos = row.get(5)?;
-                if viewer.sees_none_of(row.get(1)?) {
-                    return Ok(Some(pos));
-                }
                 self.hot.keep(pos, read(row, Body::Json(body::json(row.get_ref(4)?)?))?, self.removals);
                 return Ok(Some(pos));
             }
@@ -160,6 +159,15 @@ impl Rows<'_> {
         let row = Row { seq, id, pubkey, created_at, kind, body: given };
         (place, Some(Found { row, body: has_body.then_some(body) }))
     }
+}
+
+/// Where the body of an event is, in SQL: nowhere if the viewer sees nothing of its kind.
+fn seen(viewer: &Viewer) -> Cow<'static, str> {
+    if !viewer.restricted.iter().any(|kind| viewer.sees_none_of(*kind)) {
+        return Cow::Borrowed("event.seq");
+    }
+    let kinds: Vec<String> = viewer.restricted.iter().map(u16::to_string).collect();
+    Cow::Owned(format!("CASE WHEN event.kind IN ({}) THEN NULL ELSE event.seq END", kinds.join(", ")))
 }
 
 /// Where a row stands in the order of answers.
