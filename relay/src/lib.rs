@@ -25,6 +25,7 @@ pub mod ingest;
 pub mod keys;
 pub mod memory;
 pub mod message;
+pub mod metrics;
 pub mod nips;
 pub mod patience;
 pub mod pico;

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-use crate::http::metrics::STALLED_CLOSES;
+use crate::metrics::STALLED_CLOSES;
 
 /// Bytes that the kernel holds of what was not sent yet. The less there are, the sooner it shows that a slow client takes
 /// something: one that reads at all is never taken for one that does not.

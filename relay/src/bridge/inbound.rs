@@ -17,7 +17,7 @@ use super::{Failure, PAUSE, Wanted, lookup, parts};
 use crate::app::App;
 use crate::clock;
 use crate::event::{Event, Id};
-use crate::http::metrics::BRIDGE_BLOCKS;
+use crate::metrics::BRIDGE_BLOCKS;
 use crate::pico::carry::signer;
 use crate::pico::mempool::Offered;
 use crate::pico::repo::{Repo, RoomName};

@@ -12,7 +12,7 @@ use super::Failure;
 use crate::app::App;
 use crate::clock;
 use crate::event::Event;
-use crate::http::metrics::BRIDGE_NOTES;
+use crate::metrics::BRIDGE_NOTES;
 use crate::pico::carry::RELAY;
 use crate::pico::mempool::Offered;
 use crate::pico::repo::{Part, Repo, RoomName, Run};

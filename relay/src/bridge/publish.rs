@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 use super::{Failure, Wanted};
 use crate::clock::{self, Timestamp};
 use crate::event::{Event, Id};
-use crate::http::metrics::BRIDGE_EVENTS;
 use crate::ingest::{Answers, Ingest, Outcome, Source};
+use crate::metrics::BRIDGE_EVENTS;
 use crate::store::Saved;
 
 /// Keeps the events of the bridge in order.

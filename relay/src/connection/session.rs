@@ -28,9 +28,9 @@ use crate::event::{Event, Id, PublicKey};
 use crate::fair::Owner;
 use crate::filter::Filter;
 use crate::guard::Viewer;
-use crate::http::metrics::{self, MESSAGES};
 use crate::ingest::{Answers, Client, Outcome, Source};
 use crate::message::{self, ClientMessage, neg, reply};
+use crate::metrics::{self, MESSAGES};
 use crate::store::Readers;
 use crate::subscription::Key;
 

@@ -324,7 +324,7 @@ impl Connection {
         let (code, reason) = why.code_and_reason();
         self.session.log.closed(why.word());
         if why == Closing::TooSlow {
-            metrics::counter!(crate::http::metrics::OUTBOX_CLOSES).increment(1);
+            metrics::counter!(crate::metrics::OUTBOX_CLOSES).increment(1);
         }
         self.close(code, reason).await
     }

@@ -18,7 +18,7 @@ use super::script::pulse::{Lookout, Pulse};
 use super::slice::{LoadError, Loader, Millis, Pace, Show, Slice};
 use super::{Decision, Engine, EngineError, Limits, Mode, Outcome, Rejection, Store, Updates};
 use crate::config::Config;
-use crate::http::metrics::PICO_REJECTED;
+use crate::metrics::PICO_REJECTED;
 use crate::pico::rooms;
 use crate::rarely::rarely;
 use crate::store::carry::Origin;

@@ -2,11 +2,11 @@
 //! to text, which the router calls.
 
 pub mod client_addr;
+pub mod exporter;
 pub mod health;
 pub mod host;
 pub mod landing;
 pub mod listen;
-pub mod metrics;
 pub mod nip11;
 mod pace;
 mod page;

@@ -10,8 +10,8 @@ use axum::routing::get;
 use axum::{Extension, Router, middleware};
 use tower::ServiceExt;
 
+use super::exporter::Metrics;
 use super::listen::ConnectedTo;
-use super::metrics::Metrics;
 use super::pace::paced;
 use super::prefix::{self, Prefix};
 use super::{client_addr, health, host, landing, nip11, room, state};
@@ -234,13 +234,13 @@ async fn ready(State(shared): State<Shared>) -> Response {
 async fn metrics(State(shared): State<Shared>) -> Response {
     match shared.metrics.filter(|_| shared.app.config.server.metrics) {
         Some(metrics) => {
-            metrics::gauge!(super::metrics::SUBSCRIPTIONS).set(shared.app.subscriptions.len() as f64);
+            metrics::gauge!(crate::metrics::SUBSCRIPTIONS).set(shared.app.subscriptions.len() as f64);
             if let Ok(Ok(events)) = shared.app.readers.run_long(|reader| reader.len_estimate()).await {
-                metrics::gauge!(super::metrics::STORE_EVENTS).set(events as f64);
+                metrics::gauge!(crate::metrics::STORE_EVENTS).set(events as f64);
             }
             let file = shared.app.config.server.data.join(crate::store::sqlite::FILE);
             if let Ok(Ok(file)) = shared.app.readers.run(move |_| std::fs::metadata(file)).await {
-                metrics::gauge!(super::metrics::STORE_BYTES).set(file.len() as f64);
+                metrics::gauge!(crate::metrics::STORE_BYTES).set(file.len() as f64);
             }
             ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render()).into_response()
         }

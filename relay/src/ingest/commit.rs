@@ -67,7 +67,7 @@ impl Commits for AfterCommit {
         }
         self.recent.update(events.iter().map(|(event, _)| event.id), removed);
         if batch_len > 0 {
-            crate::http::metrics::commit(took, batch_len);
+            crate::metrics::commit(took, batch_len);
         }
         if let Some(wanted) = &self.wanted {
             wanted.committed();

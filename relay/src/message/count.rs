@@ -9,7 +9,7 @@ use super::{reply, req};
 use crate::connection::Session;
 use crate::event::{Address, Id, PublicKey};
 use crate::filter::Filter;
-use crate::http::metrics;
+use crate::metrics;
 use crate::rarely::rarely;
 use crate::store::{Readers, Scan, Seq, Step};
 

@@ -22,7 +22,7 @@ pub(crate) fn handle(session: &mut Session, json: &str) {
 }
 
 fn answer(session: &Session, json: &str, why: &str) {
-    crate::http::metrics::event("invalid", "shape");
+    crate::metrics::event("invalid", "shape");
     session.log.refused("EVENT", why);
     let answer = match claimed_id(json) {
         Some(id) => reply::ok(&id, false, why),

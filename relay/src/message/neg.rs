@@ -14,7 +14,7 @@ use self::items::Items;
 use super::{reply, req};
 use crate::bound::{Full, Held};
 use crate::connection::{Outbox, Session};
-use crate::http::metrics;
+use crate::metrics;
 use crate::rarely::rarely;
 use crate::store::{Reader, Readers, Scan, Seq, Step};
 

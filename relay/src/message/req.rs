@@ -10,7 +10,7 @@ use crate::clock;
 use crate::connection::{Open, Outbox, Session};
 use crate::filter::Filter;
 use crate::guard::Viewer;
-use crate::http::metrics;
+use crate::metrics;
 use crate::rarely::rarely;
 use crate::search::Search;
 use crate::store::{End, Query, Readers, Scan, Step};

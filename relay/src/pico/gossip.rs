@@ -10,7 +10,7 @@ use picofeed::{Block, Feed, Format};
 use super::mempool::{Offered, Peers};
 use super::outbox::{Closing, Outbox};
 use super::rpc::{self, Formats, NodeId};
-use crate::http::metrics::{PICO_FEEDS_SENT, PICO_PEERS};
+use crate::metrics::{PICO_FEEDS_SENT, PICO_PEERS};
 
 /// Tells connections apart.
 pub type PeerNumber = u64;

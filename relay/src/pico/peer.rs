@@ -17,7 +17,7 @@ use super::upload::Upload;
 use super::wire::Elapsed;
 use crate::account::{Account, Budget as Shared};
 use crate::config;
-use crate::http::metrics::{PICO_FEEDS_SENT, PICO_FRAMES};
+use crate::metrics::{PICO_FEEDS_SENT, PICO_FRAMES};
 use crate::rarely::rarely;
 
 /// How often a peer is asked for everything again when it sends blocks whose parents are missing.

@@ -25,7 +25,7 @@ use crate::engine::Decision;
 use crate::engine::host::{Done, EngineHandle};
 use crate::engine::slice::Millis;
 use crate::fair::Owner;
-use crate::http::metrics::{PICO_BLOCKS, PICO_REFUSED};
+use crate::metrics::{PICO_BLOCKS, PICO_REFUSED};
 use crate::rarely::rarely;
 use crate::store::Party;
 use crate::store::carry::Origin;

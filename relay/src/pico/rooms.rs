@@ -29,7 +29,7 @@ use crate::config;
 use crate::engine::host::{EngineHandle, Engines};
 use crate::fair::Pool;
 use crate::http::client_addr::limit_key;
-use crate::http::metrics::PICO_ROOMS;
+use crate::metrics::PICO_ROOMS;
 use crate::rounds::Rounds;
 use crate::threads::needed;
 

@@ -15,7 +15,7 @@ use super::room::Room;
 use super::rooms::Rooms;
 use super::rpc;
 use crate::account::Account;
-use crate::http::metrics::{PICO_CLOSES, PICO_FRAMES};
+use crate::metrics::{PICO_CLOSES, PICO_FRAMES};
 use crate::rounds::Part;
 use crate::websocket::{self, Alive, Look};
 

@@ -29,8 +29,8 @@ use crate::connection::Outbox;
 use crate::dial::Backoff;
 use crate::event::{CREATED_AT_MAX, Event};
 use crate::filter::Filter;
-use crate::http::metrics::{UPSTREAM_CONNECTED, UPSTREAM_CONNECTIONS, UPSTREAM_EVENTS};
 use crate::message::reply::EventHead;
+use crate::metrics::{UPSTREAM_CONNECTED, UPSTREAM_CONNECTIONS, UPSTREAM_EVENTS};
 use crate::subscription::{Key, Subscriptions};
 
 /// How often the numbers are brought up to date.

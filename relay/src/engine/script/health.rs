@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::error::ScriptError;
 use super::limits::Limits;
 use crate::engine::slice::FaultKind;
-use crate::http::metrics::{SLICE_FAULTS, SLICES_DISABLED};
+use crate::metrics::{SLICE_FAULTS, SLICES_DISABLED};
 
 /// Between two lines of the log about failures of one slice.
 const SAY_EVERY_MILLIS: u64 = 10_000;

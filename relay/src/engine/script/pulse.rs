@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::health::Health;
-use crate::http::metrics::SCRIPTS_STUCK;
+use crate::metrics::SCRIPTS_STUCK;
 use crate::threads::essential;
 
 /// Between two looks, at the most.

@@ -17,7 +17,7 @@ use super::{Options, Shared, bound, damage, erase, searching};
 use crate::clock::Timestamp;
 use crate::config::Search;
 use crate::event::Id;
-use crate::http::metrics::QUERY_EXAMINED;
+use crate::metrics::QUERY_EXAMINED;
 use crate::rarely::rarely;
 use crate::store::turn::Turn;
 use crate::store::{End, Reader, Row, Scan, Slice, Step, StoreError, TagSearch};

@@ -1,7 +1,5 @@
-//! What is counted, and `/metrics` (Prometheus text). Names and labels are listed here; code elsewhere counts with
+//! What is counted. Names and labels of all metrics are listed here; code elsewhere counts with
 //! `metrics::counter!(EVENTS, "outcome" => "accepted")` and the like. Labels never carry addresses, keys or ids.
-
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 /// Connections that are open.
 pub const CONNECTIONS: &str = "picorelay_connections";
@@ -79,16 +77,21 @@ pub const STORE_BYTES: &str = "picorelay_store_bytes";
 const SECONDS: &[f64] = &[0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
 const BATCH: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 10_000.0];
 
-enum Kind {
+/// What a metric is.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// A number that only grows.
     Counter,
+    /// A number that goes up and down, 0 at the start.
     Gauge,
     /// A gauge that has no value until there is something to label it with.
     LabelledGauge,
+    /// How often a value fell below each of these bounds.
     Histogram(&'static [f64]),
 }
 
 /// Every metric: its kind and its help text.
-const LIST: &[(&str, Kind, &str)] = &[
+pub const LIST: &[(&str, Kind, &str)] = &[
     (CONNECTIONS, Kind::Gauge, "Connections that are open"),
     (CONNECTIONS_TOTAL, Kind::Counter, "Connections since the start, by outcome"),
     (MESSAGES, Kind::Counter, "Messages of clients, by type"),
@@ -128,38 +131,8 @@ const LIST: &[(&str, Kind, &str)] = &[
     (STORE_BYTES, Kind::Gauge, "Bytes of the database on disk"),
 ];
 
-/// The recorder that all counting goes to. A clone is the same recorder.
-#[derive(Clone, Debug)]
-pub struct Metrics(PrometheusHandle);
-
-impl Metrics {
-    /// Makes it the recorder of this process. Once; a second call is an error.
-    pub fn install() -> Result<Self, BuildError> {
-        let metrics = Self(builder()?.install_recorder()?);
-        describe();
-        Ok(metrics)
-    }
-
-    /// The answer to `/metrics`, `text/plain; version=0.0.4`.
-    pub fn render(&self) -> String {
-        self.0.render()
-    }
-
-    /// Empties the buffers of histograms, which grow until somebody asks. To be called every few seconds.
-    pub fn tend(&self) {
-        self.0.run_upkeep();
-    }
-}
-
-fn builder() -> Result<PrometheusBuilder, BuildError> {
-    LIST.iter().try_fold(PrometheusBuilder::new(), |builder, (name, kind, _)| match kind {
-        Kind::Histogram(buckets) => builder.set_buckets_for_metric(Matcher::Full((*name).to_owned()), buckets),
-        _ => Ok(builder),
-    })
-}
-
 /// Declares all metrics; those without labels are shown as 0 from the start.
-fn describe() {
+pub fn describe() {
     for (name, kind, help) in LIST {
         match kind {
             Kind::Counter => metrics::describe_counter!(*name, *help),
@@ -200,34 +173,4 @@ pub fn sent(phase: &'static str, count: usize) {
 pub fn commit(took: std::time::Duration, events: usize) {
     metrics::histogram!(COMMIT_SECONDS).record(took);
     metrics::histogram!(COMMIT_EVENTS).record(events as f64);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_counted_is_shown() {
-        let recorder = builder().unwrap().build_recorder();
-        let shown = Metrics(recorder.handle());
-        metrics::with_local_recorder(&recorder, || {
-            describe();
-            metrics::counter!(EVENTS, "outcome" => "rejected", "reason" => "pow").increment(2);
-            metrics::gauge!(CONNECTIONS).increment(1.0);
-            metrics::histogram!(COMMIT_SECONDS).record(0.002);
-        });
-        shown.tend();
-        let text = shown.render();
-        for line in [
-            "# HELP picorelay_events_total Events that came in, by outcome and reason",
-            "# TYPE picorelay_events_total counter",
-            "picorelay_events_total{outcome=\"rejected\",reason=\"pow\"} 2",
-            "picorelay_connections 1",
-            "picorelay_outbox_closes_total 0",
-            "picorelay_commit_seconds_bucket{le=\"0.001\"} 0",
-            "picorelay_commit_seconds_bucket{le=\"0.003\"} 1",
-        ] {
-            assert!(text.lines().any(|shown| shown == line), "{line}\nis not in:\n{text}");
-        }
-    }
 }
