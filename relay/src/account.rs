@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
+use crate::address;
 use crate::config::{Limits, Pico};
 use crate::event::PublicKey;
 use crate::holdings::Holdings;
-use crate::http::client_addr;
 use crate::store::Party;
 
 mod budget;
@@ -184,7 +184,7 @@ impl Accounts {
 
     /// The account of an address, made if there is none.
     pub fn of(&self, client: IpAddr) -> Arc<Account> {
-        let address = client_addr::limit_key(client);
+        let address = address::limit_key(client);
         self.by_address.lock().of(address, Instant::now(), || {
             let number = self.numbers.fetch_add(1, Ordering::Relaxed);
             Account::new(number, address, (&self.limits, &self.pico), &self.flight)

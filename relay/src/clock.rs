@@ -8,13 +8,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Seconds since 1970-01-01 UTC, as in `created_at` (NIP-01).
 pub type Timestamp = u64;
 
+/// Milliseconds since 1970-01-01 UTC, as everything in pico counts.
+pub type Millis = i64;
+
 /// The time now. Called at the edges (a connection, the writer, a sweep), never in rules.
 pub fn now() -> Timestamp {
     since_epoch().as_secs()
 }
 
 /// The same in milliseconds, as pico counts.
-pub fn now_ms() -> i64 {
+pub fn now_ms() -> Millis {
     i64::try_from(since_epoch().as_millis()).unwrap_or(i64::MAX)
 }
 

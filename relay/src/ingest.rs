@@ -10,11 +10,11 @@ use crossbeam_channel::Sender;
 
 use crate::account::Held;
 use crate::clock::Timestamp;
-use crate::engine::script::pulse::Lookout;
 use crate::event::Event;
 use crate::fair::{Bounds, FairSender, Owner, fair_queue};
 use crate::policy::judge::Judges;
 use crate::policy::{Policies, Verdict};
+use crate::pulse::Lookout;
 use crate::store::{Coming, Saved, WriterHandle};
 use crate::subscription::Broadcast;
 use crate::vanish::RelayUrls;

@@ -4,6 +4,7 @@
 //! kept ([`store`]).
 
 pub mod account;
+pub mod address;
 pub mod app;
 pub mod bound;
 pub mod bridge;
@@ -30,6 +31,7 @@ pub mod nips;
 pub mod patience;
 pub mod pico;
 pub mod policy;
+pub mod pulse;
 pub mod rarely;
 pub mod rounds;
 pub mod search;

@@ -3,6 +3,8 @@
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
 /// Starts a thread that the relay cannot do without. If it panics, the process says so and ends with code 1: whoever
 /// watches it starts it anew, and what was acknowledged is on disk. Without that a relay would go on that saves nothing.
 ///
@@ -36,6 +38,13 @@ impl Drop for Alarm {
             tracing::error!("`{}` ended by a panic, and the relay cannot do without it: it stops", self.0);
             std::process::exit(1);
         }
+    }
+}
+
+/// Waits until a thread has ended, and those that took its place.
+pub(crate) fn wait_for(thread: &Mutex<Option<JoinHandle<()>>>) {
+    while thread.lock().as_ref().is_some_and(|thread| !thread.is_finished()) {
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

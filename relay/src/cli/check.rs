@@ -16,8 +16,8 @@ use crate::app::loader;
 use crate::config::{Config, check, plugin_problem};
 use crate::engine::rules::Rules;
 use crate::engine::script::event;
-use crate::engine::script::pulse::{Lookout, Pulse};
 use crate::keys;
+use crate::pulse::{Lookout, Pulse};
 
 /// How long the server may take to say that it is ready.
 const READY_SECONDS: u64 = 3;

@@ -14,12 +14,12 @@ use picofeed::Block;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::rules::Rules;
-use super::script::pulse::{Lookout, Pulse};
 use super::slice::{LoadError, Loader, Millis, Pace, Show, Slice};
 use super::{Decision, Engine, EngineError, Limits, Mode, Outcome, Rejection, Store, Updates};
 use crate::config::Config;
 use crate::metrics::PICO_REJECTED;
 use crate::pico::rooms;
+use crate::pulse::{Lookout, Pulse};
 use crate::rarely::rarely;
 use crate::store::carry::Origin;
 use crate::store::repo::{Bounds, RoomName};

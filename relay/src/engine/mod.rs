@@ -27,8 +27,8 @@ use bytes::Bytes;
 use tokio::sync::broadcast;
 
 use self::layers::{Key, Layers};
-use self::script::pulse::Pulse;
 use self::slice::{FaultKind, Millis, Slice};
+use crate::pulse::Pulse;
 use crate::store::repo::{Bounds, Chain, Change, Changed, Merged};
 use crate::store::state::{Dispatch, Dispatched, Edit, Scope, Standing, Step};
 use crate::store::{ChangeError, Reader, StoreError, Writer, WriterHandle};

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::script::pulse::Pulse;
 use super::slice::{self, LoadError, Loader, Pace, Slice};
 use crate::config::Config;
+use crate::pulse::Pulse;
 use crate::store::repo::RoomName;
 
 /// The rules of a room, as they are configured.

@@ -1,7 +1,6 @@
 //! What is answered over HTTP. [`listen`] takes connections; the others are functions from the configuration and numbers
 //! to text, which the router calls.
 
-pub mod client_addr;
 pub mod exporter;
 pub mod health;
 pub mod host;

@@ -8,8 +8,8 @@ use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::client_addr;
 use super::router::Shared;
+use crate::address;
 
 /// The longest that a request waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -36,7 +36,7 @@ pub(super) async fn paced(
         return next.run(request).await;
     }
     let app = &shared.app;
-    let address = client_addr::of_request(socket.ip(), request.headers(), &app.config.server.trusted_proxies);
+    let address = address::of_request(socket.ip(), request.headers(), &app.config.server.trusted_proxies);
     let account = app.accounts().of(address);
     let take = || account.requests().lock().take(1, Instant::now());
     if let Err(wait) = take() {

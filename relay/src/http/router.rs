@@ -14,7 +14,8 @@ use super::exporter::Metrics;
 use super::listen::ConnectedTo;
 use super::pace::paced;
 use super::prefix::{self, Prefix};
-use super::{client_addr, health, host, landing, nip11, room, state};
+use super::{health, host, landing, nip11, room, state};
+use crate::address;
 use crate::app::{App, Full};
 use crate::connection::{self, Greeting};
 use crate::message::upstream::EOSE_HINTS;
@@ -71,7 +72,7 @@ async fn root(
     let app = shared.app;
     match asked {
         Asked::WebSocket(handshake) => {
-            let address = client_addr::of_request(socket.ip(), &headers, &app.config.server.trusted_proxies);
+            let address = address::of_request(socket.ip(), &headers, &app.config.server.trusted_proxies);
             let host = local_host(&app, &headers, address, here);
             for scheme in ["ws", "wss"] {
                 host.iter().for_each(|host| app.urls.learn(&format!("{scheme}://{host}")));
@@ -89,7 +90,7 @@ async fn root(
             (nip11::CORS_HEADERS, headers, document).into_response()
         }
         Asked::No => {
-            let address = client_addr::of_request(socket.ip(), &headers, &app.config.server.trusted_proxies);
+            let address = address::of_request(socket.ip(), &headers, &app.config.server.trusted_proxies);
             let is_known = !app.config.server.public_url.is_empty()
                 || host_of(&headers).is_none()
                 || local_host(&app, &headers, address, here).is_some();
@@ -152,8 +153,7 @@ async fn pico_room(
             return room::answer(&app, &name, query.0.as_deref(), &url).await;
         }
     };
-    let admission = match app.admit(client_addr::of_request(socket.ip(), &headers, &app.config.server.trusted_proxies))
-    {
+    let admission = match app.admit(address::of_request(socket.ip(), &headers, &app.config.server.trusted_proxies)) {
         Ok(admission) => admission,
         Err(full) => return no_place(full),
     };
@@ -187,7 +187,7 @@ async fn pico_state(
     let engine = app.rooms.engine(&name);
     let stream = state::wants_stream(&headers);
     let question = state::Question { query: query.as_deref().unwrap_or_default(), stream };
-    let client = client_addr::of_request(socket.ip(), &headers, &app.config.server.trusted_proxies);
+    let client = address::of_request(socket.ip(), &headers, &app.config.server.trusted_proxies);
     let readers = app.readers_of(client);
     let asked = match state::Asked::find(readers, (name.clone(), engine), &slice, &question, page) {
         Ok(asked) => asked,

@@ -10,13 +10,12 @@ use parking_lot::Mutex;
 use super::{Answers, Order, Outcome, Path, Source};
 use crate::account::{Held, event_bytes};
 use crate::clock::{self, Timestamp};
-use crate::engine::script::event::wait_for;
-use crate::engine::script::pulse::{Lookout, Pulse};
 use crate::event::{Class, Event, Id};
 use crate::fair::{Claim, FairQueue, Item, Turn, give_way};
 use crate::policy::judge::{Bench, Sentence};
+use crate::pulse::{Lookout, Pulse};
 use crate::store::{Coming, Saved, Saving};
-use crate::threads::{Stopwatch, essential};
+use crate::threads::{Stopwatch, essential, wait_for};
 use crate::verify::{Keys, Verified};
 
 /// What an event costs, about, in microseconds: its signature, and its bytes.

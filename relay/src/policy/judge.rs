@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::plugin::{Answer, Plugin};
 use crate::clock::Timestamp;
 use crate::engine::script::event::{self, EventSlices};
-use crate::engine::script::pulse::Pulse;
 use crate::ingest::Source;
+use crate::pulse::Pulse;
 use crate::verify::Verified;
 
 /// Handle of all of them; clones share them.

@@ -14,7 +14,6 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, TrySendError};
@@ -24,10 +23,11 @@ use self::running::{File, Running};
 use self::seat::Seat;
 use super::error::ScriptError;
 use super::limits::Limits;
-use super::pulse::{Lookout, Pulse};
 use crate::clock::Timestamp;
 use crate::config;
 use crate::event::PublicKey;
+use crate::pulse::{Lookout, Pulse};
+use crate::threads::wait_for;
 use crate::verify::Verified;
 
 /// Why an event is refused: the text of its OK.
@@ -195,13 +195,6 @@ impl Judge {
         let work = Work::Judge { events: events.to_vec(), auth: auth.into(), now, done };
         let answer = self.slices.stateful.send(work).ok().and_then(|()| answer.recv().ok());
         answer.unwrap_or_else(|| vec![Some("error: the relay is shutting down".into()); events.len()])
-    }
-}
-
-/// Waits until a thread has ended, and those that took its place.
-pub(crate) fn wait_for(thread: &Mutex<Option<JoinHandle<()>>>) {
-    while thread.lock().as_ref().is_some_and(|thread| !thread.is_finished()) {
-        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -12,6 +12,7 @@ use super::error::ScriptError;
 use super::limits::Limits;
 use crate::engine::slice::FaultKind;
 use crate::metrics::{SLICE_FAULTS, SLICES_DISABLED};
+use crate::pulse::Watched;
 
 /// Between two lines of the log about failures of one slice.
 const SAY_EVERY_MILLIS: u64 = 10_000;
@@ -74,19 +75,6 @@ impl Health {
         true
     }
 
-    /// It is not asked any more, until its files change: a call does not come to an end.
-    pub(super) fn stuck(&self, took: std::time::Duration) {
-        self.count_fault();
-        if self.paused_until.swap(u64::MAX, Ordering::Relaxed) == 0 {
-            self.count_disabled(1.0);
-        }
-        let seconds = took.as_secs_f32();
-        tracing::error!(
-            room = %self.room, slice = %self.slice,
-            "a call has taken {seconds:.1} seconds and cannot be stopped; the slice is not asked any more until its file changes"
-        );
-    }
-
     /// A call has come to its end.
     pub(super) fn worked(&self) {
         if !self.has_worked.load(Ordering::Relaxed) {
@@ -140,6 +128,21 @@ impl Health {
 
     fn count_disabled(&self, by: f64) {
         metrics::gauge!(SLICES_DISABLED, "room" => self.room.clone(), "slice" => self.slice.clone()).increment(by);
+    }
+}
+
+impl Watched for Health {
+    /// It is not asked any more, until its files change: a call does not come to an end.
+    fn stuck(&self, took: std::time::Duration) {
+        self.count_fault();
+        if self.paused_until.swap(u64::MAX, Ordering::Relaxed) == 0 {
+            self.count_disabled(1.0);
+        }
+        let seconds = took.as_secs_f32();
+        tracing::error!(
+            room = %self.room, slice = %self.slice,
+            "a call has taken {seconds:.1} seconds and cannot be stopped; the slice is not asked any more until its file changes"
+        );
     }
 }
 

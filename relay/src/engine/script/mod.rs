@@ -7,7 +7,7 @@
 //! ([`limits`]). Promises are driven until they are settled; one that nobody resolves is an error.
 //!
 //! [`event`] has slices for nostr events, [`room`] those of pico rooms. One that keeps failing is not asked for a while
-//! (`health.rs`); one that does not come to an end is given up ([`pulse`]).
+//! (`health.rs`); one that does not come to an end is given up ([`crate::pulse`]).
 
 pub mod cbor;
 pub mod error;
@@ -20,7 +20,6 @@ mod modules;
 pub mod msgpack;
 mod natives;
 mod program;
-pub mod pulse;
 mod reader;
 pub mod room;
 mod value;

@@ -10,7 +10,7 @@ use super::lower::lower;
 use super::reader::DecodeError;
 use super::value::{self, Helpers, Hex};
 use super::{cbor, msgpack};
-use crate::engine::slice::Millis;
+use crate::clock::Millis;
 
 /// Lines of a script that are kept for the log, of one call.
 const LOG_LINES_MAX: usize = 100;

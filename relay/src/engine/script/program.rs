@@ -18,9 +18,10 @@ use super::health::Health;
 use super::limits::Limits;
 use super::modules::{MAIN, Modules, Sources};
 use super::natives::{Around, natives};
-use super::pulse::Pulse;
 use super::value::Unusable;
-use crate::engine::slice::{FaultKind, Millis};
+use crate::clock::Millis;
+use crate::engine::slice::FaultKind;
+use crate::pulse::Pulse;
 
 /// Which of our modules starts the script: `host:nostr.js` or `host:pico.js`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

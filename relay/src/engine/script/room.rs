@@ -18,8 +18,8 @@ use super::error::ScriptError;
 use super::health::Health;
 use super::limits::Limits;
 use super::modules::Sources;
-use super::pulse::Pulse;
 use crate::engine::slice::{LoadError, Loader, Slice};
+use crate::pulse::Pulse;
 
 /// Loads slices from files.
 #[derive(Clone, Copy, Debug)]

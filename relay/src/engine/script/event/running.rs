@@ -6,6 +6,7 @@ use rquickjs::function::Args;
 use rquickjs::{Array, Ctx, Function, Object, Value};
 
 use super::Refusal;
+use crate::clock::Millis;
 use crate::clock::Timestamp;
 use crate::engine::script::cbor;
 use crate::engine::script::error::ScriptError;
@@ -13,10 +14,9 @@ use crate::engine::script::health::Health;
 use crate::engine::script::limits::Limits;
 use crate::engine::script::modules::Sources;
 use crate::engine::script::program::{Failure, Host, Program, settle};
-use crate::engine::script::pulse::Pulse;
 use crate::engine::script::value::text;
-use crate::engine::slice::Millis;
 use crate::event::PublicKey;
+use crate::pulse::Pulse;
 use crate::verify::Verified;
 
 /// Prefixes of NIP-01 that a slice may give itself; any other reason is `blocked`.

@@ -18,8 +18,8 @@ use crate::engine::script::health::Health;
 use crate::engine::script::limits::Limits;
 use crate::engine::script::modules::Sources;
 use crate::engine::script::program::{Host, Program};
-use crate::engine::script::pulse::{Lookout, Pulse};
 use crate::event::PublicKey;
+use crate::pulse::{Lookout, Pulse};
 use crate::threads::essential;
 use crate::verify::Verified;
 

@@ -15,9 +15,9 @@ use crate::engine::script::health::Health;
 use crate::engine::script::limits::Limits;
 use crate::engine::script::modules::Sources;
 use crate::engine::script::program::{Failure, Host, Program};
-use crate::engine::script::pulse::Pulse;
 use crate::engine::script::value::from_hex;
 use crate::engine::slice::{Fault, FaultKind, Millis, Unavailable, View};
+use crate::pulse::Pulse;
 
 /// One file, shared by the slices that it registered.
 pub(super) struct Script {

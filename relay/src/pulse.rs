@@ -4,6 +4,7 @@
 //! each of which does something large that cannot be interrupted, may take hours. A thread that is held up like that counts
 //! as *stuck*. What it was about is given up, its file is not run any more until it changes, and everything else goes on.
 
+use std::fmt;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -11,19 +12,29 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::health::Health;
 use crate::metrics::SCRIPTS_STUCK;
 use crate::threads::essential;
 
 /// Between two looks, at the most.
 const LOOK_EVERY_MAX: Duration = Duration::from_millis(250);
 
+/// What a call of a script is about: told when the call is given up.
+pub trait Watched: Send + Sync {
+    /// A call has taken this long, and cannot be stopped.
+    fn stuck(&self, took: Duration);
+}
+
 /// One thread that runs scripts.
-#[derive(Debug)]
 pub struct Pulse {
     /// The call that runs, and since when.
-    call: Mutex<Option<(Instant, Arc<Health>)>>,
+    call: Mutex<Option<(Instant, Arc<dyn Watched>)>>,
     is_stuck: watch::Sender<bool>,
+}
+
+impl fmt::Debug for Pulse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pulse").field("is_stuck", &self.is_stuck()).finish_non_exhaustive()
+    }
 }
 
 impl Default for Pulse {
@@ -33,7 +44,7 @@ impl Default for Pulse {
 }
 
 /// A call that runs, until this is dropped.
-pub(super) struct Beat<'a>(&'a Pulse);
+pub struct Beat<'a>(&'a Pulse);
 
 impl Drop for Beat<'_> {
     fn drop(&mut self) {
@@ -43,8 +54,9 @@ impl Drop for Beat<'_> {
 
 impl Pulse {
     /// A call of a script begins.
-    pub(super) fn enter(&self, health: &Arc<Health>) -> Beat<'_> {
-        *self.call.lock() = Some((Instant::now(), Arc::clone(health)));
+    pub fn enter<W: Watched + 'static>(&self, watched: &Arc<W>) -> Beat<'_> {
+        let watched: Arc<dyn Watched> = Arc::<W>::clone(watched);
+        *self.call.lock() = Some((Instant::now(), watched));
         Beat(self)
     }
 
@@ -71,8 +83,8 @@ impl Pulse {
     fn gives_up(&self, patience: Duration) -> bool {
         let call = self.call.lock();
         match &*call {
-            Some((since, health)) if since.elapsed() > patience && !self.is_stuck() => {
-                health.stuck(since.elapsed());
+            Some((since, watched)) if since.elapsed() > patience && !self.is_stuck() => {
+                watched.stuck(since.elapsed());
                 self.is_stuck.send_replace(true);
                 metrics::gauge!(SCRIPTS_STUCK).increment(1.0);
                 true
@@ -93,11 +105,11 @@ impl Drop for Pulse {
 /// What is done when a thread is stuck. Called on the thread that looks.
 pub type GivenUp = Box<dyn FnOnce(&Lookout) + Send>;
 
-type Watched = Vec<(Weak<Pulse>, Option<GivenUp>)>;
+type Looking = Vec<(Weak<Pulse>, Option<GivenUp>)>;
 
 /// Looks at threads that run scripts; clones share it.
 #[derive(Clone)]
-pub struct Lookout(Arc<Mutex<Watched>>);
+pub struct Lookout(Arc<Mutex<Looking>>);
 
 /// The thread of it, which ends when all handles are gone.
 pub struct LookoutThread(JoinHandle<()>);
