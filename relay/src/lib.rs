@@ -34,6 +34,7 @@ pub mod policy;
 pub mod pulse;
 pub mod rarely;
 pub mod rounds;
+pub mod script;
 pub mod search;
 pub mod store;
 pub mod subscription;

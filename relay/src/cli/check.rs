@@ -15,8 +15,8 @@ use super::{CheckArgs, Outcome, say};
 use crate::app::loader;
 use crate::config::{Config, check, plugin_problem};
 use crate::engine::rules::Rules;
-use crate::engine::script::event;
 use crate::keys;
+use crate::policy::slices;
 use crate::pulse::{Lookout, Pulse};
 
 /// How long the server may take to say that it is ready.
@@ -55,7 +55,7 @@ async fn slices(config: Config) -> Result<Vec<String>, Box<dyn Error + Send + Sy
     let script = config.script.clone();
     let (data, folder) = (config.server.data.clone(), events.clone());
     let found = look(&lookout, &events, move |pulse| {
-        let (count, wrong) = event::check(&data, &script, pulse);
+        let (count, wrong) = slices::check(&data, &script, pulse);
         (count, wrong.iter().map(|error| format!("{}/{error}", folder.display())).collect())
     });
     wrong.extend(found.await?);

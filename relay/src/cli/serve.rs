@@ -10,7 +10,6 @@ use crate::app::{App, Core, relay_urls};
 use crate::bridge::{self, keys::Signers};
 use crate::config::{Config, check};
 use crate::descriptors;
-use crate::engine::script::event::EventSlices;
 use crate::engine::watch::watch;
 use crate::http::exporter::Metrics;
 use crate::http::listen::{self, Serving};
@@ -18,6 +17,7 @@ use crate::http::router::{Shared, router};
 use crate::keys;
 use crate::memory;
 use crate::pico::{follow, tcp};
+use crate::policy::slices::EventSlices;
 use crate::sync;
 use crate::threads::needed;
 

@@ -8,11 +8,11 @@ use super::load::{leaves, table};
 use super::{Bridge, BridgeSection, Config, Info, Pico, Room, Server, Sync, Upstream};
 use crate::bridge::filters;
 use crate::engine::rules::is_native;
-use crate::engine::script::DEPTH_CEILING;
 use crate::engine::slice::NATIVE;
 use crate::guard::GIFT_WRAP;
 use crate::pico::repo::RoomName;
 use crate::pico::rooms::topic;
+use crate::script::DEPTH_CEILING;
 
 /// Direct messages (NIP-04).
 const DIRECT_MESSAGE: u16 = 4;

@@ -15,7 +15,7 @@ pub mod offline;
 mod quota;
 pub mod replay;
 pub mod rules;
-pub mod script;
+pub mod scripted;
 pub mod slice;
 #[cfg(test)]
 mod tests;

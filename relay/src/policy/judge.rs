@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::plugin::{Answer, Plugin};
 use crate::clock::Timestamp;
-use crate::engine::script::event::{self, EventSlices};
 use crate::ingest::Source;
+use crate::policy::slices::{self, EventSlices};
 use crate::pulse::Pulse;
 use crate::verify::Verified;
 
@@ -33,7 +33,7 @@ pub enum Sentence {
 
 /// The judges as one thread asks them.
 pub struct Bench {
-    slices: event::Judge,
+    slices: slices::Judge,
     plugin: Option<Plugin>,
 }
 

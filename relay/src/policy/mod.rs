@@ -6,6 +6,7 @@ pub mod plugin;
 mod pow;
 mod protected;
 mod repost;
+pub mod slices;
 mod time;
 mod vanish;
 

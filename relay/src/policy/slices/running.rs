@@ -8,15 +8,15 @@ use rquickjs::{Array, Ctx, Function, Object, Value};
 use super::Refusal;
 use crate::clock::Millis;
 use crate::clock::Timestamp;
-use crate::engine::script::cbor;
-use crate::engine::script::error::ScriptError;
-use crate::engine::script::health::Health;
-use crate::engine::script::limits::Limits;
-use crate::engine::script::modules::Sources;
-use crate::engine::script::program::{Failure, Host, Program, settle};
-use crate::engine::script::value::text;
 use crate::event::PublicKey;
 use crate::pulse::Pulse;
+use crate::script::cbor;
+use crate::script::error::ScriptError;
+use crate::script::health::Health;
+use crate::script::limits::Limits;
+use crate::script::modules::Sources;
+use crate::script::program::{Failure, Host, Program, settle};
+use crate::script::value::text;
 use crate::verify::Verified;
 
 /// Prefixes of NIP-01 that a slice may give itself; any other reason is `blocked`.

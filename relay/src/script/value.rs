@@ -4,15 +4,22 @@ use rquickjs::function::This;
 use rquickjs::{Array, BigInt, Ctx, FromJs, Function, Object, String as JsString, Type, TypedArray, Value};
 
 /// A value that can be written down.
-pub(super) enum Kind<'js> {
+pub enum Kind<'js> {
+    /// `undefined`.
     Undefined,
+    /// `null`.
     Null,
+    /// `true` or `false`.
     Bool(bool),
+    /// A number, as JavaScript has them.
     Number(f64),
     /// From -2^64 to 2^64 - 1: what CBOR has integers for.
     BigInt(i128),
+    /// A text.
     Text(String),
+    /// The bytes of a `Uint8Array` or an `ArrayBuffer`.
     Bytes(Vec<u8>),
+    /// An array.
     Array(Array<'js>),
     /// Members in the order of the object.
     Object(Vec<(String, Value<'js>)>),
@@ -36,7 +43,7 @@ pub enum Unusable {
 }
 
 /// Functions of the realm as they were before any slice ran.
-pub(super) struct Helpers<'js> {
+pub struct Helpers<'js> {
     /// Bytes to hex: there is no other way to read them without a call for each byte.
     to_hex: Function<'js>,
     /// What is no array and no plain object as something that is, or throws.
@@ -51,7 +58,7 @@ pub(super) struct Helpers<'js> {
 
 impl<'js> Helpers<'js> {
     /// Keeps them for [`Helpers::of`].
-    pub(super) fn keep(ctx: &Ctx<'js>, kept: [Value<'js>; 5]) -> rquickjs::Result<()> {
+    pub fn keep(ctx: &Ctx<'js>, kept: [Value<'js>; 5]) -> rquickjs::Result<()> {
         ctx.store_userdata(kept.to_vec()).map_err(|_| rquickjs::Error::Unknown)?;
         Ok(())
     }
@@ -70,25 +77,25 @@ impl<'js> Helpers<'js> {
 }
 
 /// The integer `-1 - n`, which may be less than the runtime takes as a number of 64 bits.
-pub(super) fn below_zero<'js>(ctx: &Ctx<'js>, n: u64) -> rquickjs::Result<Value<'js>> {
+pub fn below_zero<'js>(ctx: &Ctx<'js>, n: u64) -> rquickjs::Result<Value<'js>> {
     Helpers::of(ctx)?.below_zero.call((BigInt::from_u64(ctx.clone(), n)?,))
 }
 
 /// A Date.
-pub(super) fn date<'js>(ctx: &Ctx<'js>, millis: f64) -> rquickjs::Result<Value<'js>> {
+pub fn date<'js>(ctx: &Ctx<'js>, millis: f64) -> rquickjs::Result<Value<'js>> {
     Helpers::of(ctx)?.date.call((millis,))
 }
 
 /// Makes a value of bytes.
-pub(super) type MakeBytes = for<'js> fn(&Ctx<'js>, &[u8]) -> rquickjs::Result<Value<'js>>;
+pub type MakeBytes = for<'js> fn(&Ctx<'js>, &[u8]) -> rquickjs::Result<Value<'js>>;
 
 /// Bytes as picostore 3 and cborg have them: an Uint8Array.
-pub(super) fn plain_bytes<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> rquickjs::Result<Value<'js>> {
+pub fn plain_bytes<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> rquickjs::Result<Value<'js>> {
     Ok(TypedArray::<u8>::new_copy(ctx.clone(), bytes)?.into_value())
 }
 
 /// Bytes as picostore 2 and msgpackr have them in node: a Buffer.
-pub(super) fn buffer<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> rquickjs::Result<Value<'js>> {
+pub fn buffer<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> rquickjs::Result<Value<'js>> {
     let value = plain_bytes(ctx, bytes)?;
     let prototype = ctx.userdata::<Vec<Object<'js>>>();
     let prototype = prototype.as_ref().and_then(|kept| kept.first());
@@ -98,7 +105,8 @@ pub(super) fn buffer<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> rquickjs::Result<Valu
     Ok(value)
 }
 
-pub(super) fn kind<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> Result<Kind<'js>, Unusable> {
+/// Which kind of value this is, with what is in it.
+pub fn kind<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> Result<Kind<'js>, Unusable> {
     Ok(match value.type_of() {
         Type::Undefined | Type::Uninitialized => Kind::Undefined,
         Type::Null => Kind::Null,
@@ -116,7 +124,7 @@ pub(super) fn kind<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> Result<Kind<'js>,
 }
 
 /// The text of a string. Half a surrogate pair, as slicing leaves it, is U+FFFD, as when a node writes it as UTF-8.
-pub(super) fn text(value: &Value<'_>) -> Result<String, Unusable> {
+pub fn text(value: &Value<'_>) -> Result<String, Unusable> {
     let none = || Unusable::Type("no well-formed string".into());
     let text = value.as_string().ok_or_else(none)?;
     if let Ok(text) = text.to_string() {
@@ -185,14 +193,14 @@ fn bytes<'js>(helpers: &Helpers<'js>, value: &Value<'js>) -> Result<Vec<u8>, Unu
 }
 
 /// Bytes from hex.
-pub(super) fn from_hex(hex: &str) -> Option<Vec<u8>> {
+pub fn from_hex(hex: &str) -> Option<Vec<u8>> {
     let mut bytes = vec![0; hex.len() / 2];
     faster_hex::hex_decode(hex.as_bytes(), &mut bytes).ok()?;
     Some(bytes)
 }
 
 /// Hex as functions of the realm hand it over.
-pub(super) struct Hex(pub(super) Vec<u8>);
+pub struct Hex(pub(super) Vec<u8>);
 
 impl<'js> FromJs<'js> for Hex {
     fn from_js(ctx: &Ctx<'js>, value: Value<'js>) -> rquickjs::Result<Self> {

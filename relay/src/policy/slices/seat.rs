@@ -13,13 +13,13 @@ use rquickjs::Array;
 use super::running::{File, Rule, Running};
 use super::{Loaded, Refusal, Shared, Work};
 use crate::clock::Timestamp;
-use crate::engine::script::error::ScriptError;
-use crate::engine::script::health::Health;
-use crate::engine::script::limits::Limits;
-use crate::engine::script::modules::Sources;
-use crate::engine::script::program::{Host, Program};
 use crate::event::PublicKey;
 use crate::pulse::{Lookout, Pulse};
+use crate::script::error::ScriptError;
+use crate::script::health::Health;
+use crate::script::limits::Limits;
+use crate::script::modules::Sources;
+use crate::script::program::{Host, Program};
 use crate::threads::essential;
 use crate::verify::Verified;
 

@@ -14,12 +14,12 @@ use std::sync::Arc;
 
 use self::script::Script;
 use self::slice::{Root, ScriptSlice};
-use super::error::ScriptError;
-use super::health::Health;
-use super::limits::Limits;
-use super::modules::Sources;
 use crate::engine::slice::{LoadError, Loader, Slice};
 use crate::pulse::Pulse;
+use crate::script::error::ScriptError;
+use crate::script::health::Health;
+use crate::script::limits::Limits;
+use crate::script::modules::Sources;
 
 /// Loads slices from files.
 #[derive(Clone, Copy, Debug)]

@@ -7,12 +7,12 @@ use rquickjs::Ctx;
 pub const DEPTH_CEILING: usize = 256;
 
 /// How deep values of this runtime may be nested: `script.value_depth_max`.
-pub(super) fn depth_max(ctx: &Ctx<'_>) -> usize {
+pub fn depth_max(ctx: &Ctx<'_>) -> usize {
     ctx.userdata::<usize>().map_or(0, |max| *max)
 }
 
 /// The largest integer that a JavaScript number holds exactly.
-pub(super) const SAFE_MAX: u64 = (1 << 53) - 1;
+pub const SAFE_MAX: u64 = (1 << 53) - 1;
 
 /// What is wrong with some bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -53,27 +53,28 @@ impl From<rquickjs::Error> for DecodeError {
 }
 
 /// What is left to read.
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+pub struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
+    /// Takes the next `len` bytes.
+    pub fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
         let (taken, rest) = self.0.split_at_checked(len).ok_or(Malformed::End)?;
         self.0 = rest;
         Ok(taken)
     }
 
     /// An unsigned integer of so many bytes, at most eight.
-    pub(super) fn number(&mut self, len: usize) -> Result<u64, Malformed> {
+    pub fn number(&mut self, len: usize) -> Result<u64, Malformed> {
         Ok(self.take(len)?.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
     }
 
     /// The same as a length.
-    pub(super) fn len(&mut self, len: usize) -> Result<usize, Malformed> {
+    pub fn len(&mut self, len: usize) -> Result<usize, Malformed> {
         usize::try_from(self.number(len)?).map_err(|_| Malformed::End)
     }
 
     /// The value that was read is all there is.
-    pub(super) fn end<T>(&self, value: T) -> Result<T, DecodeError> {
+    pub fn end<T>(&self, value: T) -> Result<T, DecodeError> {
         if self.0.is_empty() { Ok(value) } else { Err(Malformed::Trailing.into()) }
     }
 }

@@ -6,25 +6,24 @@
 //! own, so that one slice cannot reach into another (`program.rs`); memory, stack, steps and time of each call are limited
 //! ([`limits`]). Promises are driven until they are settled; one that nobody resolves is an error.
 //!
-//! [`event`] has slices for nostr events, [`room`] those of pico rooms. One that keeps failing is not asked for a while
-//! (`health.rs`); one that does not come to an end is given up ([`crate::pulse`]).
+//! What runs here is a [`program`]: slices for nostr events are asked by the policies, those of pico rooms by the engine. One
+//! that keeps failing is not asked for a while ([`health`]); one that does not come to an end is given up ([`crate::pulse`]).
 
 pub mod cbor;
 pub mod error;
-pub mod event;
+pub mod fault;
 mod fuel;
-mod health;
+pub mod health;
 pub mod limits;
 mod lower;
-mod modules;
+pub mod modules;
 pub mod msgpack;
 mod natives;
-mod program;
-mod reader;
-pub mod room;
-mod value;
+pub mod program;
+pub mod reader;
+pub mod value;
 
+pub use fault::FaultKind;
 pub use limits::Limits;
 pub use modules::Sources;
 pub use reader::DEPTH_CEILING;
-pub use room::Scripts;

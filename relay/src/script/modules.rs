@@ -93,14 +93,15 @@ impl Sources {
         Ok(text)
     }
 
-    pub(super) fn seal(&mut self) {
+    /// From now on nothing is read that was not read before.
+    pub fn seal(&mut self) {
         self.sealed = true;
     }
 }
 
 /// Finds modules for one script.
 #[derive(Clone)]
-pub(super) struct Modules(pub(super) Rc<RefCell<Sources>>);
+pub struct Modules(pub(super) Rc<RefCell<Sources>>);
 
 impl Resolver for Modules {
     fn resolve(&mut self, _: &Ctx<'_>, base: &str, name: &str, _: Option<ImportAttributes<'_>>) -> Result<String> {
@@ -121,7 +122,7 @@ impl Resolver for Modules {
 }
 
 /// The module that loads a script: written by us, and yet it names the file.
-pub(super) const MAIN: &str = "host:main.js";
+pub const MAIN: &str = "host:main.js";
 
 impl Loader for Modules {
     fn load<'js>(

@@ -13,19 +13,20 @@ use rquickjs::promise::PromiseState;
 use rquickjs::{Context, Ctx, Module, Object, Persistent, Runtime, Value};
 
 use super::error::ScriptError;
+use super::fault::FaultKind;
 use super::fuel::{Fuel, STEPS_PER_TICK, Ticks};
 use super::health::Health;
 use super::limits::Limits;
 use super::modules::{MAIN, Modules, Sources};
 use super::natives::{Around, natives};
+use super::reader::DecodeError;
 use super::value::Unusable;
 use crate::clock::Millis;
-use crate::engine::slice::FaultKind;
 use crate::pulse::Pulse;
 
 /// Which of our modules starts the script: `host:nostr.js` or `host:pico.js`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Host {
+pub enum Host {
     /// Slices for events.
     Nostr,
     /// Slices of rooms.
@@ -45,7 +46,7 @@ type Intrinsics = (
 );
 
 /// A loaded script.
-pub(super) struct Program {
+pub struct Program {
     /// Exports of our module that started it.
     host: Persistent<Object<'static>>,
     /// What its `start` returned.
@@ -60,7 +61,7 @@ pub(super) struct Program {
 
 impl Program {
     /// Runs the files, and our module with what they export. If it gets stuck, that is the fault of `health`.
-    pub(super) fn load(
+    pub fn load(
         sources: &mut Sources,
         host: Host,
         limits: &Limits,
@@ -111,7 +112,7 @@ impl Program {
     }
 
     /// What `start` returned.
-    pub(super) fn started<T>(
+    pub fn started<T>(
         &self,
         read: impl for<'js> FnOnce(&Ctx<'js>, Value<'js>) -> rquickjs::Result<T>,
     ) -> Result<T, ScriptError> {
@@ -125,7 +126,7 @@ impl Program {
 
     /// Calls into the script, at a time, within its limits. `call` gets the exports of our module. If it gets stuck, that is
     /// the fault of `health`.
-    pub(super) fn call<T>(
+    pub fn call<T>(
         &mut self,
         now: Millis,
         health: &Arc<Health>,
@@ -165,12 +166,12 @@ impl Program {
     }
 
     /// A number that our module exports now. Runs nothing.
-    pub(super) fn number(&self, name: &str) -> Option<usize> {
+    pub fn number(&self, name: &str) -> Option<usize> {
         self.context.with(|ctx| self.host.clone().restore(&ctx)?.get::<_, f64>(name)).ok().and_then(whole)
     }
 
     /// True when it must not be used any more.
-    pub(super) fn is_spoilt(&self) -> bool {
+    pub fn is_spoilt(&self) -> bool {
         self.spoilt
     }
 }
@@ -182,7 +183,7 @@ fn whole(number: f64) -> Option<usize> {
 
 /// Why a call came to nothing.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub enum Failure {
     /// It threw, or the runtime refused.
     Script(rquickjs::Error),
     /// It returned what cannot be kept.
@@ -197,6 +198,15 @@ impl From<rquickjs::Error> for Failure {
     }
 }
 
+impl From<DecodeError> for Failure {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::Script(error) => Self::Script(error),
+            DecodeError::Malformed(error) => Self::Unusable(Unusable::Type(error.to_string())),
+        }
+    }
+}
+
 impl From<Unusable> for Failure {
     fn from(error: Unusable) -> Self {
         match error {
@@ -208,7 +218,7 @@ impl From<Unusable> for Failure {
 
 /// The value of a promise; any other value as it is. `serve` is called when nothing else is left to do, and says whether
 /// it did something.
-pub(super) fn settle<'js>(
+pub fn settle<'js>(
     ctx: &Ctx<'js>,
     value: Value<'js>,
     mut serve: impl FnMut() -> Result<bool, Failure>,

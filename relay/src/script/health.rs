@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::error::ScriptError;
+use super::fault::FaultKind;
 use super::limits::Limits;
-use crate::engine::slice::FaultKind;
 use crate::metrics::{SLICE_FAULTS, SLICES_DISABLED};
 use crate::pulse::Watched;
 
@@ -19,7 +19,7 @@ const SAY_EVERY_MILLIS: u64 = 10_000;
 
 /// Failures of one slice of a room. Shared by the threads that run it.
 #[derive(Debug)]
-pub(super) struct Health {
+pub struct Health {
     room: String,
     slice: String,
     /// A call has come to its end since it was loaded.
@@ -41,7 +41,7 @@ pub(super) struct Health {
 impl Health {
     /// Of a slice that is being loaded. The rooms of a relay that have slices are few, and so are their slices: both are
     /// labels of metrics.
-    pub(super) fn new(room: &str, slice: &str, limits: &Limits) -> Self {
+    pub fn new(room: &str, slice: &str, limits: &Limits) -> Self {
         Self {
             room: room.to_owned(),
             slice: slice.to_owned(),
@@ -57,12 +57,12 @@ impl Health {
     }
 
     /// Name of the slice.
-    pub(super) fn slice(&self) -> &str {
+    pub fn slice(&self) -> &str {
         &self.slice
     }
 
     /// True when it is to be asked. After its pause it is tried again; one more failure that counts is enough then.
-    pub(super) fn runs(&self) -> bool {
+    pub fn runs(&self) -> bool {
         let until = self.paused_until.load(Ordering::Relaxed);
         if until == 0 || self.age() < until {
             return until == 0;
@@ -76,7 +76,7 @@ impl Health {
     }
 
     /// A call has come to its end.
-    pub(super) fn worked(&self) {
+    pub fn worked(&self) {
         if !self.has_worked.load(Ordering::Relaxed) {
             self.has_worked.store(true, Ordering::Relaxed);
         }
@@ -86,7 +86,7 @@ impl Health {
     }
 
     /// Counts a failure, and says it to the operator: those that are many, only once in a while.
-    pub(super) fn failed(&self, error: &ScriptError) {
+    pub fn failed(&self, error: &ScriptError) {
         self.count_fault();
         self.say(error);
         let was_stopped = matches!(error.kind, FaultKind::Time | FaultKind::Memory);

@@ -5,11 +5,11 @@ use picofeed::Block;
 use rquickjs::function::Args;
 use rquickjs::{Array, Ctx, IntoJs, Object, String as JsString, TypedArray, Value};
 
-use crate::engine::script::cbor;
-use crate::engine::script::program::Failure;
-use crate::engine::script::reader::{DecodeError, Malformed};
-use crate::engine::script::value::{Unusable, text};
 use crate::engine::slice::{Context, Expires, FaultKind, Mark, Millis, Signal};
+use crate::script::cbor;
+use crate::script::program::Failure;
+use crate::script::reader::{DecodeError, Malformed};
+use crate::script::value::text;
 
 /// CBOR of `undefined`.
 pub(super) const UNDEFINED: Bytes = Bytes::from_static(&[0xf7]);
@@ -138,13 +138,4 @@ pub(super) fn count(value: f64) -> u32 {
 
 pub(super) fn unusable(why: &str) -> Failure {
     Failure::Other(FaultKind::Result, why.to_owned())
-}
-
-impl From<DecodeError> for Failure {
-    fn from(error: DecodeError) -> Self {
-        match error {
-            DecodeError::Script(error) => Self::Script(error),
-            DecodeError::Malformed(error) => Self::Unusable(Unusable::Type(error.to_string())),
-        }
-    }
 }

@@ -4,8 +4,8 @@ use std::fmt;
 
 use rquickjs::{Ctx, Value};
 
+use super::fault::FaultKind;
 use super::value::Unusable;
-use crate::engine::slice::{Fault, FaultKind};
 
 /// Longer messages of scripts are cut.
 const MESSAGE_CHARS_MAX: usize = 300;
@@ -32,20 +32,14 @@ impl fmt::Display for ScriptError {
     }
 }
 
-impl From<ScriptError> for Fault {
-    fn from(error: ScriptError) -> Self {
-        Self { kind: error.kind, message: error.to_string() }
-    }
-}
-
 impl ScriptError {
     /// One that has no line.
-    pub(super) fn new(kind: FaultKind, file: &str, message: impl Into<String>) -> Self {
+    pub fn new(kind: FaultKind, file: &str, message: impl Into<String>) -> Self {
         Self { kind, place: file.to_owned(), message: short(&message.into()) }
     }
 
     /// From an error of the runtime; the exception, if there is one, is taken.
-    pub(super) fn of(ctx: &Ctx<'_>, file: &str, error: &rquickjs::Error) -> Self {
+    pub fn of(ctx: &Ctx<'_>, file: &str, error: &rquickjs::Error) -> Self {
         match error {
             rquickjs::Error::Exception => Self::thrown(file, &ctx.catch()),
             rquickjs::Error::Allocation => Self::new(FaultKind::Memory, file, NO_MEMORY),
@@ -55,7 +49,7 @@ impl ScriptError {
     }
 
     /// From a value that a script returned.
-    pub(super) fn unusable(ctx: &Ctx<'_>, file: &str, error: &Unusable) -> Self {
+    pub fn unusable(ctx: &Ctx<'_>, file: &str, error: &Unusable) -> Self {
         match error {
             Unusable::Script(error) => Self::of(ctx, file, error),
             other => Self::new(FaultKind::Result, file, other.to_string()),

@@ -21,12 +21,12 @@ use parking_lot::{Mutex, RwLock};
 
 use self::running::{File, Running};
 use self::seat::Seat;
-use super::error::ScriptError;
-use super::limits::Limits;
 use crate::clock::Timestamp;
 use crate::config;
 use crate::event::PublicKey;
 use crate::pulse::{Lookout, Pulse};
+use crate::script::error::ScriptError;
+use crate::script::limits::Limits;
 use crate::threads::wait_for;
 use crate::verify::Verified;
 

@@ -9,15 +9,15 @@ use rquickjs::function::Args;
 use rquickjs::{Array, Ctx, Function, Object, TypedArray, Value};
 
 use super::values::decode;
-use crate::engine::script::cbor;
-use crate::engine::script::error::ScriptError;
-use crate::engine::script::health::Health;
-use crate::engine::script::limits::Limits;
-use crate::engine::script::modules::Sources;
-use crate::engine::script::program::{Failure, Host, Program};
-use crate::engine::script::value::from_hex;
 use crate::engine::slice::{Fault, FaultKind, Millis, Unavailable, View};
 use crate::pulse::Pulse;
+use crate::script::cbor;
+use crate::script::error::ScriptError;
+use crate::script::health::Health;
+use crate::script::limits::Limits;
+use crate::script::modules::Sources;
+use crate::script::program::{Failure, Host, Program};
+use crate::script::value::from_hex;
 
 /// One file, shared by the slices that it registered.
 pub(super) struct Script {
