@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 use super::Outbox;
 use crate::guard::Viewer;
 use crate::message::reply;
+use crate::outcome::Prefix;
 
 /// What an AUTH event of this connection must repeat.
 ///
@@ -34,10 +35,16 @@ impl Challenge {
         reply::auth(&self.text)
     }
 
-    /// What must go before a refusal for this reason.
-    pub fn before(&self, why: &str) -> Option<String> {
-        let must_know = why.starts_with("auth-required:") && self.viewer.read().keys.is_empty();
+    /// What must go before a refusal of this kind.
+    pub fn before_refusal(&self, prefix: Prefix) -> Option<String> {
+        let must_know = prefix == Prefix::AuthRequired && self.viewer.read().keys.is_empty();
         must_know.then(|| self.message())
+    }
+
+    /// The same for a refusal in words.
+    pub fn before(&self, why: &str) -> Option<String> {
+        let is_auth = why.split_once(':').is_some_and(|(word, _)| word == Prefix::AuthRequired.word());
+        is_auth.then(|| self.before_refusal(Prefix::AuthRequired)).flatten()
     }
 
     /// Queues the answer that refuses something for this reason.

@@ -1,6 +1,5 @@
 //! What a client has open, and the dispatch of its messages. Answers go to the outbox; see `message/` for each.
 
-use std::borrow::Cow;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -28,9 +27,11 @@ use crate::event::{Event, Id, PublicKey};
 use crate::fair::Owner;
 use crate::filter::Filter;
 use crate::guard::Viewer;
-use crate::ingest::{Answers, Client, Outcome, Source};
+use crate::ingest::Answers;
 use crate::message::{self, ClientMessage, neg, reply};
 use crate::metrics::{self, MESSAGES};
+use crate::outcome::Outcome;
+use crate::source::{Client, Source};
 use crate::store::Readers;
 use crate::subscription::Key;
 
@@ -492,7 +493,7 @@ impl Answers for ClientAnswers {
         self.judge(false_events, is_any_true);
         self.outbox.texts(outcomes.iter().flat_map(|(id, outcome)| {
             let challenge = match outcome {
-                Outcome::Refused(why) => self.challenge.before(why),
+                Outcome::Refused(why) => self.challenge.before_refusal(why.prefix),
                 _ => None,
             };
             challenge.into_iter().chain([ok(id, outcome)])
@@ -506,6 +507,6 @@ fn ok(id: &Id, outcome: &Outcome) -> String {
     match outcome {
         Outcome::Saved(saved) => reply::saved(id, *saved),
         Outcome::Passed | Outcome::Shadowed => reply::ok(&id.to_hex(), true, ""),
-        Outcome::Refused(why) => reply::ok(&id.to_hex(), false, Cow::as_ref(why)),
+        Outcome::Refused(why) => reply::ok(&id.to_hex(), false, &why.to_string()),
     }
 }

@@ -10,7 +10,6 @@
 mod running;
 mod seat;
 
-use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,14 +23,15 @@ use self::seat::Seat;
 use crate::clock::Timestamp;
 use crate::config;
 use crate::event::PublicKey;
+use crate::outcome::Refusal;
 use crate::pulse::{Lookout, Pulse};
 use crate::script::error::ScriptError;
 use crate::script::limits::Limits;
 use crate::threads::wait_for;
 use crate::verify::Verified;
 
-/// Why an event is refused: the text of its OK.
-pub type Refusal = Cow<'static, str>;
+/// Who refuses.
+const NAME: &str = "slices";
 
 /// Handle of the slices for events; clones share them.
 #[derive(Clone)]
@@ -194,7 +194,7 @@ impl Judge {
         let (done, answer) = crossbeam_channel::bounded(1);
         let work = Work::Judge { events: events.to_vec(), auth: auth.into(), now, done };
         let answer = self.slices.stateful.send(work).ok().and_then(|()| answer.recv().ok());
-        answer.unwrap_or_else(|| vec![Some("error: the relay is shutting down".into()); events.len()])
+        answer.unwrap_or_else(|| vec![Some(Refusal::shutting_down(NAME)); events.len()])
     }
 }
 

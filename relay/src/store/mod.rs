@@ -34,6 +34,8 @@ pub use searching::Searching;
 pub use turn::Slice;
 pub use writer::{ChangeError, Coming, Commits, Pace, SavedAll, Saving, WriterHandle, WriterThread};
 
+pub use crate::outcome::{Saved, Seq};
+
 use self::carry::CarryReader;
 use self::repo::{Change, Changed, RepoReader};
 use self::state::StateReader;
@@ -43,26 +45,6 @@ use crate::event::{Class, Id};
 use crate::filter::Filter;
 use crate::guard::Viewer;
 use crate::verify::Verified;
-
-/// The order in which events were saved: 1, 2, 3, .. for the life of a database. Not reused after a deletion.
-pub type Seq = u64;
-
-/// What became of an event. An outcome, not an error.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Saved {
-    /// Stored now.
-    New(Seq),
-    /// Was already stored.
-    Duplicate,
-    /// A replaceable or addressable event of which a newer version is stored (or, at the same second, one of lower id).
-    Superseded,
-    /// Its author (for gift wraps: its recipient) deleted it before (NIP-09).
-    Deleted,
-    /// Its author asked to vanish later than it was made (NIP-62).
-    Vanished,
-    /// It has expired (NIP-40).
-    Expired,
-}
 
 /// What a batch did.
 #[derive(Default, Debug)]

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use rquickjs::function::Args;
 use rquickjs::{Array, Ctx, Function, Object, Value};
 
-use super::Refusal;
+use super::NAME;
 use crate::clock::Millis;
 use crate::clock::Timestamp;
 use crate::event::PublicKey;
+use crate::outcome::{Prefix, Refusal};
 use crate::pulse::Pulse;
 use crate::script::cbor;
 use crate::script::error::ScriptError;
@@ -18,10 +19,6 @@ use crate::script::modules::Sources;
 use crate::script::program::{Failure, Host, Program, settle};
 use crate::script::value::text;
 use crate::verify::Verified;
-
-/// Prefixes of NIP-01 that a slice may give itself; any other reason is `blocked`.
-const PREFIXES: [&str; 9] =
-    ["auth-required", "blocked", "duplicate", "error", "invalid", "mute", "pow", "rate-limited", "restricted"];
 
 /// Longer reasons are cut.
 const REASON_CHARS_MAX: usize = 200;
@@ -166,7 +163,7 @@ impl Running {
             return Ok(None);
         }
         let is_skipped = |slice: &Rule| match (whole.runs() && slice.health.runs(), slice.is_required) {
-            (false, true) => Err(format!("error: the slice {} is out of order", slice.health.slice()).into()),
+            (false, true) => Err(failure(format!("the slice {} is out of order", slice.health.slice()))),
             (runs, _) => Ok(!runs),
         };
         slices.iter().map(is_skipped).collect::<Result<_, _>>().map(Some)
@@ -196,7 +193,7 @@ impl Running {
 
     fn failed(&self) -> Refusal {
         let slice = self.blamed.and_then(|at| self.file.slices.get(at));
-        format!("error: the slice {} failed", slice.map_or(self.name(), |slice| slice.health.slice())).into()
+        failure(format!("the slice {} failed", slice.map_or(self.name(), |slice| slice.health.slice())))
     }
 
     fn call<T>(
@@ -344,6 +341,9 @@ fn arguments<'js>(
 
 fn refusal(why: &str) -> Refusal {
     let why: String = why.chars().filter(|c| !c.is_control()).take(REASON_CHARS_MAX).collect();
-    let has_prefix = why.split_once(": ").is_some_and(|(prefix, _)| PREFIXES.contains(&prefix));
-    if has_prefix { why.into() } else { format!("blocked: {why}").into() }
+    Refusal::with_prefix(NAME, &why).unwrap_or_else(|| Refusal::new(Prefix::Blocked, NAME, why))
+}
+
+fn failure(why: String) -> Refusal {
+    Refusal::new(Prefix::Error, NAME, why)
 }

@@ -11,9 +11,10 @@ use parking_lot::Mutex;
 use rquickjs::Array;
 
 use super::running::{File, Rule, Running};
-use super::{Loaded, Refusal, Shared, Work};
+use super::{Loaded, NAME, Shared, Work};
 use crate::clock::Timestamp;
 use crate::event::PublicKey;
+use crate::outcome::{Prefix, Refusal};
 use crate::pulse::{Lookout, Pulse};
 use crate::script::error::ScriptError;
 use crate::script::health::Health;
@@ -60,7 +61,7 @@ impl Seat {
             return;
         }
         if let Some((done, len)) = self.judging.lock().take() {
-            let _ = done.send(vec![Some("error: a slice does not come to an end".into()); len]);
+            let _ = done.send(vec![Some(Refusal::new(Prefix::Error, NAME, "a slice does not come to an end")); len]);
         }
         if let Err(error) = self.begin(lookout) {
             tracing::error!(%error, "there is no thread for slices any more");

@@ -46,7 +46,7 @@ fn ask(judge: &mut Judge, event: &Verified, auth: &[PublicKey]) -> Option<String
     if refusals[0].is_none() {
         refusals = judge.stateful(&events, auth, 5000);
     }
-    refusals.remove(0).map(Cow::into_owned)
+    refusals.remove(0).map(|refusal| refusal.to_string())
 }
 
 /// A file with one filter of this body.
