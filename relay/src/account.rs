@@ -18,6 +18,7 @@ use crate::store::Party;
 
 mod budget;
 mod flight;
+mod rooms;
 mod standing;
 
 pub use budget::{Bucket, Budget, Budgets};
@@ -63,11 +64,11 @@ pub struct Account {
 
 /// What the peers of one address may send to rooms in a minute, together.
 #[derive(Debug)]
-pub struct Peers {
+struct Peers {
     /// One for each frame.
-    pub frames: Bucket,
+    frames: Bucket,
     /// One for each QUERY.
-    pub queries: Bucket,
+    queries: Bucket,
 }
 
 impl Peers {
@@ -112,11 +113,6 @@ impl Account {
     /// What it may ask for by HTTP in a minute.
     pub fn requests(&self) -> &Mutex<Bucket> {
         &self.requests
-    }
-
-    /// What its peers may send to rooms.
-    pub fn peers(&self) -> &Mutex<Peers> {
-        &self.peers
     }
 
     /// What all its connections have under way.

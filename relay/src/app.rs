@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -107,10 +108,10 @@ impl App {
         let (connections, of_address) = (limits.connections_max, limits.connections_per_address_max);
         let door = Door::new(connections, of_address, accounts, Some(CONNECTIONS));
         let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
-        let carry = Carry { modes: Arc::new(Modes::new(&config)), ..Carry::default() };
+        let carry = Carry { modes: Arc::new(Modes::new(&config.pico, config.bridge.undeclared)), ..Carry::default() };
         let app = Self {
             rooms: Arc::new(Rooms::new(
-                &config,
+                (&config.pico, Duration::from_secs(config.server.send_seconds)),
                 (repo.clone(), checkers),
                 (engines, carry.clone()),
                 (stop.clone(), cut.clone()),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nostr::types::url::Url;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
@@ -95,6 +96,11 @@ impl Backoff {
         self.next = self.max;
         self.pause(Duration::ZERO, random)
     }
+}
+
+/// A URL to connect to.
+pub fn is_websocket(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "ws" | "wss"))
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ impl Gate {
     /// On a running store. None if there are no rooms: then such events are like any other.
     pub fn new(config: &Config, readers: Readers) -> Option<Self> {
         config.pico.enabled.then(|| Self {
-            modes: Modes::new(config),
+            modes: Modes::new(&config.pico, config.bridge.undeclared),
             limits: rooms::limits(&config.pico),
             frame_bytes_max: config.bridge.frame_bytes_max,
             readers,

@@ -27,9 +27,7 @@ use pico_bridge::{Parts, Room};
 use picofeed::Id as BlockId;
 
 use crate::app::App;
-use crate::config;
 use crate::event::Event;
-use crate::filter::Filter;
 use crate::pico::repo::{RepoError, RoomName};
 use crate::store::{Stopped, StoreError};
 
@@ -45,23 +43,6 @@ pub fn start(app: &App) {
     }
     app.rooms.spawn_needed("bridge, outbound", outbound::Outbound::new(app).run());
     app.rooms.spawn_needed("bridge, inbound", inbound::Inbound::new(app).run());
-}
-
-/// The filters of events that go into a room.
-///
-/// # Errors
-///
-/// Something that is no filter, in words.
-pub fn filters(room: &config::Room) -> Result<Vec<Filter>, String> {
-    let parse = |table: &toml::Table| {
-        let json = serde_json::to_string(table).map_err(|error| error.to_string())?;
-        let filter = Filter::parse(&json).map_err(|error| error.to_string())?;
-        match filter.search {
-            Some(_) => Err("`search` means nothing here".to_owned()),
-            None => Ok(filter),
-        }
-    };
-    room.nostr.iter().map(parse).collect()
 }
 
 /// What of an event the rules read. `content` is that of the event, unescaped.

@@ -8,7 +8,7 @@ use pico_bridge::{is_copy, kind};
 use picofeed::Id as BlockId;
 use tokio::sync::Notify;
 
-use super::{carried_by, filters, parts};
+use super::{carried_by, parts};
 use crate::config::Config;
 use crate::event::{Class, Event, Id};
 use crate::filter::Filter;
@@ -37,7 +37,7 @@ impl Wanted {
     /// As configured. None if there are no rooms.
     pub fn new(config: &Config) -> Option<Self> {
         let rooms = config.pico.room.iter().filter_map(|room| {
-            let filters = filters(room).unwrap_or_default();
+            let filters = room.filters().unwrap_or_default();
             (!filters.is_empty()).then_some((room.name.parse().ok()?, filters))
         });
         config.pico.enabled.then(|| Self {

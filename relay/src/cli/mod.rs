@@ -25,8 +25,8 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::config::check::is_websocket;
 use crate::config::{Config, Direction};
+use crate::dial::is_websocket;
 use crate::filter::Filter;
 use crate::pico::repo::RoomName;
 

@@ -7,6 +7,7 @@
 
 mod ask;
 mod body;
+pub mod config;
 mod dispatch;
 mod gc;
 pub mod host;

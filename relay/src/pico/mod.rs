@@ -6,8 +6,10 @@
 //! [`websocket`], [`tcp`], [`follow`] and `swarm`; [`socket`] is what they have in common. [`file`](mod@file) is a room on a
 //! thumb drive.
 
+pub mod account;
 pub mod carry;
 pub mod chain;
+pub mod config;
 pub mod file;
 pub mod follow;
 pub mod gossip;

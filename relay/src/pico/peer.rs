@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::FutureExt;
 
+use super::account::Account;
+use super::config;
 use super::gossip::{Direction, PeerNumber, RoomFull};
 use super::outbox::{Closing, Outbox};
 use super::repo::RepoError;
@@ -15,8 +17,6 @@ use super::room::{Room, Verdict};
 use super::rpc::{Act, Conversation, Fault, Received, Rules, UploadNumber};
 use super::upload::Upload;
 use super::wire::Elapsed;
-use crate::account::{Account, Budget as Shared};
-use crate::config;
 use crate::metrics::{PICO_FEEDS_SENT, PICO_FRAMES};
 use crate::rarely::rarely;
 
@@ -53,7 +53,7 @@ pub struct Peer {
     queries: Budget,
     false_feeds: Budget,
     /// The account of its address, if it is a stranger.
-    account: Option<Arc<Account>>,
+    account: Option<Arc<dyn Account>>,
     /// The last feeds that were verified were true.
     is_proven: bool,
 }
@@ -70,7 +70,7 @@ impl Peer {
     pub fn new(
         room: Arc<Room>,
         number: PeerNumber,
-        (direction, account): (Direction, Option<Arc<Account>>),
+        (direction, account): (Direction, Option<Arc<dyn Account>>),
         limits: &config::Pico,
     ) -> Result<Self, RoomFull> {
         let outbox = Arc::new(Outbox::new(limits.outbox_bytes_max));
@@ -148,13 +148,9 @@ impl Peer {
         let own = self.frames.take(now);
         let of_address = self.account.as_ref().and_then(|account| {
             let at = Instant::now();
-            let spent = {
-                let mut peers = account.peers().lock();
-                let mut budgets = account.budgets().lock();
-                [peers.frames.take(1, at), budgets.take(Shared::Bytes, bytes, at)]
-            };
+            let spent = account.spend(bytes, at);
             let delay = if self.is_proven { Duration::ZERO } else { account.delay(at) };
-            spent.into_iter().filter_map(Result::err).chain((!delay.is_zero()).then_some(delay)).max()
+            spent.max((!delay.is_zero()).then_some(delay))
         });
         let wait = own.max(of_address).map(|wait| wait.min(WAIT_MAX));
         if wait.is_some() {
@@ -165,7 +161,7 @@ impl Peer {
 
     /// Whether the peer, or all of its address, ask too often for all that is in the room.
     fn asks_too_often(&mut self, now: Elapsed) -> bool {
-        let of_address = |account: &Arc<Account>| account.peers().lock().queries.take(1, Instant::now()).is_err();
+        let of_address = |account: &Arc<dyn Account>| account.asks_too_often(Instant::now());
         self.queries.take(now).is_some() || self.account.as_ref().is_some_and(of_address)
     }
 
@@ -176,10 +172,7 @@ impl Peer {
             return;
         }
         let count = u32::try_from(1 + feed_bytes / FALSE_BYTES).unwrap_or(u32::MAX);
-        let is_refused = self.account.as_ref().is_some_and(|account| {
-            let at = Instant::now();
-            account.false_events(count, at) || account.refused_for(at).is_some()
-        });
+        let is_refused = self.account.as_ref().is_some_and(|account| account.false_feeds(count, Instant::now()));
         if self.false_feeds.take(now).is_some() || is_refused {
             self.outbox.close(Closing::FalseFeeds);
         }

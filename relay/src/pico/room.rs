@@ -11,6 +11,7 @@ use picofeed::Block;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::account::Account;
 use super::carry::Carry;
 use super::chain::settle;
 use super::gossip::{Hub, PeerNumber};
@@ -19,7 +20,6 @@ use super::repo::{Bounds, Merged, Merging, Quota, Repo, RepoError, RoomName};
 use super::rpc::NodeId;
 use super::strangers::{NewRooms, Places};
 use super::verify::{self, Checker, Recent};
-use crate::account::Account;
 use crate::clock;
 use crate::clock::Millis;
 use crate::engine::Decision;
@@ -190,7 +190,7 @@ impl Room {
 
     /// Takes in feeds as a peer sent them, in order: decodes, verifies, merges, and tells the others of what is new. Gives
     /// a verdict for each. `account` is that of the address of a stranger.
-    pub async fn offer(&self, from: PeerNumber, account: Option<&Account>, feeds: Vec<Bytes>) -> Vec<Verdict> {
+    pub async fn offer(&self, from: PeerNumber, account: Option<&dyn Account>, feeds: Vec<Bytes>) -> Vec<Verdict> {
         let feeds_len = feeds.len() as u64;
         let owner = Owner { account: account.map_or(Party::ROOMS, Account::number), key: 0, connection: from };
         let checked = self.inner.common.checker.check(owner, feeds, &self.inner.recent).await;

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::carry::Carry;
+use super::config;
 use super::gossip::PeerNumber;
 use super::mempool;
 use super::outbox::Closing;
@@ -26,7 +27,6 @@ use super::rpc::NodeId;
 use super::strangers::{NewRooms, Open, Places};
 use super::verify::Checker;
 use crate::address::limit_key;
-use crate::config;
 use crate::engine::host::{EngineHandle, Engines};
 use crate::fair::Pool;
 use crate::metrics::PICO_ROOMS;
@@ -99,16 +99,16 @@ impl NoRoom {
 }
 
 impl Rooms {
-    /// On a running store. Rooms come to be when somebody connects to them. `ends`: told to stop, and to end at once.
+    /// On a running store. Rooms come to be when somebody connects to them. `send`: how long what waits for a peer
+    /// may wait while it takes nothing. `ends`: told to stop, and to end at once.
     pub fn new(
-        config: &config::Config,
+        (config, send): (&config::Pico, Duration),
         (repo, checkers): (Repo, Pool),
         (engines, carry): (Engines, Carry),
         ends: (CancellationToken, CancellationToken),
         rounds: Arc<Rounds>,
     ) -> Self {
-        let send = Duration::from_secs(config.server.send_seconds);
-        let (config, (stop, cut)) = (&config.pico, ends);
+        let (stop, cut) = ends;
         let declared = config.room.iter().filter_map(|room| room.name.parse().ok()).chain([RoomName::main()]);
         let declared = Arc::new(declared.chain(engines.iter().map(|(name, _)| name.clone())).collect());
         let open = Arc::<Open>::default();

@@ -20,6 +20,7 @@ use futures_util::{SinkExt, StreamExt, future};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
+use super::account::Account;
 use super::gossip::Direction;
 use super::socket::{Heard, Said, converse, turn_away};
 use crate::app::{Admission, App};
@@ -104,7 +105,8 @@ async fn serve(stream: TcpStream, app: &App, admission: &Admission) {
             return;
         }
     };
-    let caller = (Direction::In, Some(Arc::clone(admission.account())));
+    let account: Arc<dyn Account> = Arc::clone(admission.account()) as _;
+    let caller = (Direction::In, Some(account));
     Box::pin(converse(&app.rooms, &room, caller, reader, writer)).await;
     app.rooms.close_if_empty(&room);
 }

@@ -8,6 +8,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
+use super::account::Account;
 use super::gossip::Direction;
 use super::room::Room;
 use super::socket::{Heard, Said, converse, turn_away};
@@ -83,7 +84,8 @@ async fn serve(
             }
         })
     });
-    let caller = (Direction::In, Some(Arc::clone(admission.account())));
+    let account: Arc<dyn Account> = Arc::clone(admission.account()) as _;
+    let caller = (Direction::In, Some(account));
     let end = match room {
         Ok(room) => Box::pin(converse(&app.rooms, room, caller, reader, writer)).await,
         Err(why) => turn_away(reader, writer, why).await,

@@ -157,7 +157,7 @@ impl Drop for Health {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config;
+    use crate::script::config;
 
     fn health() -> Health {
         let config = config::Script { failures_max: 3, pause_seconds: 1_000, ..config::Script::default() };

@@ -10,6 +10,7 @@
 //! that keeps failing is not asked for a while ([`health`]); one that does not come to an end is given up ([`crate::pulse`]).
 
 pub mod cbor;
+pub mod config;
 pub mod error;
 pub mod fault;
 mod fuel;

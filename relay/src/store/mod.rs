@@ -6,6 +6,7 @@
 
 mod asker;
 pub mod carry;
+pub mod config;
 #[cfg(test)]
 pub(crate) mod conformance;
 #[cfg(test)]

@@ -4,11 +4,11 @@ use picofeed::{Feed, Format, Limits as FeedLimits, Secret};
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::config;
 use crate::engine::offline::Offline;
 use crate::engine::slice::FaultKind;
 use crate::engine::{Decision, Mode};
 use crate::script::cbor;
+use crate::script::config;
 use crate::script::value::from_hex;
 use crate::store::memory::Memory;
 use crate::store::repo::{Bounds, Full};

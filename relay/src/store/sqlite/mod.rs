@@ -34,7 +34,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::carry::Interest;
 use super::{Backend, Reader, StoreError, Writer};
-use crate::config::{Durability, Search, Storage};
+use crate::store::config::{Durability, Search, Storage};
 use crate::vanish::RelayUrls;
 use apart::Apart;
 use hot::Hot;

@@ -15,10 +15,10 @@ use super::source::{Next, Source};
 use super::vanishing::{Job, Request};
 use super::{Options, Shared, bound, damage, erase, searching};
 use crate::clock::Timestamp;
-use crate::config::Search;
 use crate::event::Id;
 use crate::metrics::QUERY_EXAMINED;
 use crate::rarely::rarely;
+use crate::store::config::Search;
 use crate::store::turn::Turn;
 use crate::store::{End, Reader, Row, Scan, Slice, Step, StoreError, TagSearch};
 

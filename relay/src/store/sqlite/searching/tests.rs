@@ -14,10 +14,10 @@ use rand::{RngExt as _, SeedableRng as _};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::config::{Durability, Storage};
 use crate::event::{Event, Id};
 use crate::filter::Filter;
 use crate::search::Text;
+use crate::store::config::{Durability, Storage};
 use crate::store::sqlite::{FILE, Options, Sqlite};
 use crate::store::testing::measured_events;
 use crate::store::{Backend, Query, Reader, Row, Scan, Slice, Step, Writer};
@@ -190,7 +190,7 @@ fn agrees_with_a_plain_look_at_everything() {
     for number in 0..questions {
         let json = story.question(number);
         let mut filter = Filter::parse(&json.to_string()).unwrap();
-        filter.search_only(&crate::config::Search::default().kinds);
+        filter.search_only(&crate::store::config::Search::default().kinds);
         let limit = [1, 20, 100, 500][story.below(4)];
         let wanted = story.plain(&filter);
         matches += wanted.len();

@@ -2,8 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::Limits;
-use crate::engine::slice::Pace;
+use super::Limits;
+use super::slice::Pace;
+
+/// Options for which 0 has a meaning.
+pub const MAY_BE_ZERO: &[&str] = &[
+    "engine.postponed_blocks_max",
+    "engine.retries_max",
+    "engine.evicted_ids_max",
+    "engine.cache_bytes_max",
+    "engine.watchers_max",
+    "engine.reload_seconds",
+];
 
 /// What the slices of one room may cost.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -94,5 +104,12 @@ impl Engine {
     /// For the slice `rate`.
     pub fn pace(&self) -> Pace {
         Pace { blocks_per_minute: self.rate_blocks_per_minute, burst: self.rate_burst }
+    }
+
+    /// Tells what is wrong: the option, and a sentence.
+    pub fn check(&self, problem: &mut dyn FnMut(&str, String)) {
+        if self.object_bytes_max as u64 > self.state_bytes_max {
+            problem("engine.object_bytes_max", "is more than engine.state_bytes_max".to_owned());
+        }
     }
 }

@@ -1,6 +1,16 @@
-//! Options of slices that are scripts, and of programs that judge events.
+//! Options of slices that are scripts.
 
 use serde::{Deserialize, Serialize};
+
+use super::reader::DEPTH_CEILING;
+
+/// Options for which 0 has a meaning.
+pub const MAY_BE_ZERO: &[&str] = &["script.reload_seconds"];
+
+/// Threads have 2 MiB, of which the relay itself needs some.
+const STACK_BYTES_MAX: usize = 1 << 20;
+/// With much less QuickJS cannot even begin, and does not survive that.
+const MEMORY_BYTES_MIN: usize = 1 << 20;
 
 /// What a script may use.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,23 +50,6 @@ pub struct Script {
     pub state_events_max: usize,
 }
 
-/// Programs that judge events.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Policy {
-    /// A program and its arguments that reads events as JSON lines and answers with `accept`, `reject` or `shadowReject`, as
-    /// the write policy plugins of strfry. Empty: none.
-    pub plugin: Vec<String>,
-    /// Milliseconds for which an answer of it is awaited.
-    pub plugin_ms_max: u64,
-    /// Batches of events that may wait for it.
-    pub plugin_queue_max: usize,
-    /// Bytes of one line of its answers.
-    pub plugin_line_bytes_max: usize,
-    /// Seconds to wait, at the most, before it is started again when it ended. The first time it is one second.
-    pub plugin_restart_seconds_max: u64,
-}
-
 impl Default for Script {
     fn default() -> Self {
         Self {
@@ -79,14 +72,25 @@ impl Default for Script {
     }
 }
 
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            plugin: Vec::new(),
-            plugin_ms_max: 2_000,
-            plugin_queue_max: 1_000,
-            plugin_line_bytes_max: 64 << 10,
-            plugin_restart_seconds_max: 60,
+impl Script {
+    /// Tells what is wrong: the option, and a sentence.
+    pub fn check(&self, problem: &mut dyn FnMut(&str, String)) {
+        if self.memory_bytes_max < MEMORY_BYTES_MIN {
+            let why = format!("must be at least {MEMORY_BYTES_MIN}: an empty file needs a third of that");
+            problem("script.memory_bytes_max", why);
+        }
+        if self.stack_bytes_max > STACK_BYTES_MAX {
+            problem("script.stack_bytes_max", format!("must be at most {STACK_BYTES_MAX}, half of what a thread has"));
+        }
+        if self.stuck_ms_max <= self.call_ms_max.max(self.load_ms_max) {
+            let why = "must be more than script.call_ms_max and script.load_ms_max";
+            problem("script.stuck_ms_max", why.to_owned());
+        }
+        if self.value_bytes_max > self.memory_bytes_max {
+            problem("script.value_bytes_max", "is more than script.memory_bytes_max".to_owned());
+        }
+        if self.value_depth_max > DEPTH_CEILING {
+            problem("script.value_depth_max", format!("is more than {DEPTH_CEILING}"));
         }
     }
 }

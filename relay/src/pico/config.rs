@@ -4,6 +4,26 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::repo::RoomName;
+use super::rooms::topic;
+use crate::dial::is_websocket;
+use crate::engine::rules::is_native;
+use crate::engine::slice::NATIVE;
+use crate::filter::Filter;
+
+/// Options for which 0 has a meaning.
+pub const MAY_BE_ZERO: &[&str] = &[
+    "pico.address_rooms_max",
+    "pico.address_new_rooms_per_hour",
+    "pico.false_feeds_per_minute",
+    "pico.frames_per_minute",
+    "pico.queries_per_minute",
+    "pico.verify_threads",
+];
+
+/// What is around the body of a block in a message, at most: id, parent, keys, lengths, the frame.
+const AROUND_BODY_BYTES: usize = 1024;
+
 /// Rooms of pico nodes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -177,4 +197,94 @@ impl Default for Pico {
             room: Vec::new(),
         }
     }
+}
+
+impl Room {
+    /// The filters of events that go into a room.
+    ///
+    /// # Errors
+    ///
+    /// Something that is no filter, in words.
+    pub fn filters(&self) -> Result<Vec<Filter>, String> {
+        let parse = |table: &toml::Table| {
+            let json = serde_json::to_string(table).map_err(|error| error.to_string())?;
+            let filter = Filter::parse(&json).map_err(|error| error.to_string())?;
+            match filter.search {
+                Some(_) => Err("`search` means nothing here".to_owned()),
+                None => Ok(filter),
+            }
+        };
+        self.nostr.iter().map(parse).collect()
+    }
+}
+
+impl Pico {
+    /// Tells what is wrong: the option, and a sentence.
+    pub fn check(&self, problem: &mut dyn FnMut(&str, String)) {
+        if self.feed_bytes_max > self.message_bytes_max {
+            problem("pico.feed_bytes_max", "is more than pico.message_bytes_max".to_owned());
+        }
+        if self.body_bytes_max.saturating_add(AROUND_BODY_BYTES) > self.message_bytes_max {
+            let more = format!("must be at least {AROUND_BODY_BYTES} less than pico.message_bytes_max");
+            problem("pico.body_bytes_max", more);
+        }
+        if self.outbox_bytes_max < self.message_bytes_max {
+            problem("pico.outbox_bytes_max", "must hold at least one message of pico.message_bytes_max".to_owned());
+        }
+        if !self.tcp_listen.is_empty() && self.tcp_listen.parse::<std::net::SocketAddr>().is_err() {
+            problem("pico.tcp_listen", "must be an address and port such as 127.0.0.1:7421, or empty".to_owned());
+        }
+        if self.hyperswarm && !cfg!(feature = "hyperswarm") {
+            problem("pico.hyperswarm", "this program was built without the feature `hyperswarm`".to_owned());
+        }
+        if self.hyperswarm_inbox_bytes_max < self.message_bytes_max {
+            problem(
+                "pico.hyperswarm_inbox_bytes_max",
+                "must hold at least one message of pico.message_bytes_max".to_owned(),
+            );
+        }
+        for node in self.hyperswarm_bootstrap.iter().filter(|node| !is_host_and_port(node)) {
+            problem("pico.hyperswarm_bootstrap", format!("`{node}`: must be a host and port such as 192.0.2.1:49737"));
+        }
+        for (number, room) in self.room.iter().enumerate() {
+            for slice in room.slices.iter().filter(|slice| !is_native(slice) && !slice.is_file()) {
+                let (name, known) = (slice.display(), NATIVE.join(", "));
+                problem(
+                    "pico.room",
+                    format!("`{}`: there is no file `{name}`, and no slice of that name ({known})", room.name),
+                );
+            }
+            if let Err(error) = room.name.parse::<RoomName>() {
+                problem("pico.room", format!("`{}` is {error}", room.name));
+            }
+            if self.room.iter().take(number).any(|other| other.name == room.name) {
+                problem("pico.room", format!("`{}` is declared twice", room.name));
+            }
+            let has_same = |other: &Room| !room.topic.is_empty() && topic(&other.topic) == topic(&room.topic);
+            if self.room.iter().take(number).any(has_same) {
+                problem("pico.room", format!("`{}`: another room has that topic", room.name));
+            }
+            if let Err(error) = room.filters() {
+                problem("pico.room", format!("`{}`: nostr: {error}", room.name));
+            }
+            if room.bridge == Bridge::Off && (room.replies || !room.nostr.is_empty()) {
+                problem("pico.room", format!("`{}`: bridge is off, so nothing can go into it from nostr", room.name));
+            } else if room.replies && room.bridge != Bridge::Copies {
+                problem(
+                    "pico.room",
+                    format!("`{}`: there are replies only to what bridge = \"copies\" made", room.name),
+                );
+            }
+            for peer in &room.peer {
+                if !is_websocket(&peer.url) {
+                    problem("pico.room", format!("`{}`: must be a URL that starts with ws:// or wss://", peer.url));
+                }
+            }
+        }
+    }
+}
+
+fn is_host_and_port(node: &str) -> bool {
+    let port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+    node.rsplit_once(':').is_some_and(|(host, digits)| !host.is_empty() && port(digits))
 }

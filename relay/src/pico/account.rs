@@ -1,0 +1,25 @@
+//! What rooms know of the address that a stranger connects from.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// The account of an address: whoever connects from there shares it, peers and others.
+pub trait Account: Send + Sync + 'static {
+    /// Tells accounts apart.
+    fn number(&self) -> u64;
+
+    /// The address; of IPv6 the first of its /64.
+    fn address(&self) -> IpAddr;
+
+    /// A peer at the address has sent a message of so many bytes. If all of them send too much: how long to read nothing.
+    fn spend(&self, bytes: usize, now: Instant) -> Option<Duration>;
+
+    /// A peer asks for all that is in its room. True if all peers at the address ask too often.
+    fn asks_too_often(&self, now: Instant) -> bool;
+
+    /// How long reading waits after a message of a peer that is not known to send true feeds.
+    fn delay(&self, now: Instant) -> Duration;
+
+    /// So many false feeds came. True if the address may not be connected any more, for a while.
+    fn false_feeds(&self, count: u32, now: Instant) -> bool;
+}
