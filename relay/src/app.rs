@@ -33,7 +33,7 @@ use crate::websocket::Parked;
 mod core;
 mod door;
 
-pub use self::core::{Core, Pools, Threads, loader};
+pub use self::core::{Core, Pools, Threads, loader, rules};
 pub use self::door::{Admission, Door, Full};
 
 /// The relay as its connections see it.

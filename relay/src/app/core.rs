@@ -8,11 +8,13 @@ use crate::bridge::Wanted;
 use crate::bridge::gate::Gate;
 use crate::config::Config;
 use crate::engine::host::{EngineThreads, Engines};
+use crate::engine::rules::Rules;
 use crate::engine::scripted::Scripts;
 use crate::engine::slice::Loader;
 use crate::fair::{Pool, PoolThreads};
 use crate::ingest::{AfterCommit, Ingest, Path, RecentIds, Saves, VerifyThreads};
-use crate::pico::repo::Repo;
+use crate::pico::repo::{Repo, RoomName};
+use crate::pico::rooms;
 use crate::policy::judge::Judges;
 use crate::policy::plugin::{Plugin, PluginThread};
 use crate::policy::slices::{EventSlices, EventSlicesThread};
@@ -142,7 +144,14 @@ impl Core {
         let jobs_max = (limits.verify_queue_max, limits.in_flight_bytes_all_max);
         let (ingest, verify) = Ingest::start(&path, threads, jobs_max, &lookout)?;
         let (pools, pool_threads) = Pools::start(config, cores)?;
-        let (engines, engine_threads) = Engines::start(config, backend, &handle, &loader(config), &lookout)?;
+        let (engines, engine_threads) = Engines::start(
+            if config.pico.enabled { rules(config) } else { Vec::new() },
+            (&config.engine, rooms::bounds(&config.pico).of_declared()),
+            backend,
+            &handle,
+            &loader(config),
+            &lookout,
+        )?;
         drop(path);
         let last = (handle.clone(), slices.clone(), last_plugin);
         let repo = Repo::new(handle, readers.of(&Party::new(Party::ROOMS), 0));
@@ -269,4 +278,11 @@ fn crew(config: &Config, cores: usize) -> Crew {
 /// What makes slices of files.
 pub fn loader(config: &Config) -> Arc<dyn Loader> {
     Arc::new(Scripts::new((&config.script).into()))
+}
+
+/// The rules of all rooms that have any but to keep everything.
+pub fn rules(config: &Config) -> Vec<(RoomName, Rules)> {
+    let declared = config.pico.room.iter();
+    let declared = declared.filter_map(|room| Some((room.name.parse().ok()?, room.slices.clone())));
+    Rules::all(&config.server.data.join("slices"), &declared.collect::<Vec<_>>())
 }

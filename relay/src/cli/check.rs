@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::{CheckArgs, Outcome, say};
-use crate::app::loader;
+use crate::app::{loader, rules};
 use crate::config::{Config, check, plugin_problem};
 use crate::engine::rules::Rules;
 use crate::keys;
@@ -59,7 +59,7 @@ async fn slices(config: Config) -> Result<Vec<String>, Box<dyn Error + Send + Sy
         (count, wrong.iter().map(|error| format!("{}/{error}", folder.display())).collect())
     });
     wrong.extend(found.await?);
-    let rules = if config.pico.enabled { Rules::all(&config) } else { Vec::new() };
+    let rules = if config.pico.enabled { rules(&config) } else { Vec::new() };
     for (_, rules) in rules {
         let folder = rules.folder.clone();
         let config = config.clone();

@@ -71,7 +71,7 @@ pub(super) async fn run(mut config: Config) -> Outcome {
         tcp::listen(&app).await.map_err(|error| format!("pico.tcp_listen {}: {error}", app.rooms.config.tcp_listen))?;
     let tcp = tcp.map(|address| format!(", pico by TCP on {address}")).unwrap_or_default();
     app.rooms.open_engines();
-    watch(&app.rooms, app.rooms.engines(), reload_seconds)?;
+    app.rooms.spawn_needed("watch", watch(app.rooms.engines(), reload_seconds, app.stop.clone())?);
     bridge::start(&app);
     sync::upstream::start(&app);
     follow::follow_all(&app.rooms);

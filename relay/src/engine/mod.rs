@@ -20,6 +20,7 @@ pub mod scripted;
 pub mod slice;
 #[cfg(test)]
 mod tests;
+pub mod waiting;
 pub mod watch;
 
 use std::sync::Arc;

@@ -4,8 +4,8 @@ use hashbrown::HashMap;
 use picofeed::Id;
 
 use super::mempool::{Mempool, Offered, Peers};
-use super::repo::{Merged, Quota};
 use crate::engine::Decision;
+use crate::store::repo::{Merged, Quota};
 
 /// What became of some blocks.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -7,7 +7,8 @@ use hashbrown::{HashMap, HashSet};
 use picofeed::{Block, Id};
 use smallvec::SmallVec;
 
-use super::gossip::PeerNumber;
+/// Tells connections apart.
+pub type PeerNumber = u64;
 
 /// How much may wait.
 #[derive(Clone, Copy, Debug)]
