@@ -12,13 +12,14 @@ use crate::bridge::Wanted;
 use crate::bridge::keys::Signers;
 use crate::clientlog::ClientLog;
 use crate::config::Config;
-use crate::connection::Outboxes;
+use crate::door::{Admission, Door, Full};
 use crate::fair::Pool;
 use crate::guard::Viewer;
 use crate::holdings::Bounds;
 use crate::http::state::Watchers;
 use crate::ingest::{Ingest, Saves};
 use crate::metrics::{CONNECTIONS, CONNECTIONS_TOTAL};
+use crate::outbox::Outboxes;
 use crate::pico::carry::{Carry, Modes};
 use crate::pico::repo::Repo;
 use crate::pico::rooms::Rooms;
@@ -31,10 +32,8 @@ use crate::vanish::RelayUrls;
 use crate::websocket::Parked;
 
 mod core;
-mod door;
 
 pub use self::core::{Core, Pools, Threads, loader, rules};
-pub use self::door::{Admission, Door, Full};
 
 /// The relay as its connections see it.
 pub struct App {

@@ -12,10 +12,12 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-use super::{Closing, Greeting, Session};
-use crate::app::{Admission, App};
+use crate::app::App;
+use crate::door::Admission;
 use crate::message::reply;
+use crate::outbox::Closing;
 use crate::rounds::Part;
+use crate::session::{Greeting, Session};
 use crate::unfinished::Meter;
 use crate::websocket::{Alive, End, Handshake, Look, Socket, fault_of};
 

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Layer, ServiceExt};
 
-use crate::app::Door;
 use crate::descriptors::could_not_accept;
+use crate::door::Door;
 use crate::patience::Patient;
 use crate::unfinished::{Budget, Meter, Metered};
 

@@ -16,12 +16,14 @@ use super::pace::paced;
 use super::prefix::{self, Prefix};
 use super::{health, host, landing, nip11, room, state};
 use crate::address;
-use crate::app::{App, Full};
-use crate::connection::{self, Greeting};
+use crate::app::App;
+use crate::connection;
+use crate::door::Full;
 use crate::message::upstream::EOSE_HINTS;
 use crate::pico::rooms::NoRoom;
 use crate::pico::socket::FULL_ROOM;
 use crate::pico::websocket;
+use crate::session::Greeting;
 use crate::unfinished::Meter;
 use crate::websocket::Asked;
 

@@ -18,7 +18,7 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use super::nip11::CORS_HEADERS;
-use crate::app::Admission;
+use crate::door::Admission;
 use crate::engine::Updates;
 use crate::engine::host::{EngineHandle, SliceInfo};
 use crate::rarely::rarely;

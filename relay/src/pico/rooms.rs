@@ -3,14 +3,15 @@
 use std::collections::HashSet;
 use std::future::Future;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use futures_util::FutureExt;
 use hashbrown::HashMap;
+use parking_lot::Mutex;
 use picofeed::Limits;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -24,7 +25,7 @@ use super::outbox::Closing;
 use super::repo::{Bounds, Full, Repo, RoomName};
 use super::room::{Common, Room};
 use super::rpc::NodeId;
-use super::strangers::{NewRooms, Open, Places};
+use super::strangers::{NewRooms, OpenRooms, Places};
 use super::verify::Checker;
 use crate::address::limit_key;
 use crate::engine::host::{EngineHandle, Engines};
@@ -32,6 +33,21 @@ use crate::fair::Pool;
 use crate::metrics::PICO_ROOMS;
 use crate::rounds::Rounds;
 use crate::threads::needed;
+
+/// Rooms that are open, by name.
+type Open = Mutex<HashMap<RoomName, Arc<Room>>>;
+
+impl OpenRooms for Open {
+    fn in_use(&self) -> Vec<RoomName> {
+        self.lock().iter().filter(|(_, room)| !room.hub().is_empty()).map(|(name, _)| name.clone()).collect()
+    }
+
+    fn was_removed(&self, room: &RoomName) {
+        if let Some(room) = self.lock().get(room) {
+            room.was_removed();
+        }
+    }
+}
 
 /// All rooms of the relay.
 pub struct Rooms {
@@ -112,8 +128,9 @@ impl Rooms {
         let declared = config.room.iter().filter_map(|room| room.name.parse().ok()).chain([RoomName::main()]);
         let declared = Arc::new(declared.chain(engines.iter().map(|(name, _)| name.clone())).collect());
         let open = Arc::<Open>::default();
+        let weak: Weak<dyn OpenRooms> = Arc::<Open>::downgrade(&open);
         Self {
-            common: common(config, (repo, checkers), carry, Places::new(Arc::clone(&declared), &open)),
+            common: common(config, (repo, checkers), carry, Places::new(Arc::clone(&declared), weak)),
             engines,
             declared,
             config: config.clone(),

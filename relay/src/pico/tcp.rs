@@ -23,8 +23,9 @@ use tokio_util::codec::{Framed, LengthDelimitedCodec};
 use super::account::Account;
 use super::gossip::Direction;
 use super::socket::{Heard, Said, converse, turn_away};
-use crate::app::{Admission, App};
+use crate::app::App;
 use crate::descriptors::could_not_accept;
+use crate::door::Admission;
 use crate::patience::Patient;
 use crate::unfinished::Metered;
 

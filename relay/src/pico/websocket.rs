@@ -12,7 +12,8 @@ use super::account::Account;
 use super::gossip::Direction;
 use super::room::Room;
 use super::socket::{Heard, Said, converse, turn_away};
-use crate::app::{Admission, App};
+use crate::app::App;
+use crate::door::Admission;
 use crate::unfinished::Meter;
 use crate::websocket::{End, Handshake, Socket, fault_of};
 

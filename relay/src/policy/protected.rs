@@ -3,7 +3,7 @@
 use super::{Policy, Verdict, repost};
 use crate::clock::Timestamp;
 use crate::event::Event;
-use crate::message::auth::AUTH;
+use crate::kinds::AUTH;
 use crate::outcome::Prefix;
 use crate::source::Source;
 use crate::verify::Verified;

@@ -25,12 +25,12 @@ use crate::app::App;
 use crate::bridge::keys::Signers;
 use crate::clock::{self, Timestamp};
 use crate::config::{self, Direction};
-use crate::connection::Outbox;
 use crate::dial::Backoff;
 use crate::event::{CREATED_AT_MAX, Event};
 use crate::filter::Filter;
 use crate::message::reply::EventHead;
 use crate::metrics::{UPSTREAM_CONNECTED, UPSTREAM_CONNECTIONS, UPSTREAM_EVENTS};
+use crate::outbox::Outbox;
 use crate::subscription::{Key, Subscriptions};
 
 /// How often the numbers are brought up to date.

@@ -11,10 +11,11 @@ use negentropy::Negentropy;
 use parking_lot::Mutex;
 
 use self::items::Items;
-use super::{reply, req};
+use super::{Session, req};
 use crate::bound::{Full, Held};
-use crate::connection::{Outbox, Session};
+use crate::message::reply;
 use crate::metrics;
+use crate::outbox::Outbox;
 use crate::rarely::rarely;
 use crate::store::{Reader, Readers, Scan, Seq, Step};
 
@@ -68,7 +69,7 @@ impl Open {
     }
 }
 
-pub(crate) fn open(session: &mut Session, id: &str, filter: &str, hex: &str) {
+pub(super) fn open(session: &mut Session, id: &str, filter: &str, hex: &str) {
     session.reconciliations.remove(id);
     if let Err(why) = try_open(session, id, filter, hex) {
         session.log.refused("NEG-OPEN", &why);
@@ -131,7 +132,7 @@ fn try_open(session: &mut Session, id: &str, filter: &str, hex: &str) -> Result<
     Ok(())
 }
 
-pub(crate) fn message(session: &mut Session, id: &str, hex: &str) {
+pub(super) fn message(session: &mut Session, id: &str, hex: &str) {
     if let Err(why) = try_message(session, id, hex) {
         session.log.refused("NEG-MSG", &why);
         session.outbox.text(reply::neg_err(id, &why));
@@ -161,7 +162,7 @@ fn try_message(session: &mut Session, id: &str, hex: &str) -> Result<(), String>
     Ok(())
 }
 
-pub(crate) fn close(session: &mut Session, id: &str) {
+pub(super) fn close(session: &mut Session, id: &str) {
     session.reconciliations.remove(id);
 }
 

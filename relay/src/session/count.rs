@@ -5,15 +5,15 @@ use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
-use super::{reply, req};
-use crate::connection::Session;
+use super::{Session, req};
 use crate::event::{Address, Id, PublicKey};
 use crate::filter::Filter;
+use crate::message::reply;
 use crate::metrics;
 use crate::rarely::rarely;
 use crate::store::{Readers, Scan, Seq, Step};
 
-pub(crate) fn handle(session: &mut Session, id: &str, filters: &[&str]) {
+pub(super) fn handle(session: &mut Session, id: &str, filters: &[&str]) {
     let filters = match req::read_filters(session, filters) {
         Ok(filters) => filters,
         Err(why) => return session.refused("COUNT", id, &why),

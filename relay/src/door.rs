@@ -79,7 +79,7 @@ pub struct Admission {
 }
 
 impl Admission {
-    pub(super) fn new(seat: Seat, client: IpAddr, log: clientlog::Client) -> Self {
+    pub(crate) fn new(seat: Seat, client: IpAddr, log: clientlog::Client) -> Self {
         Self { seat, client, log }
     }
 
@@ -137,7 +137,7 @@ impl Seat {
 
 impl Door {
     /// For clients: with so many places, in all and for one address (0: as many as there are), counted by a gauge.
-    pub(super) fn new(
+    pub(crate) fn new(
         max: usize,
         max_per_address: usize,
         accounts: Arc<Accounts>,
@@ -148,18 +148,18 @@ impl Door {
     }
 
     /// For connections that have not said what they want. Who comes last gets in, also of an address that has all places.
-    pub(super) fn outer(max: usize, accounts: Arc<Accounts>) -> Arc<Self> {
+    pub(crate) fn outer(max: usize, accounts: Arc<Accounts>) -> Arc<Self> {
         let (open, left, began) = (Mutex::default(), Notify::new(), Instant::now());
         Arc::new(Self { max, max_per_address: 0, accounts, gauge: None, is_outer: true, began, open, left })
     }
 
     /// The accounts of those who come in.
-    pub(super) fn accounts(&self) -> &Accounts {
+    pub(crate) fn accounts(&self) -> &Accounts {
         &self.accounts
     }
 
     /// Waits until the last connection is gone.
-    pub(super) async fn all_left(&self) {
+    pub(crate) async fn all_left(&self) {
         loop {
             let left = self.left.notified();
             tokio::pin!(left);
@@ -172,7 +172,7 @@ impl Door {
     }
 
     /// Lets a client in, as [`Door::enter`], unless false events came from its address.
-    pub(super) fn admit(door: &Arc<Self>, client: IpAddr) -> Result<Seat, Full> {
+    pub(crate) fn admit(door: &Arc<Self>, client: IpAddr) -> Result<Seat, Full> {
         match door.accounts.of(client).refused_for(Instant::now()) {
             Some(wait) => Err(Full::FalseEvents(wait)),
             None => Self::enter(door, client),

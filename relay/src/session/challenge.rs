@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::Outbox;
 use crate::guard::Viewer;
 use crate::message::reply;
+use crate::outbox::Outbox;
 use crate::outcome::Prefix;
 
 /// What an AUTH event of this connection must repeat.

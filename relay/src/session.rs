@@ -1,4 +1,14 @@
-//! What a client has open, and the dispatch of its messages. Answers go to the outbox; see `message/` for each.
+//! What a client has open, and the dispatch of its messages. Answers go to the outbox; see the file named after each.
+
+mod auth;
+mod challenge;
+mod close;
+mod count;
+mod event;
+mod limiter;
+mod neg;
+mod prepared;
+mod req;
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -16,20 +26,23 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Semaphore;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::prepared::{Prepared, parse_filters};
-use super::{Challenge, Closing, Limiter, Outbox};
+pub use self::challenge::Challenge;
+pub use self::limiter::Limiter;
+use self::prepared::{Prepared, parse_filters};
 use crate::account::{Account, AddressFlight, Budget, event_bytes};
-use crate::app::{Admission, App};
+use crate::app::App;
 use crate::bound::Held;
 use crate::clientlog;
 use crate::config;
+use crate::door::Admission;
 use crate::event::{Event, Id, PublicKey};
 use crate::fair::Owner;
 use crate::filter::Filter;
 use crate::guard::Viewer;
 use crate::ingest::Answers;
-use crate::message::{self, ClientMessage, neg, reply};
+use crate::message::{ClientMessage, claimed_id, claimed_id_in, leading_id, reply};
 use crate::metrics::{self, MESSAGES};
+use crate::outbox::{Closing, Outbox};
 use crate::outcome::Outcome;
 use crate::source::{Client, Source};
 use crate::store::Readers;
@@ -270,17 +283,17 @@ impl Session {
             self.limiter.pause(delay, now);
         }
         match message {
-            ClientMessage::Event(json) => message::event::handle(self, json),
-            ClientMessage::Req(id, filters) => message::req::handle(self, &id, &filters),
-            ClientMessage::Close(id) => message::close::handle(self, &id),
+            ClientMessage::Event(json) => event::handle(self, json),
+            ClientMessage::Req(id, filters) => req::handle(self, &id, &filters),
+            ClientMessage::Close(id) => close::handle(self, &id),
             ClientMessage::Auth(json) => {
-                message::auth::handle(self, json).await;
+                auth::handle(self, json).await;
                 self.limiter.set_keys(self.app.accounts(), &self.viewer.read().keys);
             }
-            ClientMessage::Count(id, filters) => message::count::handle(self, &id, &filters),
-            ClientMessage::NegOpen(id, filter, hex) => message::neg::open(self, &id, filter, &hex),
-            ClientMessage::NegMsg(id, hex) => message::neg::message(self, &id, &hex),
-            ClientMessage::NegClose(id) => message::neg::close(self, &id),
+            ClientMessage::Count(id, filters) => count::handle(self, &id, &filters),
+            ClientMessage::NegOpen(id, filter, hex) => neg::open(self, &id, filter, &hex),
+            ClientMessage::NegMsg(id, hex) => neg::message(self, &id, &hex),
+            ClientMessage::NegClose(id) => neg::close(self, &id),
         }
     }
 
@@ -350,7 +363,7 @@ impl Session {
     fn refuse(&mut self, message: &ClientMessage<'_>, why: &str) {
         self.log.refused(message.name(), why);
         self.outbox.text(match message {
-            ClientMessage::Event(json) | ClientMessage::Auth(json) => match message::event::claimed_id(json) {
+            ClientMessage::Event(json) | ClientMessage::Auth(json) => match claimed_id(json) {
                 Some(id) => reply::ok(&id, false, why),
                 None => reply::notice(why),
             },
@@ -372,9 +385,9 @@ impl Session {
     fn refuse_unread(&mut self, text: &str, why: &str) {
         counter!(MESSAGES, "type" => "other").increment(1);
         self.log.refused("other", why);
-        self.outbox.text(match message::event::claimed_id_in(text) {
+        self.outbox.text(match claimed_id_in(text) {
             Some(id) if text.trim_start().starts_with("[\"EVENT\"") => reply::ok(&id, false, why),
-            _ => match message::leading_id(text) {
+            _ => match leading_id(text) {
                 Some((verb, id)) if verb == "REQ" || verb == "COUNT" => reply::closed(&id, why),
                 Some((verb, id)) if verb.starts_with("NEG-") => reply::neg_err(&id, why),
                 _ => reply::notice(why),

@@ -3,20 +3,21 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::reply::{self, EventHead};
+use super::{Open, Session};
 use crate::app::App;
 use crate::bound::{Full, Held};
 use crate::clock;
-use crate::connection::{Open, Outbox, Session};
 use crate::filter::Filter;
 use crate::guard::Viewer;
+use crate::message::reply::{self, EventHead};
 use crate::metrics;
+use crate::outbox::Outbox;
 use crate::rarely::rarely;
 use crate::search::Search;
 use crate::store::{End, Query, Readers, Scan, Step};
 use crate::subscription::{self, Key};
 
-pub(crate) fn handle(session: &mut Session, id: &str, filters: &[&str]) {
+pub(super) fn handle(session: &mut Session, id: &str, filters: &[&str]) {
     // A REQ replaces the subscription of its name, whether it is then refused or not.
     session.end_subscription(id);
     let filters = match read_filters(session, filters) {
@@ -85,7 +86,7 @@ async fn send_stored(
 }
 
 /// Counts what the filters of a query take. The error is the text of the CLOSED.
-pub(crate) fn hold(session: &Session, filters: &[Filter]) -> Result<Arc<Held>, String> {
+pub(super) fn hold(session: &Session, filters: &[Filter]) -> Result<Arc<Held>, String> {
     let (bound, holder) = (&session.app.bounds.filters, &session.account.holdings.filters);
     match bound.take(holder, subscription::bytes_of(filters)) {
         Ok(held) => Ok(Arc::new(held)),
@@ -95,7 +96,7 @@ pub(crate) fn hold(session: &Session, filters: &[Filter]) -> Result<Arc<Held>, S
 }
 
 /// What a client may ask at most.
-pub(crate) fn query(app: &App, filters: Arc<[Filter]>, viewer: Viewer, seq_max: u64) -> Query {
+pub(super) fn query(app: &App, filters: Arc<[Filter]>, viewer: Viewer, seq_max: u64) -> Query {
     let limits = &app.config.limits;
     Query {
         filters,
@@ -110,7 +111,7 @@ pub(crate) fn query(app: &App, filters: Arc<[Filter]>, viewer: Viewer, seq_max: 
 }
 
 /// Reads and judges the filters of a REQ, COUNT or NEG-OPEN. The error is the text of the CLOSED.
-pub(crate) fn read_filters(session: &Session, filters: &[&str]) -> Result<Arc<[Filter]>, String> {
+pub(super) fn read_filters(session: &Session, filters: &[&str]) -> Result<Arc<[Filter]>, String> {
     let (config, viewer) = (&session.app.config, session.viewer.read());
     if config.auth.required && viewer.keys.is_empty() {
         return Err("auth-required: this relay answers known people only".into());

@@ -1,22 +1,20 @@
 //! AUTH (NIP-42): a client proves that it holds a key. Several keys of one connection count side by side.
 
-use super::reply;
+use super::Session;
 use crate::clock::{self, Timestamp};
-use crate::connection::Session;
 use crate::event::{Event, PublicKey};
+use crate::kinds::AUTH;
+use crate::message::{claimed_id, reply};
 use crate::vanish::is_same;
 use crate::verify;
 
-/// Kind of an AUTH event.
-pub const AUTH: u16 = 22242;
-
-pub(crate) async fn handle(session: &mut Session, json: &str) {
+pub(super) async fn handle(session: &mut Session, json: &str) {
     let event = match session.parse_event(json) {
         Ok(event) => event,
         Err(why) => {
             let why = format!("invalid: {why}");
             session.log.refused("AUTH", &why);
-            return session.outbox.text(match super::event::claimed_id(json) {
+            return session.outbox.text(match claimed_id(json) {
                 Some(id) => reply::ok(&id, false, &why),
                 None => reply::notice(&why),
             });

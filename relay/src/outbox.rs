@@ -1,5 +1,7 @@
 //! What waits to be sent to one client, bounded in bytes.
 
+mod outboxes;
+
 use std::collections::VecDeque;
 use std::task::Context;
 
@@ -7,7 +9,8 @@ use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::outboxes::Share;
+pub use self::outboxes::Outboxes;
+use self::outboxes::Share;
 use crate::message::reply::{self, EventHead};
 use crate::store::Body;
 
@@ -96,7 +99,7 @@ impl Outbox {
         Self::with(bytes_max, None)
     }
 
-    pub(super) fn with(bytes_max: usize, share: Option<Share>) -> Self {
+    fn with(bytes_max: usize, share: Option<Share>) -> Self {
         Self { state: Mutex::default(), task: AtomicWaker::new(), sent: Notify::new(), bytes_max, share }
     }
 
@@ -176,13 +179,13 @@ impl Outbox {
     }
 
     /// Ends the connection and lets go of what waits.
-    pub(super) fn discard(&self, why: Closing) {
+    fn discard(&self, why: Closing) {
         self.fail(&mut self.state.lock(), why);
         self.task.wake();
     }
 
     /// What it holds of the sum of all.
-    pub(super) fn charge(&self) -> usize {
+    fn charge(&self) -> usize {
         self.state.lock().charge
     }
 

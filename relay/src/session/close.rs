@@ -1,7 +1,7 @@
 //! CLOSE (NIP-01): ends a subscription. It has no answer.
 
-use crate::connection::Session;
+use super::Session;
 
-pub(crate) fn handle(session: &mut Session, id: &str) {
+pub(super) fn handle(session: &mut Session, id: &str) {
     session.end_subscription(id);
 }
