@@ -1,5 +1,7 @@
 //! How many are connected, in all and from one address, and who makes room when there is none.
 
+mod guest;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,7 +13,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::account::{Account, Accounts};
-use crate::clientlog;
+use crate::clientlog::{self, ClientLog};
+use crate::metrics::CONNECTIONS_TOTAL;
 
 /// How long a connection outside may take to say something, in milliseconds, before it makes room.
 const OUTER_PATIENCE_MS: u64 = 1_000;
@@ -53,6 +56,33 @@ struct Place {
     gone: Notify,
 }
 
+/// Lets clients in by the one door that counts them, and writes down whom it turned away.
+pub struct Doorkeeper {
+    /// The door.
+    pub door: Arc<Door>,
+    /// The log of clients.
+    pub clients: Arc<ClientLog>,
+}
+
+impl Doorkeeper {
+    /// Lets a connection in, if there is room.
+    pub fn admit(&self, address: IpAddr) -> Result<Admission, Full> {
+        let admission =
+            Door::admit(&self.door, address).map(|seat| Admission::new(seat, address, self.clients.came(address)));
+        let outcome = match &admission {
+            Ok(_) => "accepted",
+            Err(Full::Relay) => "full",
+            Err(Full::Address) => "full_address",
+            Err(Full::FalseEvents(_)) => "false_events",
+        };
+        metrics::counter!(CONNECTIONS_TOTAL, "outcome" => outcome).increment(1);
+        if admission.is_err() {
+            self.clients.turned_away(address, outcome);
+        }
+        admission
+    }
+}
+
 /// Why a connection is not let in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Full {
@@ -79,7 +109,7 @@ pub struct Admission {
 }
 
 impl Admission {
-    pub(crate) fn new(seat: Seat, client: IpAddr, log: clientlog::Client) -> Self {
+    fn new(seat: Seat, client: IpAddr, log: clientlog::Client) -> Self {
         Self { seat, client, log }
     }
 
@@ -153,11 +183,6 @@ impl Door {
         Arc::new(Self { max, max_per_address: 0, accounts, gauge: None, is_outer: true, began, open, left })
     }
 
-    /// The accounts of those who come in.
-    pub(crate) fn accounts(&self) -> &Accounts {
-        &self.accounts
-    }
-
     /// Waits until the last connection is gone.
     pub(crate) async fn all_left(&self) {
         loop {
@@ -172,7 +197,7 @@ impl Door {
     }
 
     /// Lets a client in, as [`Door::enter`], unless false events came from its address.
-    pub(crate) fn admit(door: &Arc<Self>, client: IpAddr) -> Result<Seat, Full> {
+    fn admit(door: &Arc<Self>, client: IpAddr) -> Result<Seat, Full> {
         match door.accounts.of(client).refused_for(Instant::now()) {
             Some(wait) => Err(Full::FalseEvents(wait)),
             None => Self::enter(door, client),

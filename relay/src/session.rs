@@ -8,6 +8,7 @@ mod event;
 mod limiter;
 mod neg;
 mod prepared;
+mod relay;
 mod req;
 
 use std::future::Future;
@@ -29,8 +30,8 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 pub use self::challenge::Challenge;
 pub use self::limiter::Limiter;
 use self::prepared::{Prepared, parse_filters};
+pub use self::relay::Relay;
 use crate::account::{Account, AddressFlight, Budget, event_bytes};
-use crate::app::App;
 use crate::bound::Held;
 use crate::clientlog;
 use crate::config;
@@ -54,7 +55,7 @@ pub type Work = FuturesUnordered<Abortable<Pin<Box<dyn Future<Output = ()> + Sen
 /// One connection's state.
 pub struct Session {
     /// The relay.
-    pub app: Arc<App>,
+    pub relay: Arc<Relay>,
     /// Tells connections apart.
     pub number: u64,
     /// Where the client is.
@@ -133,12 +134,12 @@ const LINGER: Duration = Duration::from_secs(5);
 
 impl Session {
     /// A new connection.
-    pub fn new(app: Arc<App>, number: u64, admission: &Admission, greeting: Greeting) -> Self {
+    pub fn new(relay: Arc<Relay>, number: u64, admission: &Admission, greeting: Greeting) -> Self {
         let account = Arc::clone(admission.account());
-        let outbox = app.outboxes.open(app.config.limits.outbox_bytes_max);
-        let viewer = Arc::new(RwLock::new(app.stranger()));
+        let outbox = relay.outboxes.open(relay.config.limits.outbox_bytes_max);
+        let viewer = Arc::new(RwLock::new(relay.stranger()));
         let challenge = Arc::new(Challenge::new(Arc::clone(&viewer)));
-        if app.config.auth.required || app.config.auth.challenge == config::Challenge::Connect {
+        if relay.config.auth.required || relay.config.auth.challenge == config::Challenge::Connect {
             outbox.text(challenge.message());
         }
         let (log, told) = (admission.log().clone(), Arc::clone(&challenge));
@@ -156,17 +157,17 @@ impl Session {
             pending: Vec::new(),
             prepared: Mutex::default(),
             answers: Arc::new(answers),
-            limiter: Limiter::new(&app.config.limits, Arc::clone(&account)),
+            limiter: Limiter::new(&relay.config.limits, Arc::clone(&account)),
             account,
-            turns: Arc::new(Semaphore::new(app.config.limits.queries_at_once_max)),
+            turns: Arc::new(Semaphore::new(relay.config.limits.queries_at_once_max)),
             outbox,
-            app,
+            relay,
         }
     }
 
     /// True while another message may be read from the socket.
     pub fn may_read(&self) -> bool {
-        let limits = &self.app.config.limits;
+        let limits = &self.relay.config.limits;
         let is_proven = self.answers.sends_true_events();
         let in_flight_max = if is_proven { usize::MAX } else { limits.events_in_flight_unproven_max };
         self.in_flight() < in_flight_max.min(limits.events_in_flight_max)
@@ -212,7 +213,7 @@ impl Session {
     pub fn readers(&self) -> Readers {
         let Owner { key, connection, .. } = self.owner();
         let member = if key == 0 { connection } else { key };
-        self.app.readers.of(&self.account.holdings.party, member)
+        self.relay.readers.of(&self.account.holdings.party, member)
     }
 
     /// Counts a message of so many bytes that is not for us. False when the client sends too many: nothing is answered then,
@@ -224,7 +225,7 @@ impl Session {
 
     /// Takes in one text message.
     pub async fn text(&mut self, text: &Utf8Bytes) {
-        let limits = &self.app.config.limits;
+        let limits = &self.relay.config.limits;
         if text.len() > limits.message_bytes_max {
             let why = format!("invalid: message is larger than {} bytes", limits.message_bytes_max);
             return self.refuse_unread(text, &why);
@@ -240,7 +241,7 @@ impl Session {
             }
             let (unread, filters_max) = (text.clone(), limits.filters_max);
             let cost = (text.len() / PARSED_PER_COST) as u64;
-            match self.app.parsers.run(self.owner(), cost, move || Prepared::of(&unread, filters_max)).await {
+            match self.relay.parsers.run(self.owner(), cost, move || Prepared::of(&unread, filters_max)).await {
                 Ok(Ok(prepared)) => *self.prepared.lock() = prepared,
                 Ok(Err(refusal)) => {
                     counter!(MESSAGES, "type" => "other").increment(1);
@@ -288,7 +289,7 @@ impl Session {
             ClientMessage::Close(id) => close::handle(self, &id),
             ClientMessage::Auth(json) => {
                 auth::handle(self, json).await;
-                self.limiter.set_keys(self.app.accounts(), &self.viewer.read().keys);
+                self.limiter.set_keys(&self.relay.accounts, &self.viewer.read().keys);
             }
             ClientMessage::Count(id, filters) => count::handle(self, &id, &filters),
             ClientMessage::NegOpen(id, filter, hex) => neg::open(self, &id, filter, &hex),
@@ -309,7 +310,7 @@ impl Session {
         let is_awaited = self.answers.sends_true_events() || !self.account.is_suspect();
         let source = Source::Client(Client { keys: self.viewer.read().keys.clone(), address: self.address });
         let answers: Arc<dyn Answers> = Arc::clone(&self.answers) as _;
-        self.app.ingest.submit_for(self.owner(), events, source, answers, held, is_awaited).await;
+        self.relay.ingest.submit_for(self.owner(), events, source, answers, held, is_awaited).await;
     }
 
     /// Reads the event of the message at hand.
@@ -349,7 +350,7 @@ impl Session {
     pub fn end_subscription(&mut self, id: &str) {
         if let Some(open) = self.subscriptions.remove(id) {
             open.scan.abort();
-            self.app.subscriptions.close(open.key);
+            self.relay.subscriptions.close(open.key);
         }
     }
 
@@ -406,9 +407,9 @@ fn key_number(key: &PublicKey) -> u64 {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.app.ingest.forget(self.owner());
+        self.relay.ingest.forget(self.owner());
         for (_, open) in self.subscriptions.drain() {
-            self.app.subscriptions.close(open.key);
+            self.relay.subscriptions.close(open.key);
         }
     }
 }

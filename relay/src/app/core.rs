@@ -108,7 +108,7 @@ impl Core {
         let (broadcast, queue) = subscription::broadcast_queue(limits.broadcast_queue_max);
         let recent = Arc::new(RecentIds::new(storage.recent_ids_max));
         let after = AfterCommit {
-            wanted: wanted.clone(),
+            interest: wanted.clone().map(|wanted| wanted as Arc<dyn Interest>),
             recent: Arc::clone(&recent),
             subscriptions: subscriptions.clone(),
             broadcast: broadcast.clone(),

@@ -8,8 +8,7 @@ use hashbrown::HashMap;
 use pico_bridge::{Body, FROM_NOSTR, NostrEvent, Value};
 use picofeed::{Block, Feed, Format, Id as BlockId, Secret};
 
-use super::Failure;
-use crate::app::App;
+use super::{Failure, Parts};
 use crate::clock;
 use crate::event::Event;
 use crate::metrics::BRIDGE_NOTES;
@@ -42,10 +41,10 @@ struct Written {
 
 impl Notes {
     /// Those of this relay.
-    pub fn new(app: &App, secret: Secret) -> Self {
-        let options = &app.config.bridge;
+    pub fn new(parts: &Parts, secret: Secret) -> Self {
+        let options = &parts.config.bridge;
         Self {
-            repo: app.repo.clone(),
+            repo: parts.repo.clone(),
             secret,
             bytes_max: options.note_bytes_max,
             per_minute: options.notes_per_minute,

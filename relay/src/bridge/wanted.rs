@@ -91,16 +91,6 @@ impl Wanted {
         }
     }
 
-    /// Events that were wanted are on disk, or such as are about blocks were removed.
-    pub fn committed(&self) {
-        if self.has_new.swap(false, Ordering::AcqRel) {
-            self.arrived.notify_one();
-        }
-        if self.has_lost.swap(false, Ordering::AcqRel) {
-            self.lost.notify_one();
-        }
-    }
-
     /// Waits until blocks have lost an event.
     pub async fn lost_some(&self) {
         self.lost.notified().await;
@@ -129,5 +119,14 @@ impl Interest for Wanted {
         let (place, _) = carried_by(event).filter(|_| event.kind == kind::BLOCK)?;
         self.has_lost.store(true, Ordering::Release);
         Some(place)
+    }
+
+    fn committed(&self) {
+        if self.has_new.swap(false, Ordering::AcqRel) {
+            self.arrived.notify_one();
+        }
+        if self.has_lost.swap(false, Ordering::AcqRel) {
+            self.lost.notify_one();
+        }
     }
 }

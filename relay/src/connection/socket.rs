@@ -12,12 +12,11 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-use crate::app::App;
 use crate::door::Admission;
 use crate::message::reply;
 use crate::outbox::Closing;
 use crate::rounds::Part;
-use crate::session::{Greeting, Session};
+use crate::session::{Greeting, Relay, Session};
 use crate::unfinished::Meter;
 use crate::websocket::{Alive, End, Handshake, Look, Socket, fault_of};
 
@@ -52,21 +51,21 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 /// Turns a handshake into a session.
 pub fn upgrade(
     handshake: Handshake,
-    app: Arc<App>,
+    relay: Arc<Relay>,
     admission: Admission,
     meter: Arc<Meter>,
     greeting: Greeting,
 ) -> Response {
-    let bytes = app.config.limits.message_bytes_max.saturating_mul(OVERSIZE_FACTOR);
+    let bytes = relay.config.limits.message_bytes_max.saturating_mul(OVERSIZE_FACTOR);
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BYTES)
         .write_buffer_size(WRITE_BYTES)
         .max_message_size(Some(bytes))
         .max_frame_size(Some(bytes));
     handshake.accept(config, move |socket| async move {
-        let (cut, parked) = (app.cut.clone(), Arc::clone(&app.parked));
+        let (cut, parked) = (relay.cut.clone(), Arc::clone(&relay.parked));
         let served = cut.run_until_cancelled(async {
-            let (socket, end) = Box::pin(serve(socket, app, &admission, greeting, &meter)).await;
+            let (socket, end) = Box::pin(serve(socket, relay, &admission, greeting, &meter)).await;
             end.of(socket, &parked).await;
         });
         served.await;
@@ -77,20 +76,20 @@ pub fn upgrade(
 /// Serves one connection until it ends.
 async fn serve(
     socket: Socket,
-    app: Arc<App>,
+    relay: Arc<Relay>,
     admission: &Admission,
     greeting: Greeting,
     meter: &Arc<Meter>,
 ) -> (Option<Socket>, End) {
-    let number = app.next_connection();
-    let ping = Duration::from_secs(app.config.limits.ping_seconds.max(1));
-    let session = Session::new(Arc::clone(&app), number, admission, greeting);
+    let number = relay.next_connection();
+    let ping = Duration::from_secs(relay.config.limits.ping_seconds.max(1));
+    let session = Session::new(Arc::clone(&relay), number, admission, greeting);
     let (sink, mut stream) = socket.split();
     let alive = Alive::new(ping, Instant::now());
-    let (reads, sends) = (Part::new(&app.rounds), Part::new(&app.rounds));
+    let (reads, sends) = (Part::new(&relay.rounds), Part::new(&relay.rounds));
     let mut connection =
         Connection { session, sink, alive, reads, sends, dirty: false, blocked: false, ping_due: false, paused: false };
-    let end = connection.run(&mut stream, &app, admission, meter).await;
+    let end = connection.run(&mut stream, &relay, admission, meter).await;
     (connection.sink.reunite(stream).ok(), end)
 }
 
@@ -124,11 +123,11 @@ impl Connection {
     async fn run(
         &mut self,
         stream: &mut SplitStream<Socket>,
-        app: &App,
+        relay: &Relay,
         admission: &Admission,
         meter: &Arc<Meter>,
     ) -> End {
-        let stopping = app.stop.cancelled();
+        let stopping = relay.stop.cancelled();
         let timer = tokio::time::sleep_until(self.alive.next_look().into());
         tokio::pin!(stopping, timer);
         loop {
@@ -146,7 +145,7 @@ impl Connection {
                 },
                 () = admission.given_away() => return self.say_goodbye(Closing::PlaceTaken).await,
                 () = async { if let Some(wait) = wait { wait.over().await } }, if self.paused => {}
-                () = &mut stopping => return self.drain(app).await,
+                () = &mut stopping => return self.drain(relay).await,
                 frame = stream.next(), if !self.paused => {
                     self.alive.heard(Instant::now());
                     admission.heard();
@@ -341,8 +340,8 @@ impl Connection {
     }
 
     /// The relay stops: what the client has sent is answered.
-    async fn drain(&mut self, app: &App) -> End {
-        let patience = Duration::from_secs(app.config.server.drain_seconds);
+    async fn drain(&mut self, relay: &Relay) -> End {
+        let patience = Duration::from_secs(relay.config.server.drain_seconds);
         self.session.flush_events().await;
         self.paused = false;
         let answered = std::future::poll_fn(|context| match self.poll_send(context) {

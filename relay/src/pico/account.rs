@@ -1,6 +1,7 @@
-//! What rooms know of the address that a stranger connects from.
+//! Who connects to rooms, and from where, as the rest of the relay knows it.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The account of an address: whoever connects from there shares it, peers and others.
@@ -22,4 +23,31 @@ pub trait Account: Send + Sync + 'static {
 
     /// So many false feeds came. True if the address may not be connected any more, for a while.
     fn false_feeds(&self, count: u32, now: Instant) -> bool;
+}
+
+/// A stranger who was let in. Their place is given back when this is dropped.
+pub trait Guest: Send + Sync + 'static {
+    /// The address they connect from.
+    fn client(&self) -> IpAddr;
+
+    /// The account of that address.
+    fn account(&self) -> Arc<dyn Account>;
+
+    /// Something came from them.
+    fn heard(&self);
+
+    /// Waits until their place is given to somebody else: the connection must end.
+    fn given_away(&self) -> impl Future<Output = ()> + Send;
+
+    /// Something is refused to them, for the log. `what`: one word, such as `room`.
+    fn refused(&self, what: &'static str, why: &str);
+}
+
+/// Lets strangers in.
+pub trait Door: Send + Sync + 'static {
+    /// Who was let in.
+    type Guest: Guest;
+
+    /// Lets somebody in, if there is room.
+    fn admit(&self, client: IpAddr) -> Option<Self::Guest>;
 }

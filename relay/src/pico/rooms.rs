@@ -58,7 +58,7 @@ pub struct Rooms {
     /// Told to stop.
     pub stop: CancellationToken,
     /// Told to end at once, when a stop takes too long.
-    cut: CancellationToken,
+    pub cut: CancellationToken,
     common: Common,
     engines: Engines,
     /// `main`, those in the configuration, and those with slices: they are always open.

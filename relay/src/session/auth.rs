@@ -55,7 +55,7 @@ fn check(session: &Session, event: &Event, now: Timestamp) -> Result<(), String>
     if event.kind != AUTH {
         return Err(format!("invalid: an AUTH event has kind {AUTH}"));
     }
-    if event.created_at.abs_diff(now) > session.app.config.auth.max_age_seconds {
+    if event.created_at.abs_diff(now) > session.relay.config.auth.max_age_seconds {
         return Err("invalid: created_at is too far from now".into());
     }
     if event.expires_at().is_some_and(|at| at <= now) {
@@ -66,18 +66,18 @@ fn check(session: &Session, event: &Event, now: Timestamp) -> Result<(), String>
     }
     let relay = event.tags.value("relay").ok_or("invalid: the relay tag is missing")?;
     let is_host = |host: &String| ["ws", "wss"].iter().any(|scheme| is_same(relay, &format!("{scheme}://{host}")));
-    if !session.app.urls.contains(relay) && !session.greeting.host.as_ref().is_some_and(is_host) {
+    if !session.relay.urls.contains(relay) && !session.greeting.host.as_ref().is_some_and(is_host) {
         return Err(other_relay(session));
     }
     Ok(())
 }
 
 fn other_relay(session: &Session) -> String {
-    let urls: Vec<&str> = session.app.config.server.public_url.iter().collect();
+    let urls: Vec<&str> = session.relay.config.server.public_url.iter().collect();
     match urls.as_slice() {
         [] => format!(
             "invalid: this relay is {}; for another name its operator has to set server.public_url",
-            session.app.public_url
+            session.relay.public_url
         ),
         urls => format!("invalid: this relay is {}", urls.join(", ")),
     }
@@ -88,7 +88,7 @@ fn add(session: &Session, key: PublicKey) -> Result<(), String> {
     if viewer.keys.contains(&key) {
         return Ok(());
     }
-    if viewer.keys.len() >= session.app.config.auth.keys_max {
+    if viewer.keys.len() >= session.relay.config.auth.keys_max {
         return Err("restricted: too many keys on one connection".into());
     }
     viewer.keys.push(key);

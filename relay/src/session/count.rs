@@ -18,14 +18,14 @@ pub(super) fn handle(session: &mut Session, id: &str, filters: &[&str]) {
         Ok(filters) => filters,
         Err(why) => return session.refused("COUNT", id, &why),
     };
-    if session.work.len() >= session.app.config.limits.subscriptions_max {
+    if session.work.len() >= session.relay.config.limits.subscriptions_max {
         return session.refused("COUNT", id, "rate-limited: too many queries at once");
     }
-    let (app, outbox) = (Arc::clone(&session.app), Arc::clone(&session.outbox));
+    let (relay, outbox) = (Arc::clone(&session.relay), Arc::clone(&session.outbox));
     let (readers, counts) = (session.readers(), Arc::clone(&session.account.holdings.counts));
     // A limit says how many events to send; counting sends none.
     let filters: Arc<[Filter]> = filters.iter().map(|filter| Filter { limit: None, ..filter.clone() }).collect();
-    let mut query = req::query(&app, Arc::clone(&filters), session.viewer.read().clone(), Seq::MAX);
+    let mut query = req::query(&relay, Arc::clone(&filters), session.viewer.read().clone(), Seq::MAX);
     query.bodies = false;
     query.limit_default = u64::MAX;
     query.limit_max = u64::MAX;
@@ -39,7 +39,7 @@ pub(super) fn handle(session: &mut Session, id: &str, filters: &[&str]) {
         let started = Instant::now();
         let _turn = counts.acquire().await;
         let hll = offset(&filters).map(Hll::new);
-        outbox.text(match count(&readers, scan, app.config.limits.count_max, hll).await {
+        outbox.text(match count(&readers, scan, relay.config.limits.count_max, hll).await {
             Ok((count, approximate, hll)) => {
                 reply::count(&id, count, approximate, hll.as_ref().map(|hll| &hll.registers))
             }

@@ -7,8 +7,8 @@ use crate::message::{claimed_id, reply};
 pub(super) fn handle(session: &mut Session, json: &str) {
     let event = session.parse_event(json);
     // A request to vanish proves by itself who asks, and is obeyed whoever that is to this relay (NIP-62).
-    let is_obeyed = |event: &Event| session.app.urls.must_vanish(event);
-    let is_refused = session.app.config.auth.required && session.viewer.read().keys.is_empty();
+    let is_obeyed = |event: &Event| session.relay.urls.must_vanish(event);
+    let is_refused = session.relay.config.auth.required && session.viewer.read().keys.is_empty();
     if is_refused && !event.as_ref().is_ok_and(is_obeyed) {
         return answer(session, json, "auth-required: this relay takes events from known people only");
     }

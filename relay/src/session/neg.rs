@@ -78,8 +78,8 @@ pub(super) fn open(session: &mut Session, id: &str, filter: &str, hex: &str) {
 }
 
 fn try_open(session: &mut Session, id: &str, filter: &str, hex: &str) -> Result<(), String> {
-    let app = Arc::clone(&session.app);
-    let config = &app.config.negentropy;
+    let relay = Arc::clone(&session.relay);
+    let config = &relay.config.negentropy;
     if !config.enabled {
         return Err("unsupported: negentropy is switched off".into());
     }
@@ -89,21 +89,21 @@ fn try_open(session: &mut Session, id: &str, filter: &str, hex: &str) -> Result<
         return Err("unsupported: a search cannot be reconciled".into());
     }
     session.reconciliations.retain(|_, open| open.is_open());
-    if session.subscriptions.len() + session.reconciliations.len() >= app.config.limits.subscriptions_max {
+    if session.subscriptions.len() + session.reconciliations.len() >= relay.config.limits.subscriptions_max {
         return Err("rate-limited: too many open subscriptions".into());
     }
     if session.reconciliations.len() >= config.sessions_connection_max {
         return Err("rate-limited: too many reconciliations on this connection".into());
     }
     let holdings = &session.account.holdings;
-    let place = app.bounds.reconciliations.take(&holdings.reconciliations, 1).map_err(|full| match full {
+    let place = relay.bounds.reconciliations.take(&holdings.reconciliations, 1).map_err(|full| match full {
         Full::Holder => "rate-limited: too many reconciliations from your address",
         Full::All => "rate-limited: too many reconciliations, try later",
     })?;
-    let bytes = app.bounds.reconciliation_bytes.take(&holdings.reconciliation_bytes, 0).map_err(too_big)?;
+    let bytes = relay.bounds.reconciliation_bytes.take(&holdings.reconciliation_bytes, 0).map_err(too_big)?;
     let held = req::hold(session, &filters)?;
     // The filter's own `limit` holds, as both sides take the events that a REQ would give. Without one: all there is.
-    let mut query = req::query(&app, filters, session.viewer.read().clone(), Seq::MAX);
+    let mut query = req::query(&relay, filters, session.viewer.read().clone(), Seq::MAX);
     query.bodies = false;
     query.limit_default = u64::MAX;
     query.limit_max = u64::MAX;

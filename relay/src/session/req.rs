@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Open, Session};
-use crate::app::App;
+use super::{Open, Relay, Session};
 use crate::bound::{Full, Held};
 use crate::clock;
 use crate::filter::Filter;
@@ -24,7 +23,7 @@ pub(super) fn handle(session: &mut Session, id: &str, filters: &[&str]) {
         Ok(filters) => filters,
         Err(why) => return session.refused("REQ", id, &why),
     };
-    if session.subscriptions.len() + session.reconciliations.len() >= session.app.config.limits.subscriptions_max {
+    if session.subscriptions.len() + session.reconciliations.len() >= session.relay.config.limits.subscriptions_max {
         return session.refused("REQ", id, "rate-limited: too many open subscriptions");
     }
     let held = match hold(session, &filters) {
@@ -32,23 +31,23 @@ pub(super) fn handle(session: &mut Session, id: &str, filters: &[&str]) {
         Err(why) => return session.refused("REQ", id, &why),
     };
     let id: Arc<str> = Arc::from(id);
-    let (app, outbox) = (Arc::clone(&session.app), Arc::clone(&session.outbox));
+    let (relay, outbox) = (Arc::clone(&session.relay), Arc::clone(&session.outbox));
     let (head, viewer) = (EventHead::new(&id), Arc::clone(&session.viewer));
-    let (key, seq_max) = app.subscriptions.open(head.clone(), Arc::clone(&filters), Arc::clone(&outbox), viewer);
-    let mut query = query(&app, filters, session.viewer.read().clone(), seq_max);
-    let hints = app.config.limits.eose_hints || session.greeting.hints;
-    if app.config.limits.eose_hints {
-        query.oldest_second_max = app.config.limits.oldest_second_events_max;
+    let (key, seq_max) = relay.subscriptions.open(head.clone(), Arc::clone(&filters), Arc::clone(&outbox), viewer);
+    let mut query = query(&relay, filters, session.viewer.read().clone(), seq_max);
+    let hints = relay.config.limits.eose_hints || session.greeting.hints;
+    if relay.config.limits.eose_hints {
+        query.oldest_second_max = relay.config.limits.oldest_second_events_max;
     }
     let mut scan = Scan::new(query);
     scan.held = Some(Arc::clone(&held));
     let (name, readers) = (Arc::clone(&id), session.readers());
     let scan = session.start(async move {
         let started = Instant::now();
-        match send_stored(&app, &readers, &outbox, &head, key, scan).await {
-            Ok(end) => app.subscriptions.go_live(key, reply::eose(&name, hints.then_some(end)), clock::now()),
+        match send_stored(&relay, &readers, &outbox, &head, key, scan).await {
+            Ok(end) => relay.subscriptions.go_live(key, reply::eose(&name, hints.then_some(end)), clock::now()),
             Err(why) => {
-                app.subscriptions.close(key);
+                relay.subscriptions.close(key);
                 outbox.text(reply::closed(&name, &why));
             }
         }
@@ -59,7 +58,7 @@ pub(super) fn handle(session: &mut Session, id: &str, filters: &[&str]) {
 
 /// Sends what is stored, a slice at a time and no faster than the client reads. The EOSE is left to the caller.
 async fn send_stored(
-    app: &App,
+    relay: &Relay,
     readers: &Readers,
     outbox: &Outbox,
     head: &EventHead,
@@ -71,7 +70,7 @@ async fn send_stored(
         scan = back;
         metrics::sent("stored", rows.len());
         if rows.iter().any(|row| row.seq > scan.query.seq_max) {
-            app.subscriptions.given(key, rows.iter().map(|row| row.seq).filter(|seq| *seq > scan.query.seq_max));
+            relay.subscriptions.given(key, rows.iter().map(|row| row.seq).filter(|seq| *seq > scan.query.seq_max));
         }
         outbox.events(head, rows.into_iter().map(|row| row.body), None);
         match step {
@@ -87,7 +86,7 @@ async fn send_stored(
 
 /// Counts what the filters of a query take. The error is the text of the CLOSED.
 pub(super) fn hold(session: &Session, filters: &[Filter]) -> Result<Arc<Held>, String> {
-    let (bound, holder) = (&session.app.bounds.filters, &session.account.holdings.filters);
+    let (bound, holder) = (&session.relay.bounds.filters, &session.account.holdings.filters);
     match bound.take(holder, subscription::bytes_of(filters)) {
         Ok(held) => Ok(Arc::new(held)),
         Err(Full::Holder) => Err("rate-limited: the filters of your address take too much memory, close some".into()),
@@ -96,8 +95,8 @@ pub(super) fn hold(session: &Session, filters: &[Filter]) -> Result<Arc<Held>, S
 }
 
 /// What a client may ask at most.
-pub(super) fn query(app: &App, filters: Arc<[Filter]>, viewer: Viewer, seq_max: u64) -> Query {
-    let limits = &app.config.limits;
+pub(super) fn query(relay: &Relay, filters: Arc<[Filter]>, viewer: Viewer, seq_max: u64) -> Query {
+    let limits = &relay.config.limits;
     Query {
         filters,
         viewer,
@@ -112,7 +111,7 @@ pub(super) fn query(app: &App, filters: Arc<[Filter]>, viewer: Viewer, seq_max: 
 
 /// Reads and judges the filters of a REQ, COUNT or NEG-OPEN. The error is the text of the CLOSED.
 pub(super) fn read_filters(session: &Session, filters: &[&str]) -> Result<Arc<[Filter]>, String> {
-    let (config, viewer) = (&session.app.config, session.viewer.read());
+    let (config, viewer) = (&session.relay.config, session.viewer.read());
     if config.auth.required && viewer.keys.is_empty() {
         return Err("auth-required: this relay answers known people only".into());
     }
