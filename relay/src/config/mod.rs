@@ -121,6 +121,11 @@ pub enum LogAddresses {
 }
 
 impl Server {
+    /// The filter of the log, with modules as they are named in it.
+    pub fn log_targets(&self) -> String {
+        log::targets(&self.log)
+    }
+
     /// The URL by which clients know this relay: the first of the configured ones, or one made of the address it listens on.
     pub fn url(&self, listening: SocketAddr) -> String {
         self.public_url.first().map_or_else(|| format!("ws://{listening}"), str::to_owned)

@@ -9,16 +9,19 @@ const PERIOD: Duration = Duration::from_secs(60);
 
 /// Logs a line of a level unless the same line of the source was logged in the last minute, and says how often it was not:
 /// `rarely!(error, %error, "a query failed")`.
-macro_rules! rarely {
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __rarely {
     ($level:ident, $($line:tt)+) => {{
         static TOLD: $crate::rarely::Rarely = $crate::rarely::Rarely::new();
         if let Some(left_out) = TOLD.due() {
-            tracing::$level!(left_out, $($line)+);
+            $crate::__tracing::$level!(left_out, $($line)+);
         }
     }};
 }
 
-pub(crate) use rarely;
+#[doc(inline)]
+pub use crate::__rarely as rarely;
 
 /// When one line of the source was logged: a `static` beside it, which `rarely!` makes.
 #[derive(Debug, Default)]

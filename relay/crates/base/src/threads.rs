@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 /// # Errors
 ///
 /// There is no thread.
-pub(crate) fn essential<T: Send + 'static>(
+pub fn essential<T: Send + 'static>(
     name: impl Into<String>,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> std::io::Result<JoinHandle<T>> {
@@ -24,7 +24,7 @@ pub(crate) fn essential<T: Send + 'static>(
 }
 
 /// The same for a task.
-pub(crate) async fn needed<T>(name: impl Into<String>, task: impl Future<Output = T>) -> T {
+pub async fn needed<T>(name: impl Into<String>, task: impl Future<Output = T>) -> T {
     let _alarm = Alarm(name.into());
     task.await
 }
@@ -42,7 +42,7 @@ impl Drop for Alarm {
 }
 
 /// Waits until a thread has ended, and those that took its place.
-pub(crate) fn wait_for(thread: &Mutex<Option<JoinHandle<()>>>) {
+pub fn wait_for(thread: &Mutex<Option<JoinHandle<()>>>) {
     while thread.lock().as_ref().is_some_and(|thread| !thread.is_finished()) {
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -53,19 +53,19 @@ const WAITING: u32 = 8;
 
 /// What a piece of work costs: the time that the thread had a core. Where the thread mostly waited, as for a slow disk, an
 /// eighth of the time that passed. Who shares a busy machine is therefore not charged for others.
-pub(crate) struct Stopwatch {
+pub struct Stopwatch {
     started: Instant,
     cpu: Option<Duration>,
 }
 
 impl Stopwatch {
     /// For work of this thread that begins now.
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         Self { started: Instant::now(), cpu: cpu() }
     }
 
     /// What it has cost so far. To be asked on the same thread.
-    pub(crate) fn cost(&self) -> Duration {
+    pub fn cost(&self) -> Duration {
         let passed = self.started.elapsed();
         match (self.cpu, cpu()) {
             (Some(before), Some(now)) => now.saturating_sub(before).max(passed / WAITING),

@@ -106,7 +106,7 @@ fn work(queue: &Arc<FairQueue<Job>>) {
 }
 
 /// From now on this thread gives way to others that want its core.
-pub(crate) fn give_way(niceness: u8) {
+pub fn give_way(niceness: u8) {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::nice(niceness.into()) {
         tracing::debug!(%error, "a thread does not give way");

@@ -15,7 +15,7 @@ mod pool;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use pool::give_way;
+pub use pool::give_way;
 pub use pool::{Pool, PoolStopped, PoolThreads};
 
 use level::{Level, Node};
