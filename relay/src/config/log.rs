@@ -17,13 +17,29 @@ const MODULES: &str = include_str!("../lib.rs");
 
 /// Modules that are crates of their own, or in one: what a filter may call them, and what their lines are from.
 const MOVED: &[(&str, &str)] = &[
+    ("address", "picorelay_net::address"),
     ("bound", "picorelay_base::bound"),
     ("clock", "picorelay_base::clock"),
+    ("descriptors", "picorelay_net::descriptors"),
+    ("dial", "picorelay_net::dial"),
+    ("event", "picorelay_nostr::event"),
     ("fair", "picorelay_base::fair"),
+    ("filter", "picorelay_nostr::filter"),
+    ("guard", "picorelay_nostr::guard"),
+    ("kinds", "picorelay_nostr::kinds"),
     ("metrics", "picorelay_base::metrics"),
+    ("outcome", "picorelay_nostr::outcome"),
+    ("patience", "picorelay_net::patience"),
     ("pulse", "picorelay_base::pulse"),
     ("rarely", "picorelay_base::rarely"),
+    ("rounds", "picorelay_net::rounds"),
+    ("search", "picorelay_nostr::search"),
+    ("source", "picorelay_nostr::source"),
     ("threads", "picorelay_base::threads"),
+    ("unfinished", "picorelay_net::unfinished"),
+    ("vanish", "picorelay_nostr::vanish"),
+    ("verify", "picorelay_nostr::verify"),
+    ("websocket", "picorelay_net::websocket"),
 ];
 
 /// A filter in which modules have the names by which they log: `picorelay::fair=debug` is about `picorelay_base::fair`. The

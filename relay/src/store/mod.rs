@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use pool::{Crew, Party, Readers, Stopped};
+pub(crate) use row::read_back;
 pub use row::{Body, Row, StoredTags, TagSearch, stored_tags};
 pub use searching::Searching;
 pub use turn::Slice;

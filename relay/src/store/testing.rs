@@ -46,7 +46,7 @@ impl Draft {
         let event = self.sign();
         let json = event.json().replacen(&event.id.to_hex(), &id.to_hex(), 1);
         let json = json.replacen(&event.pubkey.to_hex(), &pubkey.to_hex(), 1);
-        Verified::from_store(Event::parse(&json).unwrap())
+        crate::store::read_back(Event::parse(&json).unwrap())
     }
 }
 

@@ -66,7 +66,7 @@ impl Story {
             "id": Id(id).to_hex(), "pubkey": format!("{author:064x}"), "created_at": created_at, "kind": kind,
             "tags": tags, "content": words.join(" "), "sig": "ab".repeat(64),
         });
-        Verified::from_store(Event::parse(&json.to_string()).unwrap())
+        crate::store::read_back(Event::parse(&json.to_string()).unwrap())
     }
 
     fn question(&mut self, number: usize) -> Value {
@@ -248,7 +248,7 @@ fn the_index_follows_events_that_move() {
             "id": Id(id).to_hex(), "pubkey": "cd".repeat(32), "created_at": 10, "kind": kind, "tags": tags,
             "content": content, "sig": "ab".repeat(64),
         });
-        Verified::from_store(Event::parse(&json.to_string()).unwrap())
+        crate::store::read_back(Event::parse(&json.to_string()).unwrap())
     };
     let rows = |folder: &std::path::Path| -> Vec<i64> {
         let db = Connection::open(folder.join(FILE)).unwrap();
@@ -279,7 +279,7 @@ fn the_index_follows_events_that_move() {
     let deletion = event(100, json!([["e", events[1].id.to_hex()]]), "", 5);
     // Not of their crowd.
     let deletion = Event::parse(&deletion.json().replacen("0909", "0a09", 1)).unwrap();
-    writer.save(&[Verified::from_store(deletion)], 20).unwrap();
+    writer.save(&[crate::store::read_back(deletion)], 20).unwrap();
     there.retain(|last| *last != 3);
     check(&mut writer, &mut reader, &there);
 }

@@ -305,7 +305,7 @@ fn write_string(out: &mut Vec<u8>, text: &str) {
 }
 
 /// Splits a JSON string of canonical JSON, still escaped, from what follows it.
-pub(crate) fn json_string(json: &str) -> Option<(&str, &str)> {
+pub fn json_string(json: &str) -> Option<(&str, &str)> {
     let body = json.strip_prefix('"')?;
     let bytes = body.as_bytes();
     let mut at = 0;
