@@ -36,7 +36,8 @@ const FIRST_NUMBER: u64 = Party::ADDRESS;
 #[derive(Debug)]
 pub struct Accounts {
     limits: Limits,
-    pico: Pico,
+    /// Of one peer in a room.
+    frames_per_minute: u32,
     flight: Arc<Flight>,
     numbers: AtomicU64,
     by_address: Mutex<Remembered<IpAddr, Account>>,
@@ -50,7 +51,7 @@ pub struct Account {
     address: IpAddr,
     budgets: Mutex<Budgets>,
     requests: Mutex<Bucket>,
-    peers: Mutex<Peers>,
+    peer_frames: Mutex<Bucket>,
     flight: Arc<AddressFlight>,
     penalties: Penalties,
     standing: Mutex<Standing>,
@@ -62,29 +63,15 @@ pub struct Account {
     pub holdings: Holdings,
 }
 
-/// What the peers of one address may send to rooms in a minute, together.
-#[derive(Debug)]
-struct Peers {
-    /// One for each frame.
-    frames: Bucket,
-    /// One for each QUERY.
-    queries: Bucket,
-}
-
-impl Peers {
-    fn new(limits: &Limits, pico: &Pico) -> Self {
-        let bucket = |per_minute: u32| Bucket::new(f64::from(per_minute) * f64::from(limits.address_budget_factor));
-        Self { frames: bucket(pico.frames_per_minute), queries: bucket(pico.queries_per_minute) }
-    }
-}
-
 impl Account {
-    fn new(number: u64, address: IpAddr, (limits, pico): (&Limits, &Pico), flight: &Arc<Flight>) -> Self {
+    fn new(number: u64, address: IpAddr, (limits, frames_per_minute): (&Limits, u32), flight: &Arc<Flight>) -> Self {
         Self {
             number,
             address,
             budgets: Mutex::new(Budgets::new(limits, limits.address_budget_factor)),
-            peers: Mutex::new(Peers::new(limits, pico)),
+            peer_frames: Mutex::new(Bucket::new(
+                f64::from(frames_per_minute) * f64::from(limits.address_budget_factor),
+            )),
             requests: Mutex::new(Bucket::new(f64::from(limits.requests_per_minute))),
             flight: flight.of_address(),
             penalties: Penalties::new(limits),
@@ -170,7 +157,7 @@ impl Accounts {
     pub fn new(limits: &Limits, pico: &Pico) -> Arc<Self> {
         Arc::new(Self {
             limits: limits.clone(),
-            pico: pico.clone(),
+            frames_per_minute: pico.frames_per_minute,
             flight: Flight::new(limits.in_flight_bytes_all_max),
             numbers: AtomicU64::new(FIRST_NUMBER),
             by_address: Mutex::new(Remembered::new(limits.accounts_max)),
@@ -183,7 +170,7 @@ impl Accounts {
         let address = address::limit_key(client);
         self.by_address.lock().of(address, Instant::now(), || {
             let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-            Account::new(number, address, (&self.limits, &self.pico), &self.flight)
+            Account::new(number, address, (&self.limits, self.frames_per_minute), &self.flight)
         })
     }
 

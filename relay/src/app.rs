@@ -32,7 +32,7 @@ use crate::vanish::RelayUrls;
 
 mod core;
 
-pub use self::core::{Core, Pools, Threads, loader, rules};
+pub use self::core::{Core, Pools, Threads, loader, options, rules};
 
 /// Everything that runs. Nobody below is handed this: each gets what they use.
 pub struct App {

@@ -133,6 +133,11 @@ impl Admission {
         self.seat.heard();
     }
 
+    /// The same where the time is known.
+    pub fn heard_at(&self, now: Instant) {
+        self.seat.heard_at(now);
+    }
+
     /// Waits until the place is given to somebody else: the connection must end.
     pub async fn given_away(&self) {
         self.seat.given_away().await;
@@ -148,7 +153,13 @@ impl Drop for Admission {
 impl Seat {
     /// Something came from the client.
     pub fn heard(&self) {
-        self.place.heard.store(self.door.now(), Ordering::Relaxed);
+        self.heard_at(Instant::now());
+    }
+
+    /// The same where the time is known.
+    fn heard_at(&self, now: Instant) {
+        let passed = now.saturating_duration_since(self.door.began);
+        self.place.heard.store(milliseconds(passed), Ordering::Relaxed);
     }
 
     /// Waits until the place is given to somebody else: the connection must end.
@@ -230,7 +241,7 @@ impl Door {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+        milliseconds(self.began.elapsed())
     }
 }
 
@@ -316,6 +327,10 @@ impl Drop for Seat {
             self.door.left.notify_waiters();
         }
     }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

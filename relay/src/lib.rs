@@ -29,5 +29,5 @@ pub mod subscription;
 pub mod sync;
 
 pub use picorelay_base::{bound, clock, fair, metrics, pulse, rarely, threads};
-pub use picorelay_net::{address, descriptors, dial, patience, rounds, unfinished, websocket};
+pub use picorelay_net::{address, descriptors, dial, patience, rounds, seldom, unfinished, websocket};
 pub use picorelay_nostr::{event, filter, guard, kinds, outcome, search, source, vanish, verify};

@@ -1,4 +1,6 @@
-//! The list of NIPs. NIP-11's `supported_nips`, the landing page and the table in `docs/NIPS.md` derive from it.
+//! The list of NIPs. NIP-11's `supported_nips`, the landing page, the README and the table in `docs/NIPS.md` derive from it.
+//!
+//! Only NIPs that ask something of relays are in it: those of clients "should not be advertised" (NIP-11).
 
 use crate::config::Config;
 
@@ -11,9 +13,6 @@ pub struct Nip {
     pub title: &'static str,
     /// How it is supported, in a line.
     pub how: &'static str,
-    /// It asks something of relays, so it belongs in `supported_nips`. The others are about events that clients make
-    /// and a relay keeps.
-    pub advertised: bool,
     /// False when it is switched off.
     pub active: fn(&Config) -> bool,
 }
@@ -26,7 +25,6 @@ pub const NIPS: &[Nip] = &[
     relay(11, "Information document", "made from the running configuration"),
     relay(13, "Proof of work", "`limits.pow_min`; the committed target counts too"),
     relay(17, "Private direct messages", "gift wraps are sent only to their recipient, after AUTH"),
-    kept(22, "Comments", "upper-case tags can be queried"),
     relay(40, "Expiration", "expired events, ephemeral ones too, are refused, not sent, and removed"),
     relay(42, "Authentication", "challenge when it is needed (`auth.challenge`); several keys on one connection"),
     relay(45, "Counting", "COUNT, with HyperLogLog where the NIP defines it"),
@@ -58,11 +56,7 @@ pub fn table() -> String {
 }
 
 const fn relay(number: u16, title: &'static str, how: &'static str) -> Nip {
-    Nip { number, title, how, advertised: true, active: |_| true }
-}
-
-const fn kept(number: u16, title: &'static str, how: &'static str) -> Nip {
-    Nip { advertised: false, ..relay(number, title, how) }
+    Nip { number, title, how, active: |_| true }
 }
 
 impl Nip {
@@ -74,6 +68,7 @@ impl Nip {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::nip11;
 
     #[test]
     fn the_list_is_sorted_and_has_each_once() {
@@ -89,5 +84,21 @@ mod tests {
         let (last, others) = numbers.split_last().unwrap();
         let list = format!("NIPs {} and {last}.", others.join(", "));
         assert!(readme.contains(&list), "README.md should say: {list}");
+    }
+
+    #[test]
+    fn the_information_document_has_what_is_switched_on() {
+        let supported = |config: &Config| -> Vec<u16> {
+            serde_json::from_value(nip11::document(config, None)["supported_nips"].clone()).unwrap()
+        };
+        let mut config = Config::default();
+        let all: Vec<u16> = NIPS.iter().map(|nip| nip.number).collect();
+        let mut usual = supported(&config);
+        config.limits.eose_hints = true;
+        assert_eq!(supported(&config), all);
+        // The README says which is off by default.
+        usual.push(67);
+        usual.sort_unstable();
+        assert_eq!(usual, all);
     }
 }

@@ -127,6 +127,9 @@ pub(crate) const ATTACKS: &[Attack] = &[
     attack("false feeds", "blocks with false signatures", 20, play!(rooms::small_false_feeds))
         .and_from_20()
         .also(Also::Closes),
+    attack("true feeds", "feeds of 1,000 blocks", 20, play!(rooms::true_feeds)).and_from_20(),
+    attack("pings of peers", "pings in a room", 20, play!(rooms::pings)).and_from_20(),
+    attack("questions of peers", "QUERY, without end", 20, play!(rooms::questions)).and_from_20(),
     // Beside the relay.
     attack("open read transaction", "BEGIN and SELECT of another process", 1, play!(beside::open_transaction))
         .calm()

@@ -1,20 +1,16 @@
 //! The relay that is attacked, as a process that is watched.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::child::{Claim, command, weigh};
+use crate::harness::relay::serve;
 use crate::harness::{binary, http};
 use crate::small::{is_small, settings};
-
-/// How long it may take to start.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a stop may take before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(40);
@@ -40,36 +36,12 @@ impl Target {
         let data = folder.path().join("data");
         let copied = Command::new("cp").arg("-a").arg(template).arg(&data).status().unwrap();
         assert!(copied.success(), "{} cannot be copied", template.display());
-        let config_path = folder.path().join("picorelay.toml");
-        std::fs::write(&config_path, config).unwrap();
-        let log = std::fs::File::create(folder.path().join("log")).unwrap();
-        let mut process = command(binary(), Claim::Full)
-            .current_dir(folder.path())
-            .env_clear()
-            .envs(if is_small() { settings() } else { Vec::new() })
-            .args(["serve", "--listen", "127.0.0.1:0"])
-            .args(["--config".as_ref(), config_path.as_os_str()])
-            .args(["--data".as_ref(), data.as_os_str()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let stdout = process.stdout.take().unwrap();
-        let (sender, lines) = mpsc::channel();
-        thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                let _ = sender.send(line);
-            }
-        });
-        let mut target = Self { folder, process, port: 0 };
-        while target.port == 0 {
-            let line = lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("it does not start\n{}", target.log()));
-            let digits = line.split_once("://127.0.0.1:").map_or("", |(_, rest)| rest);
-            target.port = digits.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap_or_default();
-        }
-        weigh(target.process.id(), Claim::Full);
-        target
+        std::fs::write(folder.path().join("picorelay.toml"), config).unwrap();
+        let mut command = command(binary(), Claim::Full);
+        command.current_dir(folder.path()).env_clear().envs(if is_small() { settings() } else { Vec::new() });
+        let (process, port) = serve(folder.path(), 0, command);
+        weigh(process.id(), Claim::Full);
+        Self { folder, process, port }
     }
 
     pub(crate) fn data(&self) -> PathBuf {

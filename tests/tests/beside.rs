@@ -58,6 +58,35 @@ async fn a_session_that_reads_and_is_left_open() {
     is_quick(&publish(&mut client, &key, 10, 10).await, "after it");
 }
 
+/// A log that is allowed little is larger for a moment under every load. That is nobody's fault.
+#[tokio::test]
+async fn a_small_log_under_load_blames_nobody() {
+    let relay =
+        Relay::with("[storage]\nlog_mb_max = 1\n[limits]\nmessages_per_minute = 0\nmessage_bytes_per_minute = 0");
+    let mut client = relay.client().await;
+    let key = Key::new();
+    let log = || std::fs::metadata(relay.data().join("picorelay.db-wal")).unwrap().len();
+    let mut largest = 0;
+    for round in 0..3 {
+        let event = |n: u32| key.event(json!({"content": format!("{round} {n} {}", "x".repeat(150_000))}));
+        let events: Vec<Event> = (0..60).map(event).collect();
+        for event in &events {
+            client.send(format!(r#"["EVENT",{event}]"#)).await;
+        }
+        for event in &events {
+            assert!(client.ok(event.id()).await.0);
+        }
+        largest = largest.max(log());
+        let began = Instant::now();
+        while log() > 0 {
+            assert!(began.elapsed() < PATIENCE, "the log still has {} bytes", log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    assert!(largest > 4 << 20, "the log had {largest} bytes at the most");
+    assert!(!relay.log().contains("cannot be emptied"), "{}", relay.log());
+}
+
 #[tokio::test]
 async fn a_session_that_writes() {
     let relay = Relay::start();

@@ -195,7 +195,11 @@ fn check_loads_slices_and_looks_for_the_plugin() {
     write("d/slices/nostr/loop.js", "for (;;) {}");
     write("d/slices/nostr/empty.js", "\nexport default store => {\n  nothing()\n}");
     write("plugin.sh", "#!/bin/sh\n");
-    write("c.toml", "[script]\nload_ms_max = 300\nstuck_ms_max = 5000\n[policy]\nplugin = [\"./plugin.sh\"]\n");
+    write(
+        "c.toml",
+        "[script]\nload_ms_max = 300\nstuck_ms_max = 5000\n[policy]\nplugin = [\"./plugin.sh\"]\n\
+         [server]\nlisten = \"0.0.0.0:7420\"\n",
+    );
     let wrong = check();
     assert!(!wrong.success, "{wrong:?}");
     let lines = [
@@ -209,6 +213,9 @@ fn check_loads_slices_and_looks_for_the_plugin() {
     for line in lines {
         assert!(wrong.stderr.contains(line), "{line}: {}", wrong.stderr);
     }
+    let plugin_at = wrong.stderr.lines().position(|line| line.starts_with("policy.plugin: "));
+    let note_at = wrong.stderr.lines().position(|line| line.starts_with("note: server.public_url"));
+    assert_eq!((plugin_at, note_at), (Some(0), Some(wrong.stderr.lines().count() - 1)), "{}", wrong.stderr);
     for file in ["chat/a.js", "chat/b.js", "nostr/loop.js", "nostr/empty.js"] {
         std::fs::remove_file(folder.join("d/slices").join(file)).unwrap();
     }

@@ -47,6 +47,12 @@ async fn metrics() {
         assert!(value.parse::<f64>().is_ok(), "{line}");
         assert!(name.starts_with("picorelay"), "{line}");
     }
+    let refused = |reason: &str| relay.metric("picorelay_http_refused_total", &format!("reason=\"{reason}\""));
+    assert_eq!((refused("handshake"), refused("room")), (0.0, 0.0));
+    assert_eq!(relay.http("GET /", &[("Upgrade", "websocket")]).status, 400);
+    assert!(Client::connect_with(&format!("{}/pico/nostr", relay.url), &[]).await.is_err());
+    assert_eq!((refused("handshake"), refused("room")), (1.0, 1.0));
+
     let off = Relay::with("[server]\nmetrics = false");
     assert_eq!(off.http("GET /metrics", &[]).status, 404);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
+use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -118,7 +118,7 @@ fn exit_codes_tell_what_was_taken() {
         (b"[\"EVENT\",{\"id\":1}]".to_vec(), 1, "nothing was taken"),
         (b"\x00\x01\x02".to_vec(), 1, "nothing was taken"),
         // Cut off: what could be read is taken, and the rest is not forgotten.
-        (cut, 1, "stdin: "),
+        (cut, 3, "stdin: "),
         (format!("[{good},\n{good}").into(), 3, "does not end"),
     ] {
         let shown = String::from_utf8_lossy(&input).chars().take(80).collect::<String>();
@@ -127,6 +127,43 @@ fn exit_codes_tell_what_was_taken() {
         assert!(format!("{}{}", output.stdout, output.stderr).contains(said), "{shown}: {output:?}");
     }
     assert!(ids(folder, "d").contains(good.id()));
+}
+
+/// What is wrong with one file does not keep the others away.
+#[test]
+fn a_file_that_cannot_be_read_is_told_and_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let key = Key::new();
+    let events: Vec<Event> = (0..3).map(|n| key.event(json!({"content": n.to_string()}))).collect();
+    let lines = |events: &[Event]| events.iter().map(|event| format!("{event}\n")).collect::<String>();
+    let mut cut = gzip(lines(&events[..2]).repeat(2).as_bytes());
+    cut.truncate(cut.len() - 4);
+    fs::write(folder.join("cut.gz"), &cut).unwrap();
+    fs::write(folder.join("good.jsonl"), lines(&events[2..])).unwrap();
+    fs::write(folder.join("bad.jsonl"), "not JSON\n").unwrap();
+    fs::create_dir(folder.join("folder")).unwrap();
+    for (number, (files, code, told, taken)) in [
+        (&["missing.jsonl", "good.jsonl"][..], 3, &["missing.jsonl: "][..], &events[2..]),
+        (&["good.jsonl", "missing.jsonl", "folder"], 3, &["missing.jsonl: ", "folder: "], &events[2..]),
+        (&["cut.gz", "good.jsonl"], 3, &["cut.gz: "], &events[..]),
+        (&["missing.jsonl", "bad.jsonl", "good.jsonl"], 3, &["missing.jsonl: ", "1 of 2 were refused"], &events[2..]),
+        (&["missing.jsonl", "bad.jsonl"], 1, &["missing.jsonl: ", "nothing was taken"], &[]),
+        (&["missing.jsonl", "folder"], 1, &["missing.jsonl: ", "folder: "], &[]),
+        (&["missing.pico", "good.jsonl"], 3, &["missing.pico: "], &events[2..]),
+        (&["missing.jsonl", "missing.pico"], 1, &["missing.jsonl: ", "missing.pico: "], &[]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let data = format!("d{number}");
+        let output = picorelay(folder, &[&["import", "--data", &data], files].concat());
+        assert_eq!(output.code, Some(code), "{files:?}: {output:?}");
+        for told in told {
+            assert_eq!(output.stderr.matches(told).count(), 1, "{told:?} {files:?}: {output:?}");
+        }
+        assert_eq!(ids(folder, &data), set(taken), "{files:?}");
+    }
 }
 
 /// As from a client, unless the file is trusted.
@@ -301,4 +338,51 @@ async fn exports_are_for_their_owner_only() {
     assert!(!failed.success && fs::read_to_string(folder.join("old.jsonl")).unwrap().contains(event.id()));
     let left: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| !name.to_string_lossy().ends_with(".part")), "{left:?}");
+}
+
+/// Writes nonsense over some pages in the middle of a database.
+pub(crate) fn damage(data: &Path) {
+    let mut file = fs::File::options().write(true).open(data.join("picorelay.db")).unwrap();
+    let pages = file.metadata().unwrap().len() / 8192;
+    file.seek(SeekFrom::Start(pages / 2 * 8192)).unwrap();
+    file.write_all(&[0xff; 2 * 8192]).unwrap();
+}
+
+#[test]
+fn what_can_be_read_of_a_damaged_database_is_exported_beside_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let key = Key::new();
+    let at = now() - 100_000;
+    let events: Vec<Event> = (0..1_000)
+        .map(|n| key.event(json!({"created_at": at + n * 60, "content": format!("{n} {}", "x".repeat(2_000))})))
+        .collect();
+    let lines: String = events.iter().map(|event| format!("{event}\n")).collect();
+    assert_eq!(import(folder, "d", &lines).code, Some(0));
+    damage(&folder.join("d"));
+    fs::write(folder.join("old.jsonl"), "an older export\n").unwrap();
+    for (name, is_there) in [("new.jsonl", false), ("old.jsonl", true)] {
+        let output = picorelay(folder, &["export", "--data", "d", name]);
+        assert_eq!(output.code, Some(1), "{output:?}");
+        assert!(output.stderr.contains("is damaged") && output.stderr.contains(".jsonl.part"), "{output:?}");
+        assert_eq!(fs::read_to_string(folder.join(name)).is_ok_and(|text| text == "an older export\n"), is_there);
+        assert_eq!(folder.join(name).exists(), is_there);
+        let part = folder.join(format!("{name}.part"));
+        assert_eq!(fs::metadata(&part).unwrap().permissions().mode() & 0o777, 0o600);
+        let text = fs::read_to_string(&part).unwrap();
+        let place = |line: &str| {
+            let event: serde_json::Value = serde_json::from_str(line).expect("a whole event");
+            events.iter().position(|known| known.0 == event).expect("one of those that were imported")
+        };
+        let found: Vec<usize> = text.lines().map(place).collect();
+        assert!(found.is_sorted_by(|a, b| a > b), "newest first, each once: {found:?}");
+        assert_eq!((found.first(), found.last()), (Some(&999), Some(&0)), "on both sides of the damage");
+        assert!((900..1_000).contains(&found.len()), "{} of 1,000", found.len());
+        assert!(output.stderr.contains(&format!("{} events could be read", found.len())), "{output:?}");
+        let piped = picorelay(folder, &["export", "--data", "d"]);
+        assert_eq!((piped.code, piped.stdout == text), (Some(1), true), "{}", piped.stderr);
+    }
+    // What was kept is taken into a new folder.
+    assert_eq!(picorelay(folder, &["import", "--trust", "--data", "new", "new.jsonl.part"]).code, Some(0));
+    assert!(ids(folder, "new").contains(events[0].id()));
 }

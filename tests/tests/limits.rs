@@ -235,12 +235,14 @@ async fn what_is_no_message_counts_too() {
 /// Pages are paced by address, whatever a request pretends to be; probes and WebSockets are not.
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_have_a_budget_by_address() {
-    let relay = Relay::with("[limits]\nrequests_per_minute = 4");
+    let relay = Relay::with("[server]\ntrusted_proxies = [\"127.0.0.1\"]\n[limits]\nrequests_per_minute = 4");
+    let from = ("X-Forwarded-For", "203.0.113.9");
     for path in ["GET /", "GET /nothing", "GET /pico/a", "GET /metrics"] {
-        assert_ne!(relay.http(path, &[]).status, 429, "{path}");
+        assert_ne!(relay.http(path, &[from]).status, 429, "{path}");
     }
-    let answer = relay.http("GET /metrics", &[("Upgrade", "websocket")]);
+    let answer = relay.http("GET /metrics", &[from, ("Upgrade", "websocket")]);
     assert_eq!(answer.status, 429);
+    assert_eq!(relay.metric("picorelay_http_refused_total", "reason=\"requests\""), 1.0);
     assert_eq!(relay.http("GET /health", &[]).status, 200);
     assert_eq!(relay.http("GET /ready", &[]).status, 200);
     relay.client().await.fence().await;

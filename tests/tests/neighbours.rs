@@ -370,4 +370,5 @@ async fn silent_sockets_keep_nobody_out() {
     }
     // Twenty beyond those that may come at once, and one for each who came later.
     assert!((24..=26).contains(&gone), "{gone} of 100 are gone");
+    assert!(relay.metric("picorelay_waiting_closes_total", "") >= 24.0, "they are counted");
 }

@@ -159,7 +159,7 @@ async fn a_gift_wrap_may_be_deleted_by_its_recipient() {
     assert_eq!(client.ids(json!({"ids": [wrap.id()]})).await, [wrap.id()]);
     client.publish(&[&deletion(&recipient, now(), json!([["e", wrap.id()]]))]).await;
     assert_eq!(client.ids(json!({"ids": [wrap.id()]})).await, [""; 0]);
-    client.refused(&wrap, "").await;
+    client.refused(&wrap, "blocked: this event was deleted by its recipient").await;
 }
 
 #[tokio::test]

@@ -89,6 +89,29 @@ fn a_budget_takes_what_is_wanted_most() {
 }
 
 #[test]
+fn what_can_be_read_of_a_damaged_room_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut arguments = vec!["import".to_owned(), "--room".into(), "notes".into()];
+    for seed in 1..=4 {
+        let mut feed = Feed::new(Format::V8);
+        for n in 1..=100 {
+            feed.append(&[n; 4_000], &Secret::ed25519([seed; 32])).unwrap();
+        }
+        std::fs::write(folder.join(format!("{seed}.pico")), feed.encode()).unwrap();
+        arguments.push(format!("{seed}.pico"));
+    }
+    done(picorelay(folder, &arguments.iter().map(String::as_str).collect::<Vec<_>>()));
+    crate::import::damage(&folder.join("data"));
+    let output = picorelay(folder, &["export", "--room", "notes", "all.pico"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stderr.contains("is damaged") && output.stderr.contains("all.pico.part"), "{output:?}");
+    assert!(!folder.join("all.pico").exists());
+    let taken = picorelay(folder, &["import", "--data", "other", "--room", "notes", "all.pico.part"]);
+    assert!(done(taken).stdout.contains("300 new"), "three chains of four are whole");
+}
+
+#[test]
 fn bad_files_are_told() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

@@ -54,6 +54,16 @@ impl Budgets {
         }
         .take(amount, now)
     }
+
+    /// Whether there is no limit to it.
+    pub fn is_unlimited(&self, budget: Budget) -> bool {
+        let bucket = match budget {
+            Budget::Message => &self.messages,
+            Budget::Query => &self.queries,
+            Budget::Bytes => &self.bytes,
+        };
+        bucket.per_minute <= 0.0
+    }
 }
 
 impl Bucket {

@@ -1,10 +1,12 @@
 //! The account of an address, as pico rooms see it.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Account, Budget};
 use crate::pico;
+use crate::store::Party;
 
 impl pico::account::Account for Account {
     fn number(&self) -> u64 {
@@ -15,15 +17,13 @@ impl pico::account::Account for Account {
         self.address
     }
 
-    fn spend(&self, bytes: usize, now: Instant) -> Option<Duration> {
-        let mut peers = self.peers.lock();
-        let mut budgets = self.budgets.lock();
-        let spent = [peers.frames.take(1, now), budgets.take(Budget::Bytes, bytes, now)];
-        spent.into_iter().filter_map(Result::err).max()
+    fn party(&self) -> &Arc<Party> {
+        &self.holdings.party
     }
 
-    fn asks_too_often(&self, now: Instant) -> bool {
-        self.peers.lock().queries.take(1, now).is_err()
+    fn spend(&self, frames: usize, bytes: usize, now: Instant) -> Option<Duration> {
+        let spent = [self.peer_frames.lock().take(frames, now), self.budgets.lock().take(Budget::Bytes, bytes, now)];
+        spent.into_iter().filter_map(Result::err).max()
     }
 
     fn delay(&self, now: Instant) -> Duration {

@@ -81,13 +81,7 @@ impl Core {
     pub fn start(config: &Config, urls: RelayUrls) -> Result<Self, StoreError> {
         let wanted = Wanted::new(config).map(Arc::new);
         let interest = wanted.clone().map(|wanted| wanted as Arc<dyn Interest>);
-        let options = Options {
-            storage: config.storage.clone(),
-            search: config.search.clone(),
-            urls: urls.clone(),
-            private_kinds: config.auth.restricted_kinds.clone(),
-            interest,
-        };
+        let options = Options { interest, ..options(config, urls.clone()) };
         let backend = Sqlite::open(&config.server.data, options)?;
         let mut core = Self::on(config, &backend, wanted, urls)?;
         core.threads.backend = Some(Box::new(backend));
@@ -242,12 +236,15 @@ impl Threads {
 impl Pools {
     fn start(config: &Config, cores: usize) -> std::io::Result<(Self, [PoolThreads; 2])> {
         let limits = &config.limits;
-        let start = |name: &str, threads: usize, or: usize| {
+        let start = |name: &str, threads: usize, or: usize, niceness: u8| {
             let threads = if threads == 0 { or } else { threads };
-            Pool::start(name, threads, limits.verify_niceness, limits.connections_max.max(4))
+            Pool::start(name, threads, niceness, limits.connections_max.max(4))
         };
-        let (parsers, parsing) = start("parse", limits.parse_threads, (cores / 2).clamp(1, 4))?;
-        let (checkers, checking) = start("feeds", config.pico.verify_threads, cores)?;
+        let niceness = limits.verify_niceness;
+        let (parsers, parsing) = start("parse", limits.parse_threads, (cores / 2).clamp(1, 4), niceness)?;
+        // A feed may be long: its threads give way to those for events, too.
+        let niceness = niceness.saturating_mul(2).min(19);
+        let (checkers, checking) = start("feeds", config.pico.verify_threads, cores, niceness)?;
         Ok((Self { parsers, checkers }, [parsing, checking]))
     }
 }
@@ -285,4 +282,15 @@ pub fn rules(config: &Config) -> Vec<(RoomName, Rules)> {
     let declared = config.pico.room.iter();
     let declared = declared.filter_map(|room| Some((room.name.parse().ok()?, room.slices.clone())));
     Rules::all(&config.server.data.join("slices"), &declared.collect::<Vec<_>>())
+}
+
+/// How the database of a configuration is opened. `urls`: those of this relay.
+pub fn options(config: &Config, urls: RelayUrls) -> Options {
+    Options {
+        storage: config.storage.clone(),
+        search: config.search.clone(),
+        urls,
+        private_kinds: config.auth.restricted_kinds.clone(),
+        interest: None,
+    }
 }

@@ -33,14 +33,15 @@ pub(super) async fn run(args: CheckArgs, config: Config) -> Outcome {
     if args.ready {
         return ready(config.server.listen).await;
     }
-    for note in check::notes(&config) {
-        say(format_args!("note: {note}"))?;
-    }
+    let notes = check::notes(&config).into_iter().map(|note| format!("note: {note}"));
     let plugin = plugin_problem(&config);
     let mut wrong: Vec<String> = plugin.into_iter().collect();
     wrong.extend(slices(config).await?);
     if !wrong.is_empty() {
-        return Err(wrong.join("\n").into());
+        return Err(wrong.into_iter().chain(notes).collect::<Vec<_>>().join("\n").into());
+    }
+    for note in notes {
+        say(note)?;
     }
     say("the configuration is fine")?;
     Ok(())

@@ -49,17 +49,17 @@ pub(super) async fn run(files: Vec<PathBuf>, is_trusted: bool, config: Config) -
         let core = Core::start(&config, urls)?;
         let started = Instant::now();
         let mut import = Import::new(&core, is_trusted, config.limits.message_bytes_max);
-        let read = files.iter().try_for_each(|file| import.file(file));
+        let unread: Vec<String> =
+            files.iter().filter_map(|file| import.file(file).err()).map(|error| error.to_string()).collect();
         let tally = import.finish();
         core.finish();
         for line in tally.lines(started.elapsed()) {
             say(line)?;
         }
-        read?;
-        if tally.is_empty() {
+        if tally.is_empty() && unread.is_empty() {
             tracing::warn!("there is no event in what was given");
         }
-        tally.outcome()
+        tally.outcome(&unread)
     })
     .await?
 }

@@ -4,6 +4,7 @@
 //! `sync`; said on stderr).
 
 mod check;
+mod database;
 mod export;
 mod import;
 mod input;
@@ -13,6 +14,7 @@ mod pico;
 mod room;
 mod serve;
 mod sync;
+mod taken;
 
 use std::error::Error;
 use std::fmt::Display;
@@ -29,10 +31,13 @@ use crate::config::{Config, Direction};
 use crate::dial::is_websocket;
 use crate::filter::Filter;
 use crate::pico::repo::RoomName;
+use taken::NothingTaken;
 
 /// What a command comes to. The error is printed with its causes, and the exit code is 1, or 3 if it was done, but not for
 /// everything.
-pub type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
+pub type Outcome = Result<(), Failure>;
+
+type Failure = Box<dyn Error + Send + Sync>;
 
 /// Done, but not for everything. The exit code is 3.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +104,8 @@ Examples:
     ///
     /// Each event is checked like one of a client that has not authenticated: signature, limits of size and age, proof of
     /// work, protected events (NIP-70), slices and policy plugin. With --trust, for backups of your own, only signatures are.
-    /// What comes of versions, deletions and requests to vanish is decided in the order of the lines.
+    /// What comes of versions, deletions and requests to vanish is decided in the order of the lines. A file that cannot be read
+    /// does not keep the others away.
     #[command(after_help = "\
 Examples:
   picorelay import a.jsonl b.jsonl
@@ -111,15 +117,17 @@ Exit codes:
   0  all is taken or was there before; what its author deleted, what has
      expired and what is superseded is not missed; nor is anything if there
      was no event at all
-  1  nothing was taken, some could not be saved, or a file cannot be read
+  1  nothing was taken, or some could not be saved
   2  used wrongly
-  3  done, but some was refused: the summary says why")]
+  3  done, but some was refused, or a file could not be read to its end: the
+     summary and the last lines say why")]
     Import(ImportArgs),
 
     /// Write out events as JSONL, or a pico room
     ///
     /// One NIP-01 event object a line, newest first. Private events are included: the result is for the operator's eyes, and
-    /// the file is readable only by its owner. A file that is there already is replaced when the new one is whole.
+    /// the file is readable only by its owner. A file that is there already is replaced when the new one is whole. Of a
+    /// damaged database, what can be read goes into FILE.part instead, and the exit code is 1.
     /// With --room, or to a file that ends in .pico: all chains of a pico room, as `import` reads them.
     #[command(after_help = "\
 Examples:
@@ -154,7 +162,8 @@ Exit codes:
     /// Check the configuration and say what is wrong, with file, line and option
     ///
     /// Reads what `serve` would read, and starts nothing. Loads the slices of all rooms and those for events, and looks whether
-    /// the policy plugin is there. Exits with 0 if `serve` would accept all of it.
+    /// the policy plugin is there. What is wrong is told in the order of the file, and before what is only worth a note. Exits
+    /// with 0 if `serve` would accept all of it.
     #[command(after_help = "\
 Examples:
   picorelay check --config /etc/picorelay.toml
@@ -354,15 +363,18 @@ pub async fn run(cli: Cli) -> Outcome {
             start_log(&config);
             let (rooms, events): (Vec<_>, Vec<_>) =
                 args.files.into_iter().partition(|file| room::is_room(file, args.room.as_ref()));
-            let mut done = Ok(());
-            if !events.is_empty() {
-                done = Box::pin(import::run(events, args.trust, config.clone())).await;
+            let room = args.room.unwrap_or(RoomName::main());
+            if events.is_empty() {
+                return room::import(rooms, room, config).await;
             }
-            // What was refused of one does not keep the other away.
-            if rooms.is_empty() || done.as_ref().is_err_and(|error| !error.is::<NotAll>()) {
+            let done = Box::pin(import::run(events, args.trust, config.clone())).await;
+            // What was refused of one, or could not be read, does not keep the other away.
+            if rooms.is_empty()
+                || done.as_ref().is_err_and(|error| !error.is::<NotAll>() && !error.is::<NothingTaken>())
+            {
                 return done;
             }
-            room::import(rooms, args.room.unwrap_or(RoomName::main()), config).await.and(done)
+            taken::both(done, room::import(rooms, room, config).await)
         }
         Some(Command::Export(args)) => {
             start_log(&config);

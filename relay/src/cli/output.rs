@@ -61,6 +61,20 @@ impl Output {
             Self::Direct(_) => Ok(()),
         }
     }
+
+    /// It will not become whole: it goes beside its place, under the name with `.part` behind it, which is given. What was at
+    /// its place before stays.
+    pub(super) fn keep_part(self) -> Result<Option<PathBuf>, String> {
+        match self {
+            Self::Beside(beside, target) => {
+                let mut name = target.into_os_string();
+                name.push(".part");
+                Self::Beside(beside, PathBuf::from(&name)).finish()?;
+                Ok(Some(name.into()))
+            }
+            Self::Direct(_) => Ok(None),
+        }
+    }
 }
 
 #[cfg(test)]

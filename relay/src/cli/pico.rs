@@ -10,8 +10,8 @@ use bytes::Bytes;
 use picofeed::{Block, Feed, Limits};
 use tokio::sync::broadcast;
 
-use super::{Outcome, ReloadArgs, TestArgs, say};
-use crate::app::{loader, relay_urls, rules};
+use super::{Outcome, ReloadArgs, TestArgs, database, say};
+use crate::app::{loader, rules};
 use crate::clock;
 use crate::config::{Config, Durability, Storage};
 use crate::engine::offline::Offline;
@@ -34,15 +34,7 @@ pub(super) async fn reload(args: ReloadArgs, config: Config) -> Outcome {
             return Err(format!("the room {} has no slices", args.room).into());
         };
         let slices = rules.load(config.engine.pace(), &*loader(&config), &Arc::default(), &mut Vec::new())?;
-        let urls = relay_urls(&config, config.server.listen);
-        let options = Options {
-            storage: config.storage.clone(),
-            search: config.search.clone(),
-            urls,
-            private_kinds: config.auth.restricted_kinds.clone(),
-            interest: None,
-        };
-        let backend = Sqlite::open(&config.server.data, options)?;
+        let backend = database::open(&config)?;
         let store = Store::own(backend.reader()?, backend.writer()?);
         let (updates, _) = broadcast::channel(1);
         let bounds = rooms::bounds(&config.pico).of_declared();

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::Failure;
 use crate::pico::repo::RoomName;
 
 mod export;
@@ -9,8 +10,6 @@ mod import;
 
 pub(super) use export::export;
 pub(super) use import::import;
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Whether a file is a room and not a list of events.
 pub(super) fn is_room(file: &Path, room: Option<&RoomName>) -> bool {

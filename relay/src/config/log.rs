@@ -34,6 +34,7 @@ const MOVED: &[(&str, &str)] = &[
     ("rarely", "picorelay_base::rarely"),
     ("rounds", "picorelay_net::rounds"),
     ("search", "picorelay_nostr::search"),
+    ("seldom", "picorelay_net::seldom"),
     ("source", "picorelay_nostr::source"),
     ("threads", "picorelay_base::threads"),
     ("unfinished", "picorelay_net::unfinished"),

@@ -10,6 +10,7 @@ mod bridge;
 pub mod check;
 pub mod load;
 mod log;
+mod place;
 mod policy;
 mod public_urls;
 mod sync;

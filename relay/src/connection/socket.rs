@@ -16,6 +16,7 @@ use crate::door::Admission;
 use crate::message::reply;
 use crate::outbox::Closing;
 use crate::rounds::Part;
+use crate::seldom::Seldom;
 use crate::session::{Greeting, Relay, Session};
 use crate::unfinished::Meter;
 use crate::websocket::{Alive, End, Handshake, Look, Socket, fault_of};
@@ -64,11 +65,16 @@ pub fn upgrade(
         .max_frame_size(Some(bytes));
     handshake.accept(config, move |socket| async move {
         let (cut, parked) = (relay.cut.clone(), Arc::clone(&relay.parked));
-        let served = cut.run_until_cancelled(async {
+        let served = async {
             let (socket, end) = Box::pin(serve(socket, relay, &admission, greeting, &meter)).await;
             end.of(socket, &parked).await;
-        });
-        served.await;
+        };
+        let cut = std::pin::pin!(cut.cancelled());
+        tokio::select! {
+            biased;
+            () = served => {}
+            () = Seldom::new(cut) => {}
+        }
         drop(admission);
     })
 }
@@ -127,9 +133,11 @@ impl Connection {
         admission: &Admission,
         meter: &Arc<Meter>,
     ) -> End {
-        let stopping = relay.stop.cancelled();
+        let given_away = std::pin::pin!(admission.given_away());
+        let stopping = std::pin::pin!(relay.stop.cancelled());
+        let (mut given_away, mut stopping) = (Seldom::new(given_away), Seldom::new(stopping));
         let timer = tokio::time::sleep_until(self.alive.next_look().into());
-        tokio::pin!(stopping, timer);
+        tokio::pin!(timer);
         loop {
             self.paused = !self.session.may_read();
             if self.paused {
@@ -143,12 +151,13 @@ impl Connection {
                     Wake::Gone => return End::Gone,
                     Wake::Close(why) => return self.say_goodbye(why).await,
                 },
-                () = admission.given_away() => return self.say_goodbye(Closing::PlaceTaken).await,
+                () = &mut given_away => return self.say_goodbye(Closing::PlaceTaken).await,
                 () = async { if let Some(wait) = wait { wait.over().await } }, if self.paused => {}
                 () = &mut stopping => return self.drain(relay).await,
                 frame = stream.next(), if !self.paused => {
-                    self.alive.heard(Instant::now());
-                    admission.heard();
+                    let now = Instant::now();
+                    self.alive.heard(now);
+                    admission.heard_at(now);
                     if let Some(end) = self.read(frame, stream, meter).await {
                         return end;
                     }

@@ -16,6 +16,7 @@ use tower::{Layer, ServiceExt};
 
 use crate::descriptors::could_not_accept;
 use crate::door::Door;
+use crate::metrics::WAITING_CLOSES;
 use crate::patience::Patient;
 use crate::unfinished::{Budget, Meter, Metered};
 
@@ -58,7 +59,7 @@ pub async fn serve(listener: TcpListener, serving: Serving) {
                     // Somebody else needs the place of one that has said nothing, or nothing more, for longest.
                     tokio::select! {
                         () = answer => {}
-                        () = place.given_away() => {}
+                        () = place.given_away() => metrics::counter!(WAITING_CLOSES).increment(1),
                     }
                 });
             }

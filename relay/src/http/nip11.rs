@@ -45,7 +45,7 @@ pub fn document(config: &Config, relay_key: Option<&str>) -> Value {
     for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
         fields.insert(name.to_owned(), text.into());
     }
-    let supported: Vec<u16> = nips::active(config).filter(|nip| nip.advertised).map(|nip| nip.number).collect();
+    let supported: Vec<u16> = nips::active(config).map(|nip| nip.number).collect();
     fields.insert("supported_nips".to_owned(), supported.into());
     fields.insert("limitation".to_owned(), limitation(&config.limits, config.auth.required));
     Value::Object(fields)

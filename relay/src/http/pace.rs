@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::shared::Shared;
-use crate::address;
+use crate::{address, metrics};
 
 /// The longest that a request waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -42,6 +42,7 @@ pub(super) async fn paced(
         tokio::time::sleep(wait.min(PATIENCE)).await;
         if let Err(wait) = take() {
             shared.doorkeeper.clients.turned_away(address, "requests");
+            metrics::refused("requests");
             let seconds = [(header::RETRY_AFTER, (wait.as_secs() + 1).to_string())];
             return (StatusCode::TOO_MANY_REQUESTS, seconds, "too many requests from your address\n").into_response();
         }

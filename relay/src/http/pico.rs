@@ -10,7 +10,7 @@ use axum::routing::get;
 use axum::{Extension, Router};
 
 use super::prefix::Prefix;
-use super::router::{host_of, no_place, preflight};
+use super::router::{host_of, no_handshake, no_place, preflight};
 use super::shared::Shared;
 use super::{landing, nip11, room, state};
 use crate::address;
@@ -52,11 +52,16 @@ async fn pico_room(
     let (config, rooms) = (&shared.relay.config, &shared.pico.rooms);
     let name = match rooms.name(&name) {
         Ok(name) => name,
-        Err(none) => return (none.status(), format!("{none}\n")).into_response(),
+        Err(none) => {
+            if !matches!(asked, Asked::No) {
+                crate::metrics::refused("room");
+            }
+            return (none.status(), format!("{none}\n")).into_response();
+        }
     };
     let handshake = match asked {
         Asked::WebSocket(handshake) => handshake,
-        Asked::Wrong(why) => return why.into_response(),
+        Asked::Wrong(why) => return no_handshake(why),
         Asked::No => {
             let url = landing::url(&config.server, shared.listening, host_of(&headers));
             return room::answer(&shared, &name, query.0.as_deref(), &url).await;

@@ -21,7 +21,7 @@ use crate::door::Full;
 use crate::message::upstream::EOSE_HINTS;
 use crate::session::Greeting;
 use crate::unfinished::Meter;
-use crate::websocket::Asked;
+use crate::websocket::{Asked, NoHandshake};
 
 /// Every path of the one port, also below the paths of `server.public_url`. Only `/` takes a nostr WebSocket (NIP-01: one
 /// endpoint).
@@ -70,7 +70,7 @@ async fn root(
                 Err(full) => no_place(full),
             }
         }
-        Asked::Wrong(why) => why.into_response(),
+        Asked::Wrong(why) => no_handshake(why),
         Asked::No if accepts(&headers) => {
             let document = nip11::document(&relay.config, Some(&relay_key)).to_string();
             let headers = [(header::CONTENT_TYPE, "application/nostr+json"), (header::VARY, "accept, upgrade")];
@@ -117,6 +117,11 @@ pub(super) fn no_place(full: Full) -> Response {
             (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, seconds.to_string())], why).into_response()
         }
     }
+}
+
+pub(super) fn no_handshake(why: NoHandshake) -> Response {
+    crate::metrics::refused("handshake");
+    why.into_response()
 }
 
 pub(super) async fn preflight() -> Response {

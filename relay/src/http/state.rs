@@ -21,6 +21,7 @@ use super::nip11::CORS_HEADERS;
 use crate::door::Admission;
 use crate::engine::Updates;
 use crate::engine::host::{EngineHandle, SliceInfo};
+use crate::metrics;
 use crate::rarely::rarely;
 use crate::store::Readers;
 use crate::store::repo::RoomName;
@@ -163,6 +164,7 @@ impl Asked {
         };
         let slices = engine.slices();
         if slices.is_empty() {
+            metrics::refused("not_loaded");
             let why = format!("the slices of the room {room} are not loaded\n");
             let later = [(header::RETRY_AFTER, RETRY_AFTER_SECONDS)];
             return Err(Box::new((StatusCode::SERVICE_UNAVAILABLE, CORS_HEADERS, later, why).into_response()));
@@ -259,6 +261,7 @@ impl Asked {
         stop: CancellationToken,
     ) -> Response {
         let Some(watcher) = watchers.enter() else {
+            metrics::refused("watchers");
             return (StatusCode::SERVICE_UNAVAILABLE, CORS_HEADERS, "too many watch already\n").into_response();
         };
         let next = if self.is_single() || self.params.id.is_some() { Next::One } else { Next::Part(None) };

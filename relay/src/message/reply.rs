@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::event::Id;
-use crate::store::{End, Saved};
+use crate::store::{By, End, Saved};
 
 /// What the messages begin with that bring the events of a subscription, written once for all of them.
 #[derive(Clone, Debug)]
@@ -50,8 +50,10 @@ pub fn saved(id: &Id, saved: Saved) -> String {
         Saved::New(_) => (true, ""),
         Saved::Duplicate => (true, "duplicate: already have this event"),
         Saved::Superseded => (false, "duplicate: have a newer version of this event"),
-        Saved::Deleted => (false, "blocked: this event was deleted by its author"),
-        Saved::Vanished => (false, "blocked: the author asked this relay to forget it"),
+        Saved::Deleted(By::Author) => (false, "blocked: this event was deleted by its author"),
+        Saved::Deleted(By::Recipient) => (false, "blocked: this event was deleted by its recipient"),
+        Saved::Vanished(By::Author) => (false, "blocked: the author asked this relay to forget it"),
+        Saved::Vanished(By::Recipient) => (false, "blocked: the recipient asked this relay to forget it"),
         Saved::Expired => (false, "invalid: the event has expired"),
     };
     ok(&id.to_hex(), accepted, message)

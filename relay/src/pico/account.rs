@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::store::Party;
+
 /// The account of an address: whoever connects from there shares it, peers and others.
 pub trait Account: Send + Sync + 'static {
     /// Tells accounts apart.
@@ -12,11 +14,12 @@ pub trait Account: Send + Sync + 'static {
     /// The address; of IPv6 the first of its /64.
     fn address(&self) -> IpAddr;
 
-    /// A peer at the address has sent a message of so many bytes. If all of them send too much: how long to read nothing.
-    fn spend(&self, bytes: usize, now: Instant) -> Option<Duration>;
+    /// In whose turns the store is read for it.
+    fn party(&self) -> &Arc<Party>;
 
-    /// A peer asks for all that is in its room. True if all peers at the address ask too often.
-    fn asks_too_often(&self, now: Instant) -> bool;
+    /// A peer at the address has sent a message of so many bytes, which counts as so many `frames`. If all of them send too
+    /// much: how long to read nothing.
+    fn spend(&self, frames: usize, bytes: usize, now: Instant) -> Option<Duration>;
 
     /// How long reading waits after a message of a peer that is not known to send true feeds.
     fn delay(&self, now: Instant) -> Duration;

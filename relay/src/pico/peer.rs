@@ -12,7 +12,7 @@ use super::account::Account;
 use super::config;
 use super::gossip::{Direction, PeerNumber, RoomFull};
 use super::outbox::{Closing, Outbox};
-use super::repo::RepoError;
+use super::repo::{Repo, RepoError};
 use super::room::{Room, Verdict};
 use super::rpc::{Act, Conversation, Fault, Received, Rules, UploadNumber};
 use super::upload::Upload;
@@ -56,6 +56,8 @@ pub struct Peer {
     account: Option<Arc<dyn Account>>,
     /// The last feeds that were verified were true.
     is_proven: bool,
+    /// Blocks of no use since the last frame: each counts as a frame.
+    useless: usize,
 }
 
 /// A false feed counts as one false event, and as one more for each so many bytes: it costs about as much as them.
@@ -98,6 +100,7 @@ impl Peer {
             false_feeds: Budget::new(limits.false_feeds_per_minute),
             account,
             is_proven: false,
+            useless: 0,
         };
         peer.carry_out();
         Ok(peer)
@@ -128,7 +131,7 @@ impl Peer {
     /// The connection is over.
     pub fn receive(&mut self, frame: &Bytes, now: Elapsed) -> Result<Option<Duration>, Fault> {
         metrics::counter!(PICO_FRAMES, "outcome" => "read").increment(1);
-        if Conversation::is_query(frame) && self.asks_too_often(now) {
+        if Conversation::is_query(frame) && self.queries.take(now).is_some() {
             metrics::counter!(PICO_FRAMES, "outcome" => "too_many_queries").increment(1);
             self.talk.refuse(frame)?;
         } else {
@@ -144,11 +147,18 @@ impl Peer {
         self.account.is_some().then(|| self.spend(0, now)).flatten()
     }
 
+    /// The room's blocks, read in the turns of the peer's address.
+    fn repo(&self) -> Repo {
+        let repo = self.room.repo();
+        self.account.as_ref().map_or_else(|| repo.clone(), |account| repo.of(account.party()))
+    }
+
     fn spend(&mut self, bytes: usize, now: Elapsed) -> Option<Duration> {
-        let own = self.frames.take(now);
+        let amount = 1 + std::mem::take(&mut self.useless);
+        let own = self.frames.spend(amount, now);
         let of_address = self.account.as_ref().and_then(|account| {
             let at = Instant::now();
-            let spent = account.spend(bytes, at);
+            let spent = account.spend(amount, bytes, at);
             let delay = if self.is_proven { Duration::ZERO } else { account.delay(at) };
             spent.max((!delay.is_zero()).then_some(delay))
         });
@@ -157,12 +167,6 @@ impl Peer {
             metrics::counter!(PICO_FRAMES, "outcome" => "slowed").increment(1);
         }
         wait
-    }
-
-    /// Whether the peer, or all of its address, ask too often for all that is in the room.
-    fn asks_too_often(&mut self, now: Elapsed) -> bool {
-        let of_address = |account: &Arc<dyn Account>| account.asks_too_often(Instant::now());
-        self.queries.take(now).is_some() || self.account.as_ref().is_some_and(of_address)
     }
 
     /// What became of a feed. Too many false ones end the connection: too many of its own, or of its address.
@@ -230,6 +234,7 @@ impl Peer {
             self.taken = (self.taken.0 - 1, self.taken.1 - received.feed.len());
             self.talk.dispatched(received, verdict.refused.as_deref(), now);
             orphans += verdict.orphans;
+            self.useless += verdict.useless;
             self.judge(received.feed.len(), verdict, now);
         }
         let is_due = self.asked_again.is_none_or(|last| now.saturating_sub(last) >= ASK_AGAIN);
@@ -261,7 +266,7 @@ impl Peer {
                 Act::Send(frame) => self.outbox.push(frame),
                 Act::Introduced(id) => self.room.hub().introduce(self.number, id),
                 Act::Hears(format) => self.room.hub().hears(self.number, format),
-                Act::Upload(number, format) => self.read_part(number, Upload::new(format)),
+                Act::Upload(number, format) => self.read_part(number, Upload::new(self.repo(), format)),
                 Act::Part(number) => {
                     if let Some((_, upload)) = self.upload.take_if(|(at_hand, _)| *at_hand == number) {
                         self.read_part(number, upload);
@@ -308,6 +313,15 @@ struct Budget {
 impl Budget {
     fn new(per_minute: u32) -> Self {
         Self { per_minute, left: f64::from(per_minute), at: Duration::ZERO }
+    }
+
+    /// Takes so many, whether they are there or not, and says how long it is until the next is.
+    fn spend(&mut self, amount: usize, now: Elapsed) -> Option<Duration> {
+        let wait = self.take(now);
+        if self.per_minute > 0 {
+            self.left -= amount.saturating_sub(1) as f64;
+        }
+        wait
     }
 
     /// Takes one. If there is none left, how long until there is.

@@ -13,7 +13,7 @@ pub use crate::store::repo::{
     Bounds, Chain, Full, Merged, Merging, NotARoom, Part, Quota, RolledBack, RoomName, Run, Usage,
 };
 use crate::store::repo::{Change, Changed};
-use crate::store::{Reader, Readers, Seq, Stopped, StoreError, WriterHandle};
+use crate::store::{Party, Reader, Readers, Seq, Stopped, StoreError, WriterHandle};
 
 /// Handle of the blocks of all rooms; clones share them.
 ///
@@ -43,6 +43,11 @@ impl Repo {
     /// On a running store.
     pub fn new(writer: WriterHandle, readers: Readers) -> Self {
         Self { writer, readers }
+    }
+
+    /// The same blocks, read in the turns of somebody else.
+    pub fn of(&self, party: &Arc<Party>) -> Self {
+        Self { writer: self.writer.clone(), readers: self.readers.of(party, 0) }
     }
 
     /// In memory, with threads of its own, which end when the last clone is dropped. For tests.

@@ -1,13 +1,14 @@
 //! A room: its peers, its blocks, and the one task through which every block enters.
 
 use std::borrow::Cow;
+use std::iter::Peekable;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use picofeed::Block;
+use picofeed::{Block, Id};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -19,7 +20,7 @@ use super::mempool::{self, Mempool, Offered};
 use super::repo::{Bounds, Merged, Merging, Quota, Repo, RepoError, RoomName};
 use super::rpc::NodeId;
 use super::strangers::{NewRooms, Places};
-use super::verify::{self, Checker, Recent};
+use super::verify::{self, Checked, Checker, Recent};
 use crate::clock;
 use crate::clock::Millis;
 use crate::engine::Decision;
@@ -33,8 +34,12 @@ use crate::store::carry::Origin;
 /// Offers that wait for a room's task. Each peer has at most one there.
 const OFFERS_MAX: usize = 256;
 
-/// Offers that go into one transaction.
+/// Offers that are taken together.
 const OFFERS_BATCH: usize = 64;
+
+/// Blocks that are stored in one transaction, and their bytes. One that is longer is alone.
+const CHUNK_BLOCKS: usize = 64;
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// What all rooms have in common.
 #[derive(Clone)]
@@ -102,6 +107,8 @@ pub struct Verdict {
     pub is_false: bool,
     /// Blocks of it whose parents are missing.
     pub orphans: usize,
+    /// Blocks of it that were of no use: known, refused, or not verified because of a false one.
+    pub useless: usize,
 }
 
 impl Verdict {
@@ -120,6 +127,7 @@ impl Verdict {
         }
         self.is_false |= other.is_false;
         self.orphans += other.orphans;
+        self.useless += other.useless;
     }
 }
 
@@ -193,7 +201,25 @@ impl Room {
     pub async fn offer(&self, from: PeerNumber, account: Option<&dyn Account>, feeds: Vec<Bytes>) -> Vec<Verdict> {
         let feeds_len = feeds.len() as u64;
         let owner = Owner { account: account.map_or(Party::ROOMS, Account::number), key: 0, connection: from };
-        let checked = self.inner.common.checker.check(owner, feeds, &self.inner.recent).await;
+        let checker = &self.inner.common.checker;
+        let ends = checker.ends(owner, &feeds).await;
+        let (mut unknown, mut is_known) = (Vec::new(), vec![false; feeds.len()]);
+        let mut ends = ends.into_iter();
+        for (feed, is_known) in feeds.into_iter().zip(&mut is_known) {
+            // Whoever has a block of a chain has all before it. Nothing is stored of a feed for what its last block says.
+            *is_known = match ends.next().flatten() {
+                Some(end) => self.holds(account, end).await,
+                None => false,
+            };
+            if !*is_known {
+                unknown.push(feed);
+            }
+        }
+        let mut checked = checker.check(owner, unknown, &self.inner.recent).await.into_iter();
+        let checked: Vec<_> = is_known
+            .iter()
+            .map(|is_known| if *is_known { Checked::known() } else { checked.next().unwrap_or_default() })
+            .collect();
         let mut verdicts: Vec<Verdict> =
             checked.iter().map(|one| one.refused.map(Verdict::of_defect).unwrap_or_default()).collect();
         for reason in checked.iter().filter_map(|one| one.refused) {
@@ -224,6 +250,13 @@ impl Room {
             verdict.add(merged);
         }
         verdicts
+    }
+
+    /// Whether a block is stored, as somebody asks in their turn.
+    async fn holds(&self, account: Option<&dyn Account>, block: Id) -> bool {
+        let repo = self.repo();
+        let in_turn = account.map(|account| repo.of(account.party()));
+        in_turn.as_ref().unwrap_or(repo).contains(self.name(), block).await.unwrap_or(false)
     }
 
     /// The same for blocks that are verified: those in events, and the relay's own.
@@ -277,7 +310,12 @@ async fn run(inner: Arc<Inner>, mut queue: mpsc::Receiver<Offer>) {
             waiting.push((offer.done, offer.lens));
             blocks.extend(offer.blocks);
         }
-        let mut outcomes = inner.merge(&mut mempool, blocks).await.into_iter();
+        let mut outcomes = Vec::with_capacity(blocks.len());
+        let mut blocks = blocks.into_iter().peekable();
+        while blocks.peek().is_some() {
+            outcomes.extend(inner.merge(&mut mempool, chunk(&mut blocks)).await);
+        }
+        let mut outcomes = outcomes.into_iter();
         for (done, lens) in waiting {
             let verdicts = lens.into_iter().map(|len| {
                 let mut verdict = Verdict::default();
@@ -287,6 +325,19 @@ async fn run(inner: Arc<Inner>, mut queue: mpsc::Receiver<Offer>) {
             let _ = done.send(verdicts.collect());
         }
     }
+}
+
+/// The next blocks that are stored together: so few that nobody waits long behind them.
+fn chunk(blocks: &mut Peekable<impl Iterator<Item = Offered>>) -> Vec<Offered> {
+    let (mut chunk, mut bytes) = (Vec::new(), 0);
+    while chunk.len() < CHUNK_BLOCKS
+        && bytes < CHUNK_BYTES
+        && let Some(offered) = blocks.next()
+    {
+        bytes += offered.block.bytes().len();
+        chunk.push(offered);
+    }
+    chunk
 }
 
 /// Waits until the slices are loaded again.
@@ -431,6 +482,12 @@ fn is_stored(decision: &Decision) -> bool {
 }
 
 fn verdict(decision: &Decision) -> Verdict {
+    let useless =
+        usize::from(!matches!(decision, Decision::Merged(Merged::New | Merged::Orphan) | Decision::Postponed(_)));
+    Verdict { useless, ..reason(decision) }
+}
+
+fn reason(decision: &Decision) -> Verdict {
     match decision {
         Decision::Merged(Merged::New | Merged::Known) | Decision::Postponed(_) => Verdict::default(),
         Decision::Merged(Merged::Orphan) => Verdict { orphans: 1, ..Verdict::default() },

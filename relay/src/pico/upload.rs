@@ -7,7 +7,7 @@ use bytes::Bytes;
 use picofeed::{Block, Format, Key};
 
 use super::gossip::feed_bytes_max;
-use super::repo::{Chain, Part, RepoError, Run};
+use super::repo::{Chain, Part, Repo, RepoError, Run};
 use super::room::Room;
 
 /// Chains looked up at a time.
@@ -15,8 +15,8 @@ const CHAINS: usize = 64;
 
 /// Where an upload is. Chains come in the order of their owners' keys; one that is too long for a message comes in
 /// consecutive parts.
-#[derive(Debug)]
 pub struct Upload {
+    repo: Repo,
     format: Format,
     after: Option<Key>,
     chains: VecDeque<Chain>,
@@ -25,9 +25,9 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// From the start.
-    pub fn new(format: Format) -> Self {
-        Self { format, after: None, chains: VecDeque::new(), current: None }
+    /// From the start, read from this repo.
+    pub fn new(repo: Repo, format: Format) -> Self {
+        Self { repo, format, after: None, chains: VecDeque::new(), current: None }
     }
 
     /// The next part. None at the end.
@@ -36,7 +36,7 @@ impl Upload {
         while self.has_more(room).await? {
             let Some((owner, sent, height)) = self.current else { break };
             let part = Part { skip: sent, blocks_max: BLOCKS_MAX, bytes_max };
-            let Some(feed) = room.repo().load(room.name(), Run::Owned(self.format, owner), part).await? else {
+            let Some(feed) = self.repo.load(room.name(), Run::Owned(self.format, owner), part).await? else {
                 self.current = None;
                 continue;
             };
@@ -54,7 +54,7 @@ impl Upload {
             return Ok(true);
         }
         if self.chains.is_empty() {
-            self.chains = room.repo().chains(room.name(), self.format, self.after, CHAINS).await?.into();
+            self.chains = self.repo.chains(room.name(), self.format, self.after, CHAINS).await?.into();
         }
         let next = self.chains.pop_front();
         if let Some(chain) = &next {
@@ -69,7 +69,7 @@ impl Upload {
         let is_short = self.current.is_some_and(|(_, before, _)| before == 0) && sent < FEW_BLOCKS;
         match last {
             Some(block) if !is_short => {
-                let found = room.repo().find(room.name(), block.id()).await?;
+                let found = self.repo.find(room.name(), block.id()).await?;
                 Ok(found.is_some_and(|(chain, _)| chain.height > sent))
             }
             _ => Ok(false),

@@ -24,6 +24,13 @@ pub struct Checked {
     pub refused: Option<&'static str>,
 }
 
+impl Checked {
+    /// Of a feed that the room holds: nothing of it is new.
+    pub fn known() -> Self {
+        Self::default()
+    }
+}
+
 /// Reads a feed strictly and checks every signature. Costs CPU: not for async threads.
 ///
 /// A v3 feed with a defect is worth the blocks before it, as for picofeed 3.4; a v8 feed is refused as a whole, as by
@@ -65,6 +72,13 @@ fn reason(defect: Defect) -> &'static str {
 /// Bytes of feeds that take about a microsecond to be verified, at least.
 const CHECKED_PER_COST: usize = 256;
 
+/// Bytes of feeds that take about a microsecond to be read.
+const DECODED_PER_COST: usize = 2048;
+
+/// Of a feed of so many bytes the relay looks in the room whether it has the last block, before it verifies all of them:
+/// that costs as much as verifying a few.
+const LONG_BYTES_MIN: usize = 2 << 10;
+
 /// The worker threads, which take the feeds of all peers in turns.
 #[derive(Clone)]
 pub struct Checker {
@@ -76,6 +90,21 @@ impl Checker {
     /// Checks on these threads.
     pub fn new(threads: Pool, limits: Limits) -> Self {
         Self { threads, limits: Arc::new(limits) }
+    }
+
+    /// The last block of each feed of more than a few blocks, as it says itself; none of others, and of what is no feed.
+    pub async fn ends(&self, owner: Owner, feeds: &[Bytes]) -> Vec<Option<Id>> {
+        let is_long = |feed: &Bytes| feed.len() >= LONG_BYTES_MIN;
+        if !feeds.iter().any(is_long) {
+            return Vec::new();
+        }
+        let (feeds, limits) = (feeds.to_vec(), Arc::clone(&self.limits));
+        let cost = (feeds.iter().map(Bytes::len).sum::<usize>() / DECODED_PER_COST) as u64;
+        let ends = self.threads.run(owner, cost.max(1), move || {
+            let end = |feed: Bytes| Feed::decode_any(feed, &limits).ok()?.last().map(Block::id);
+            feeds.into_iter().map(|feed| if is_long(&feed) { end(feed) } else { None }).collect()
+        });
+        ends.await.unwrap_or_default()
     }
 
     /// [`check`] of each, elsewhere, when `owner` has a turn. Feeds all of whose blocks are `recent` are worth nothing, and

@@ -21,6 +21,9 @@ pub struct Party {
     searches: OnceLock<Arc<Semaphore>>,
 }
 
+/// Less time than this is not looked at: nearly nothing is forgotten in it.
+const MOMENT: Duration = Duration::from_millis(1);
+
 /// What everybody is taken to have used at least, in seconds.
 const USED_MIN: f64 = 1e-5;
 
@@ -35,8 +38,8 @@ struct Used {
 
 impl Used {
     fn decay(&mut self, now: Instant) {
-        if now > self.at {
-            let passed = now.duration_since(self.at);
+        let passed = now.saturating_duration_since(self.at);
+        if passed >= MOMENT {
             self.seconds *= (-passed.as_secs_f64() / HALF_LIFE.as_secs_f64()).exp2();
             self.at = now;
         }
@@ -90,9 +93,12 @@ impl Party {
     #[expect(clippy::cast_possible_truncation, reason = "seconds since the start, times a thousand")]
     pub(super) fn rank(&self, now: Instant) -> i64 {
         static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-        let used = self.used(now).as_secs_f64().max(USED_MIN);
-        let halvings = now.saturating_duration_since(*START).as_secs_f64() / HALF_LIFE.as_secs_f64();
-        ((used.log2() + halvings) * RANKS) as i64
+        let mut used = self.lock();
+        used.decay(now);
+        let (seconds, at) = (used.seconds.max(USED_MIN), used.at.max(now));
+        drop(used);
+        let halvings = at.saturating_duration_since(*START).as_secs_f64() / HALF_LIFE.as_secs_f64();
+        ((seconds.log2() + halvings) * RANKS) as i64
     }
 
     /// What it has used lately.

@@ -36,7 +36,7 @@ pub use searching::Searching;
 pub use turn::Slice;
 pub use writer::{ChangeError, Coming, Commits, Pace, SavedAll, Saving, WriterHandle, WriterThread};
 
-pub use crate::outcome::{Saved, Seq};
+pub use crate::outcome::{By, Saved, Seq};
 
 use self::carry::CarryReader;
 use self::repo::{Change, Changed, RepoReader};
@@ -82,7 +82,7 @@ pub enum StoreError {
     /// The database file is damaged.
     #[error(
         "the database {file} is damaged ({what}). Stop the relay and keep a copy of the file. Restore a backup; without one, \
-         `picorelay export -` writes out what it can read up to the damage, and `picorelay import` takes that into a new data \
+         `picorelay export` writes out what it can read around the damage, and `picorelay import` takes that into a new data \
          folder"
     )]
     Corrupt {
@@ -105,6 +105,18 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the database file is damaged.
+    pub fn is_damage(&self) -> bool {
+        use rusqlite::ErrorCode as Code;
+        match self {
+            Self::Corrupt { .. } | Self::Damaged(_) => true,
+            Self::Database(error) => {
+                matches!(error.sqlite_error_code(), Some(Code::DatabaseCorrupt | Code::NotADatabase))
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the reason may be one event or change of a batch, so that the others can be written without it. Not so where
     /// the disk is full or the file is in use.
     pub fn may_be_of_one(&self) -> bool {

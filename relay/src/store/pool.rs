@@ -7,17 +7,22 @@
 //! and connections take turns.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 pub use super::asker::Party;
-use super::turns::{Owned, Turns};
+use super::turns::Owned;
 use super::{Backend, Reader, Row, Scan, Slice, Step, StoreError};
 use crate::fair::give_way;
 use crate::threads::{Stopwatch, essential};
+
+mod queue;
+
+use queue::Queue;
 
 /// How many readers there are, and what they take.
 #[derive(Clone, Copy, Debug)]
@@ -84,21 +89,6 @@ struct Pool {
     _threads: Vec<JoinHandle<()>>,
 }
 
-/// What waits for one kind of reader. The lock is that of the standard library, which is never handed to a thread that waits
-/// for it: one that gives way to others would keep it until it gets a core.
-#[derive(Default)]
-struct Queue {
-    state: Mutex<State>,
-    /// Something was put in, or the end has come.
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    turns: Turns<Waiting>,
-    is_stopped: bool,
-}
-
 /// The addresses that asked last and are not busy, two at most, and when: it is for their sake that busy ones use the threads
 /// that give way.
 #[derive(Default)]
@@ -138,6 +128,8 @@ struct Waiting {
     party: Arc<Party>,
     member: u64,
     is_long: bool,
+    /// When it was asked for.
+    at: Instant,
 }
 
 trait Work: Send {
@@ -151,8 +143,11 @@ struct Asked<T, F> {
     work: F,
     answer: oneshot::Sender<T>,
     /// Given back when the work is done, or dropped.
-    _places: Vec<OwnedSemaphorePermit>,
+    _places: Places,
 }
+
+/// Places in the queues: of the party, of all, and for a search one more.
+type Places = SmallVec<[OwnedSemaphorePermit; 3]>;
 
 /// What a piece of work is taken to cost while it is being done.
 const EXPECTED: Duration = Duration::from_micros(200);
@@ -163,7 +158,7 @@ impl Owned for Waiting {
     }
 
     fn used(&self) -> i64 {
-        self.party.rank(Instant::now())
+        self.party.rank(self.at)
     }
 
     fn is_wanted(&self) -> bool {
@@ -222,7 +217,7 @@ impl Readers {
     ) -> Result<T, Stopped> {
         let (answer, result) = oneshot::channel();
         let work = move |reader: &mut dyn Reader, _: &Stopwatch| work(reader);
-        self.pool.quick.put(self.waiting(false, Asked { work, answer, _places: Vec::new() }))?;
+        self.pool.quick.put(self.waiting(false, Instant::now(), Asked { work, answer, _places: Places::new() }))?;
         result.blocking_recv().map_err(|_| Stopped)
     }
 
@@ -251,27 +246,27 @@ impl Readers {
     ) -> Result<T, Stopped> {
         let Pool { crew, calm, quick, long, places: all, .. } = &*self.pool;
         let searches = is_search.then(|| self.party.searches(crew.party_searches_max));
-        let mut places = Vec::with_capacity(3);
+        let mut places = Places::new();
         for wanted in searches.into_iter().chain([self.party.places(crew.party_queue_max), all]) {
             places.push(Arc::clone(wanted).acquire_owned().await.map_err(|_| Stopped)?);
         }
         let (answer, result) = oneshot::channel();
-        let queue = if is_long || must_give_way(&self.party, crew, calm) { long } else { quick };
-        queue.put(self.waiting(is_long, Asked { work, answer, _places: places }))?;
+        let now = Instant::now();
+        let queue = if is_long || must_give_way(&self.party, crew, calm, now) { long } else { quick };
+        queue.put(self.waiting(is_long, now, Asked { work, answer, _places: places }))?;
         result.await.map_err(|_| Stopped)
     }
 
-    fn waiting(&self, is_long: bool, work: impl Work + 'static) -> Waiting {
-        Waiting { work: Box::new(work), party: Arc::clone(&self.party), member: self.member, is_long }
+    fn waiting(&self, is_long: bool, at: Instant, work: impl Work + 'static) -> Waiting {
+        Waiting { work: Box::new(work), party: Arc::clone(&self.party), member: self.member, is_long, at }
     }
 }
 
 /// Whether it is an address that has used much lately, and another is there that has not.
-fn must_give_way(party: &Party, crew: &Crew, calm: &Calm) -> bool {
+fn must_give_way(party: &Party, crew: &Crew, calm: &Calm, now: Instant) -> bool {
     if party.number() < Party::ADDRESS {
         return false;
     }
-    let now = Instant::now();
     if party.used(now) <= crew.busy_from {
         calm.asks(party.number(), now);
         return false;
@@ -289,50 +284,6 @@ impl<T: Send, F: FnOnce(&mut dyn Reader, &Stopwatch) -> T + Send> Work for Asked
     }
 }
 
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn put(&self, waiting: Waiting) -> Result<(), Stopped> {
-        let mut state = self.lock();
-        if state.is_stopped {
-            return Err(Stopped);
-        }
-        state.turns.push(waiting.member, waiting);
-        drop(state);
-        self.changed.notify_one();
-        Ok(())
-    }
-
-    /// What is to be done next. `None` when all is done and the end has come.
-    fn next(&self) -> Option<Waiting> {
-        // Scans may hold much: they are dropped when the lock is not held any more.
-        let mut unwanted = Vec::new();
-        let mut state = self.lock();
-        loop {
-            let taken = |waiting: &Waiting| waiting.party.charge(EXPECTED, waiting.is_long, Instant::now());
-            let next = state.turns.pop(taken, &mut unwanted);
-            if next.is_some() || state.is_stopped {
-                drop(state);
-                return next;
-            }
-            if unwanted.is_empty() {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-            } else {
-                drop(state);
-                unwanted.clear();
-                state = self.lock();
-            }
-        }
-    }
-
-    fn stop(&self) {
-        self.lock().is_stopped = true;
-        self.changed.notify_all();
-    }
-}
-
 impl Drop for Pool {
     fn drop(&mut self) {
         self.quick.stop();
@@ -342,9 +293,9 @@ impl Drop for Pool {
 
 /// The life of a reader thread. Work of a party that has become busy since it was put in goes to the `long` queue.
 fn serve(mut reader: Box<dyn Reader>, queue: &Queue, long: Option<&(Arc<Queue>, Arc<Calm>)>, crew: Crew) {
-    while let Some(waiting) = queue.next() {
+    while let Some((waiting, now)) = queue.next() {
         match long {
-            Some((long, calm)) if must_give_way(&waiting.party, &crew, calm) => {
+            Some((long, calm)) if must_give_way(&waiting.party, &crew, calm, now) => {
                 // At the end whoever asked learns that there is no answer.
                 let _ = long.put(waiting);
                 continue;
@@ -352,13 +303,16 @@ fn serve(mut reader: Box<dyn Reader>, queue: &Queue, long: Option<&(Arc<Queue>, 
             _ => {}
         }
         let Waiting { work, party, is_long, .. } = waiting;
-        let watch = Stopwatch::start();
+        let watch = Stopwatch::start_at(now);
         // Who asked is told that there is no answer; the thread is there for the next.
         if catch_unwind(AssertUnwindSafe(|| work.run(reader.as_mut(), &watch))).is_err() {
             tracing::error!("a query panicked");
         }
-        let cost = watch.cost();
-        party.charge(cost.saturating_sub(EXPECTED), is_long || cost >= crew.long_from, Instant::now());
+        let now = Instant::now();
+        let cost = watch.cost_at(now);
+        if cost > EXPECTED {
+            party.charge(cost - EXPECTED, is_long || cost >= crew.long_from, now);
+        }
     }
 }
 

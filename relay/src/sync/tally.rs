@@ -50,8 +50,8 @@ impl Tally {
         match outcome {
             Outcome::Saved(Saved::New(_)) | Outcome::Passed => self.received += 1,
             Outcome::Saved(Saved::Duplicate | Saved::Superseded) => self.known += 1,
-            Outcome::Saved(Saved::Deleted) => self.is_gone("deleted by its author"),
-            Outcome::Saved(Saved::Vanished) => self.is_gone("its author asked to vanish"),
+            Outcome::Saved(Saved::Deleted(by)) => self.is_gone(by.deleted()),
+            Outcome::Saved(Saved::Vanished(by)) => self.is_gone(by.vanished()),
             Outcome::Saved(Saved::Expired) => self.is_gone("expired"),
             Outcome::Shadowed => count(&mut self.refused, "rejected by a rule of the operator"),
             Outcome::Refused(_) if outcome.is_failure() => self.failed += 1,
@@ -72,8 +72,9 @@ impl Tally {
         match answer {
             Ok(()) => self.sent += 1,
             Err(why) => {
-                // There is no prefix for that; relays say it in words.
-                let is_gone = ["deleted", "expired", "vanish"].iter().any(|word| why.to_lowercase().contains(word));
+                // There is no prefix for that; relays say it in words, this one with "forget".
+                let is_gone =
+                    ["deleted", "expired", "vanish", "forget"].iter().any(|word| why.to_lowercase().contains(word));
                 self.sent_gone += u64::from(is_gone);
                 count(&mut self.sent_refused, why);
             }
@@ -122,4 +123,33 @@ impl Tally {
 fn count(reasons: &mut BTreeMap<String, u64>, why: &str) {
     let why = if reasons.len() < REASONS_MAX || reasons.contains_key(why) { why } else { "other reasons" };
     *reasons.entry(why.to_owned()).or_default() += 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Id;
+    use crate::message::reply;
+    use crate::store::By;
+
+    /// What is gone on both sides is no difference between them.
+    #[test]
+    fn what_a_picorelay_says_is_gone_is_known_as_that() {
+        let mut tally = Tally::default();
+        let outcomes = [
+            Saved::Deleted(By::Author),
+            Saved::Deleted(By::Recipient),
+            Saved::Vanished(By::Author),
+            Saved::Vanished(By::Recipient),
+            Saved::Expired,
+        ];
+        for (number, saved) in (1..).zip(outcomes) {
+            let text: serde_json::Value = serde_json::from_str(&reply::saved(&Id([0; 32]), saved)).unwrap();
+            tally.went(&Err(text[3].as_str().unwrap().to_owned()));
+            tally.came(&Outcome::Saved(saved));
+            assert_eq!((tally.sent_gone, tally.gone), (number, number), "{text}");
+        }
+        tally.went(&Err("blocked: not on the list".to_owned()));
+        assert_eq!(tally.sent_gone, 5);
+    }
 }

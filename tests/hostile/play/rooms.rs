@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use crate::crew::{Crew, Stats};
 use crate::harness::pico::live;
-use crate::line::{BINARY, Rounds, drain, each, flood, frame, pieces, upgraded};
+use crate::line::{BINARY, PING, Rounds, drain, each, flood, frame, pieces, upgraded};
 
 fn feed(seed: [u8; 32], bodies: &[&[u8]]) -> Vec<u8> {
     let mut feed = Feed::new(Format::V8);
@@ -63,6 +63,32 @@ pub(crate) async fn small_false_feeds(crew: Arc<Crew>) {
         message(&bytes)
     });
     flood(Arc::clone(&crew), Some("/pico/false"), pieces(frames), Rounds::Endless).await;
+}
+
+/// Feeds of 1,000 true blocks each: all of them are to be verified, few are new after a while.
+pub(crate) async fn true_feeds(crew: Arc<Crew>) {
+    let frames = (0..40_u8).map(|n| {
+        let bodies: Vec<Vec<u8>> = (0..1_000_u32).map(|block| format!("block {block}").into_bytes()).collect();
+        let bodies: Vec<&[u8]> = bodies.iter().map(Vec::as_slice).collect();
+        message(&feed([n; 32], &bodies))
+    });
+    flood(Arc::clone(&crew), Some("/pico/true"), pieces(frames), Rounds::Endless).await;
+}
+
+/// Pings, each of which is to be answered.
+pub(crate) async fn pings(crew: Arc<Crew>) {
+    let frames = (0..4_000).map(|n| frame(PING, true, &[b'x'; 125][..n % 126]));
+    flood(Arc::clone(&crew), Some("/pico/pings"), pieces(frames), Rounds::Endless).await;
+}
+
+/// Asks for all that the room holds, again and again.
+pub(crate) async fn questions(crew: Arc<Crew>) {
+    let frames = (1..60_000_u16).step_by(15).map(|port| {
+        let [high, low] = port.to_be_bytes();
+        // A message that wants an answer at this port: QUERY with no parameters.
+        frame(BINARY, true, &[0, 0, high, low, 1, 1, 0xa0])
+    });
+    flood(Arc::clone(&crew), Some("/pico/questions"), pieces(frames), Rounds::Endless).await;
 }
 
 /// Feeds of 7 MB whose last block is false; two of each peer.

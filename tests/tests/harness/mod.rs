@@ -6,7 +6,7 @@ mod expect;
 mod http;
 pub(crate) mod pico;
 mod raw;
-mod relay;
+pub(crate) mod relay;
 pub(crate) mod script;
 mod scripted;
 mod tap;

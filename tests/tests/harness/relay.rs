@@ -40,7 +40,7 @@ impl Relay {
     pub(crate) fn with_port(config: &str, port: u16) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("picorelay.toml"), config).unwrap();
-        let (process, port) = spawn_on(folder.path(), port, command_ahead(folder.path(), 0));
+        let (process, port) = serve(folder.path(), port, command_ahead(folder.path(), 0));
         Self { folder, process, port, url: format!("ws://127.0.0.1:{port}"), ahead_ms: 0 }
     }
 
@@ -51,7 +51,7 @@ impl Relay {
         let mut command = Command::new("/bin/sh");
         command.current_dir(folder.path()).env_clear();
         command.args(["-c", &format!("{shell}; exec \"$0\" \"$@\"")]).arg(binary());
-        let (process, port) = spawn_on(folder.path(), 0, command);
+        let (process, port) = serve(folder.path(), 0, command);
         Self { folder, process, port, url: format!("ws://127.0.0.1:{port}"), ahead_ms: 0 }
     }
 
@@ -148,7 +148,7 @@ impl Relay {
             self.stop();
         }
         let command = command_ahead(self.folder.path(), self.ahead_ms);
-        (self.process, self.port) = spawn_on(self.folder.path(), port, command);
+        (self.process, self.port) = serve(self.folder.path(), port, command);
         self.url = format!("ws://127.0.0.1:{}", self.port);
     }
 
@@ -190,7 +190,8 @@ impl Drop for Relay {
     }
 }
 
-fn spawn_on(folder: &Path, port: u16, mut command: Command) -> (Child, u16) {
+/// Starts a relay on the configuration and the data of a folder, and waits until it says its port. Its log is there, too.
+pub(crate) fn serve(folder: &Path, port: u16, mut command: Command) -> (Child, u16) {
     let listen = format!("127.0.0.1:{port}");
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
     let mut process = command

@@ -45,7 +45,9 @@ impl Bound {
     /// Whether an address may have `own` of it when `all` are gone, those included.
     fn leaves_enough(&self, own: usize, all: usize) -> bool {
         let (free, max) = ((self.max + own).saturating_sub(all) as u128, self.max as u128);
-        all <= self.max && own as u128 <= (self.holder_max.min(self.max) as u128 * free).div_ceil(max)
+        // Rounded up: `own <= (holder_max * free).div_ceil(max)`, without the division.
+        let is_part = own == 0 || (own as u128 - 1) * max < self.holder_max.min(self.max) as u128 * free;
+        all <= self.max && is_part
     }
 
     /// Takes some for an address, unless that is too much.

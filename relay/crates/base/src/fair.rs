@@ -10,6 +10,8 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
+use crate::threads::has_slept;
+
 mod level;
 mod pool;
 #[cfg(test)]
@@ -282,6 +284,7 @@ impl<T: Item> FairQueue<T> {
             state.idle += 1;
             self.work.wait(&mut state);
             state.idle -= 1;
+            has_slept();
         }
     }
 

@@ -5,6 +5,13 @@
 pub const CONNECTIONS: &str = "picorelay_connections";
 /// Connections since the start, by `outcome`: accepted, full, full_address, false_events.
 pub const CONNECTIONS_TOTAL: &str = "picorelay_connections_total";
+/// Requests by HTTP that were refused, by `reason`: requests (too many from the address), handshake (for a WebSocket, and not
+/// as it must be), room (there is none of that name), watchers (too many watch the state of rooms), not_loaded (the slices of
+/// the room). Connections for which there is no place are counted in [`CONNECTIONS_TOTAL`], peers for which a room has none
+/// in [`PICO_CLOSES`].
+pub const HTTP_REFUSED: &str = "picorelay_http_refused_total";
+/// Connections that had not said what they want and were ended because others came.
+pub const WAITING_CLOSES: &str = "picorelay_waiting_closes_total";
 /// Messages of clients, by `type`: EVENT, REQ, CLOSE, AUTH, COUNT, NEG-OPEN, NEG-MSG, NEG-CLOSE, other.
 pub const MESSAGES: &str = "picorelay_messages_total";
 /// Events that came in, by `outcome` (accepted, ephemeral, duplicate, superseded, deleted, vanished, expired, invalid,
@@ -94,6 +101,8 @@ pub enum Kind {
 pub const LIST: &[(&str, Kind, &str)] = &[
     (CONNECTIONS, Kind::Gauge, "Connections that are open"),
     (CONNECTIONS_TOTAL, Kind::Counter, "Connections since the start, by outcome"),
+    (HTTP_REFUSED, Kind::Counter, "Requests by HTTP that were refused, by reason"),
+    (WAITING_CLOSES, Kind::Counter, "Connections that had said nothing and were ended because others came"),
     (MESSAGES, Kind::Counter, "Messages of clients, by type"),
     (EVENTS, Kind::Counter, "Events that came in, by outcome and reason"),
     (EVENTS_SENT, Kind::Counter, "Events sent to clients, by phase (stored or live)"),
@@ -146,6 +155,7 @@ pub fn describe() {
     }
     metrics::counter!(OUTBOX_CLOSES).absolute(0);
     metrics::counter!(PLUGIN_STARTS).absolute(0);
+    metrics::counter!(WAITING_CLOSES).absolute(0);
 }
 
 /// Counts an event that came in.
@@ -156,6 +166,11 @@ pub fn event(outcome: &'static str, reason: &'static str) {
 /// Counts events that came in, all with the same outcome.
 pub fn events(outcome: &'static str, count: u64) {
     metrics::counter!(EVENTS, "outcome" => outcome, "reason" => "").increment(count);
+}
+
+/// Counts a request by HTTP that is refused.
+pub fn refused(reason: &'static str) {
+    metrics::counter!(HTTP_REFUSED, "reason" => reason).increment(1);
 }
 
 /// Counts a query and its time.

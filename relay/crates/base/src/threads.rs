@@ -1,5 +1,6 @@
 //! Threads that the relay cannot do without, and what a piece of work costs a thread.
 
+use std::cell::Cell;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -51,6 +52,17 @@ pub fn wait_for(thread: &Mutex<Option<JoinHandle<()>>>) {
 /// Of the time that passes while a thread waits (for the disk, or for a core) this part counts as work.
 const WAITING: u32 = 8;
 
+/// What takes no longer than this costs what has passed: to ask how long a thread had a core is dear beside it.
+const SHORT: Duration = Duration::from_micros(200);
+
+/// How long it is taken for granted that a thread that has not slept has a core.
+const STEADY: Duration = Duration::from_millis(1);
+
+thread_local! {
+    /// When this thread was last asked how long it has had a core, and the answer.
+    static ASKED: Cell<Option<(Instant, Duration)>> = const { Cell::new(None) };
+}
+
 /// What a piece of work costs: the time that the thread had a core. Where the thread mostly waited, as for a slow disk, an
 /// eighth of the time that passed. Who shares a busy machine is therefore not charged for others.
 pub struct Stopwatch {
@@ -61,28 +73,55 @@ pub struct Stopwatch {
 impl Stopwatch {
     /// For work of this thread that begins now.
     pub fn start() -> Self {
-        Self { started: Instant::now(), cpu: cpu() }
+        Self::start_at(Instant::now())
+    }
+
+    /// For work of this thread that begins now, where the time is known.
+    pub fn start_at(now: Instant) -> Self {
+        let lately = ASKED.get().and_then(|(at, cpu)| {
+            let passed = now.saturating_duration_since(at);
+            (passed < STEADY).then(|| cpu + passed)
+        });
+        Self { started: now, cpu: lately.or_else(|| cpu(now)) }
     }
 
     /// What it has cost so far. To be asked on the same thread.
     pub fn cost(&self) -> Duration {
-        let passed = self.started.elapsed();
-        match (self.cpu, cpu()) {
+        self.cost_at(Instant::now())
+    }
+
+    /// What it has cost so far, where the time is known.
+    pub fn cost_at(&self, now: Instant) -> Duration {
+        let passed = now.saturating_duration_since(self.started);
+        if passed <= SHORT {
+            return passed;
+        }
+        match (self.cpu, cpu(now)) {
             (Some(before), Some(now)) => now.saturating_sub(before).max(passed / WAITING),
             _ => passed,
         }
     }
 }
 
+/// To be told after this thread has slept for want of work: it had no core in that time.
+pub fn has_slept() {
+    ASKED.set(None);
+}
+
 /// How long this thread has had a core.
-fn cpu() -> Option<Duration> {
+fn cpu(now: Instant) -> Option<Duration> {
     #[cfg(target_os = "linux")]
     {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-        Some(Duration::new(u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?))
+        let cpu = Duration::new(u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?);
+        ASKED.set(Some((now, cpu)));
+        Some(cpu)
     }
     #[cfg(not(target_os = "linux"))]
-    None
+    {
+        let _ = now;
+        None
+    }
 }
 
 #[cfg(test)]
@@ -128,10 +167,28 @@ mod tests {
         let waited = watch.cost();
         assert!(waited >= Duration::from_millis(10) && waited < Duration::from_millis(60), "{waited:?}");
         let watch = Stopwatch::start();
+        toil(&watch, Duration::from_millis(5));
+        assert!(watch.cost() <= watch.started.elapsed());
+    }
+
+    /// Works until it has cost so much.
+    fn toil(watch: &Stopwatch, cost: Duration) {
         let mut sum = 0_u64;
-        while watch.started.elapsed() < Duration::from_millis(1) || watch.cost() < Duration::from_millis(5) {
+        while watch.started.elapsed() < Duration::from_millis(1) || watch.cost() < cost {
             sum = std::hint::black_box(sum + 1);
         }
-        assert!(watch.cost() <= watch.started.elapsed());
+    }
+
+    #[test]
+    fn work_after_work_costs_its_own_time() {
+        toil(&Stopwatch::start(), Duration::from_millis(5));
+        let second = Stopwatch::start();
+        assert!(second.cost() < Duration::from_millis(2), "not what was done before it");
+        toil(&second, Duration::from_millis(3));
+        std::thread::sleep(Duration::from_micros(500));
+        has_slept();
+        let third = Stopwatch::start();
+        toil(&third, Duration::from_millis(2));
+        assert!(third.cost() >= Duration::from_millis(2) && third.cost() <= third.started.elapsed());
     }
 }

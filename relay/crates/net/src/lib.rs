@@ -6,6 +6,7 @@ pub mod descriptors;
 pub mod dial;
 pub mod patience;
 pub mod rounds;
+pub mod seldom;
 pub mod unfinished;
 pub mod websocket;
 

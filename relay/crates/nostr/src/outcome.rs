@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::event::{Event, PublicKey};
 use crate::verify::VerifyError;
 
 /// The order in which events were saved: 1, 2, 3, .. for the life of a database. Not reused after a deletion.
@@ -17,12 +18,44 @@ pub enum Saved {
     Duplicate,
     /// A replaceable or addressable event of which a newer version is stored (or, at the same second, one of lower id).
     Superseded,
-    /// Its author (for gift wraps: its recipient) deleted it before (NIP-09).
-    Deleted,
-    /// Its author asked to vanish later than it was made (NIP-62).
-    Vanished,
+    /// It was deleted before (NIP-09).
+    Deleted(By),
+    /// Somebody asked to vanish later than it was made (NIP-62).
+    Vanished(By),
     /// It has expired (NIP-40).
     Expired,
+}
+
+/// Who wanted an event gone.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum By {
+    /// Its author.
+    Author,
+    /// The recipient of a gift wrap, whose author is a key that nobody has any more (NIP-59).
+    Recipient,
+}
+
+impl By {
+    /// Who the owner of this key is to an event of which `key` may dispose.
+    pub fn of(key: &PublicKey, event: &Event) -> Self {
+        if event.pubkey == *key { Self::Author } else { Self::Recipient }
+    }
+
+    /// Why an event that they deleted is not there, in words.
+    pub fn deleted(self) -> &'static str {
+        match self {
+            Self::Author => "deleted by its author",
+            Self::Recipient => "deleted by its recipient",
+        }
+    }
+
+    /// The same for an event that went with their request to vanish.
+    pub fn vanished(self) -> &'static str {
+        match self {
+            Self::Author => "its author asked to vanish",
+            Self::Recipient => "its recipient asked to vanish",
+        }
+    }
 }
 
 /// What became of an event.
@@ -149,8 +182,8 @@ impl Outcome {
             Self::Saved(Saved::New(_)) => ("accepted", ""),
             Self::Saved(Saved::Duplicate) => ("duplicate", ""),
             Self::Saved(Saved::Superseded) => ("superseded", ""),
-            Self::Saved(Saved::Deleted) => ("deleted", ""),
-            Self::Saved(Saved::Vanished) => ("vanished", ""),
+            Self::Saved(Saved::Deleted(_)) => ("deleted", ""),
+            Self::Saved(Saved::Vanished(_)) => ("vanished", ""),
             Self::Saved(Saved::Expired) => ("expired", ""),
             Self::Passed => ("ephemeral", ""),
             Self::Shadowed => ("rejected", "shadow"),

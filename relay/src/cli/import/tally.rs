@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::cli::{NotAll, Outcome};
+use crate::cli::{Outcome, taken};
 use crate::event::Id;
 use crate::outcome;
 use crate::store::Saved;
@@ -35,8 +35,8 @@ impl Tally {
             outcome::Outcome::Saved(Saved::New(_)) => self.accepted += 1,
             outcome::Outcome::Saved(Saved::Duplicate) => self.duplicate += 1,
             outcome::Outcome::Saved(Saved::Superseded) => self.superseded += 1,
-            outcome::Outcome::Saved(Saved::Deleted) => self.over("deleted by its author"),
-            outcome::Outcome::Saved(Saved::Vanished) => self.over("its author asked to vanish"),
+            outcome::Outcome::Saved(Saved::Deleted(by)) => self.over(by.deleted()),
+            outcome::Outcome::Saved(Saved::Vanished(by)) => self.over(by.vanished()),
             outcome::Outcome::Saved(Saved::Expired) => self.over("expired"),
             outcome::Outcome::Passed => self.ephemeral += 1,
             outcome::Outcome::Shadowed => self.refuse("kept away by the policy plugin", || id.to_string()),
@@ -96,19 +96,13 @@ impl Tally {
         lines
     }
 
-    /// Done, done but not for all, or failed.
-    pub(super) fn outcome(&self) -> Outcome {
-        let (total, refused) = (self.total(), self.refused());
+    /// Done, done but not for all, or failed. `unread`: what was wrong with files that could not be read to their end.
+    pub(super) fn outcome(&self, unread: &[String]) -> Outcome {
         if self.failed() > 0 {
-            return Err("some events could not be saved; run the import again".into());
+            let failed = "some events could not be saved; run the import again".to_owned();
+            return Err(unread.iter().cloned().chain([failed]).collect::<Vec<_>>().join("\n").into());
         }
-        if refused == 0 {
-            return Ok(());
-        }
-        if refused == total {
-            return Err(format!("nothing was taken: all {total} were refused").into());
-        }
-        Err(NotAll(format!("{refused} of {total} were refused")).into())
+        taken::outcome(self.total(), self.refused(), unread)
     }
 
     /// True when there was nothing at all.
@@ -126,7 +120,9 @@ fn bounded(reasons: &BTreeMap<String, u64>, why: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::NotAll;
     use crate::outcome::{Prefix, Refusal};
+    use crate::store::By;
 
     #[test]
     fn reasons_are_bounded() {
@@ -145,15 +141,21 @@ mod tests {
     fn what_is_over_is_no_refusal() {
         let id = Id([0; 32]);
         let mut tally = Tally::default();
-        assert!(tally.outcome().is_ok() && tally.is_empty());
-        for saved in [Saved::Deleted, Saved::Vanished, Saved::Expired, Saved::Superseded, Saved::Duplicate] {
+        assert!(tally.outcome(&[]).is_ok() && tally.is_empty());
+        for saved in [
+            Saved::Deleted(By::Author),
+            Saved::Vanished(By::Recipient),
+            Saved::Expired,
+            Saved::Superseded,
+            Saved::Duplicate,
+        ] {
             tally.add(&id, &outcome::Outcome::Saved(saved));
         }
-        assert!(tally.outcome().is_ok() && !tally.is_empty());
+        assert!(tally.outcome(&[]).is_ok() && !tally.is_empty());
         tally.add(&id, &outcome::Outcome::Refused(Refusal::new(Prefix::Blocked, "test", "no")));
-        assert!(tally.outcome().unwrap_err().is::<NotAll>());
+        assert!(tally.outcome(&[]).unwrap_err().is::<NotAll>());
         let mut none = Tally::default();
         none.refuse("invalid", String::new);
-        assert!(!none.outcome().unwrap_err().is::<NotAll>());
+        assert!(!none.outcome(&[]).unwrap_err().is::<NotAll>());
     }
 }

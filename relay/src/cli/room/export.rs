@@ -7,14 +7,13 @@ use std::path::{Path, PathBuf};
 use picofeed::Format;
 
 use super::Failure;
-use crate::app::relay_urls;
-use crate::cli::Outcome;
+use crate::cli::export::salvaged;
 use crate::cli::output::Output;
+use crate::cli::{Outcome, database};
 use crate::config::Config;
 use crate::pico::file::{MAGIC, write_feed};
 use crate::pico::repo::{Part, RoomName, Run};
-use crate::store::sqlite::{FILE, Options, Sqlite};
-use crate::store::{Backend, Reader};
+use crate::store::{Backend, Reader, StoreError};
 
 /// Chains looked up at a time.
 const CHAINS: usize = 256;
@@ -25,20 +24,8 @@ const RECORD_BYTES: u64 = 1 << 20;
 /// Writes a room out, whole or as much as fits.
 pub(in crate::cli) async fn export(file: PathBuf, room: RoomName, budget: Option<u64>, config: Config) -> Outcome {
     tokio::task::spawn_blocking(move || {
-        let data = &config.server.data;
-        if !data.join(FILE).exists() {
-            return Err(format!("there is no database in {}", data.display()).into());
-        }
-        let urls = relay_urls(&config, config.server.listen);
-        let options = Options {
-            storage: config.storage.clone(),
-            search: config.search.clone(),
-            urls,
-            private_kinds: config.auth.restricted_kinds.clone(),
-            interest: None,
-        };
-        let mut reader = Sqlite::open_beside(data, options)?.reader()?;
-        let mut source = Source { reader: reader.as_mut(), room };
+        let mut reader = database::open_beside(&config)?.reader()?;
+        let mut source = Source { reader: reader.as_mut(), room, damage: None };
         if source.is_empty()? {
             return Err(format!("nothing is stored of the room {}", source.room).into());
         }
@@ -51,9 +38,9 @@ pub(in crate::cli) async fn export(file: PathBuf, room: RoomName, budget: Option
             }
             let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
             out.write_all(MAGIC)?;
-            source.all(&mut out)?;
+            let chains = source.all(&mut out)?;
             out.flush()?;
-            return Ok(());
+            return source.damage.map_or(Ok(()), |damage| Err(salvaged(&damage, None, chains, "chains")));
         }
         let named = |error: io::Error| format!("{}: {error}", file.display());
         let mut output = Output::create(&file)?;
@@ -72,6 +59,9 @@ pub(in crate::cli) async fn export(file: PathBuf, room: RoomName, budget: Option
                 (chains, source.each(|_, _| Ok(()))?.saturating_sub(chains))
             }
         };
+        if let Some(damage) = source.damage {
+            return Err(salvaged(&damage, Some(output), chains, "chains"));
+        }
         output.finish()?;
         tracing::info!(chains, left_out, "exported");
         Ok(())
@@ -82,9 +72,22 @@ pub(in crate::cli) async fn export(file: PathBuf, room: RoomName, budget: Option
 struct Source<'a> {
     reader: &'a mut dyn Reader,
     room: RoomName,
+    /// The first damage of the database that was met. Chains are written up to it.
+    damage: Option<StoreError>,
 }
 
 impl Source<'_> {
+    /// What was read. None where the database is damaged.
+    fn undamaged<T>(&mut self, read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+        match read {
+            Err(damage) if damage.is_damage() => {
+                self.damage.get_or_insert(damage);
+                Ok(None)
+            }
+            read => read.map(Some),
+        }
+    }
+
     fn is_empty(&mut self) -> Result<bool, Failure> {
         for format in Format::ALL {
             if !self.reader.chains(&self.room, format, None, 1)?.is_empty() {
@@ -100,7 +103,8 @@ impl Source<'_> {
         for format in Format::ALL {
             let mut after = None;
             loop {
-                let chains = self.reader.chains(&self.room, format, after.as_ref(), CHAINS)?;
+                let chains = self.reader.chains(&self.room, format, after.as_ref(), CHAINS);
+                let chains = self.undamaged(chains)?.unwrap_or_default();
                 let Some(last) = chains.last() else { break };
                 after = Some(last.owner);
                 for chain in &chains {
@@ -121,7 +125,8 @@ impl Source<'_> {
     fn fitting(&mut self, out: &mut File, budget: u64) -> Result<u64, Failure> {
         let mut len = MAGIC.len() as u64;
         let mut count = 0;
-        for (format, owner) in self.reader.pick(&self.room, budget.saturating_sub(len))? {
+        let picked = self.reader.pick(&self.room, budget.saturating_sub(len));
+        for (format, owner) in self.undamaged(picked)?.unwrap_or_default() {
             let mut buffered = BufWriter::with_capacity(1 << 16, &mut *out);
             self.chain(Run::Owned(format, owner), &mut buffered)?;
             buffered.flush()?;
@@ -141,7 +146,9 @@ impl Source<'_> {
 
     fn chain(&mut self, run: Run, out: &mut dyn Write) -> Result<(), Failure> {
         let mut part = Part { skip: 0, bytes_max: RECORD_BYTES, ..Part::ALL };
-        while let Some(feed) = self.reader.load(&self.room, run, part)? {
+        loop {
+            let feed = self.reader.load(&self.room, run, part);
+            let Some(feed) = self.undamaged(feed)?.flatten() else { break };
             part.skip += feed.len() as u64;
             write_feed(out, &feed.encode())?;
         }

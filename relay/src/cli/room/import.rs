@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::Failure;
 use crate::app::{Core, relay_urls};
-use crate::cli::{NotAll, Outcome, progress, say};
+use crate::cli::{Outcome, progress, say, taken};
 use crate::clock;
 use crate::config::{Bridge, Config};
 use crate::engine::Decision;
@@ -47,7 +47,7 @@ pub(in crate::cli) async fn import(files: Vec<PathBuf>, room: RoomName, config: 
         let read = files.iter().try_for_each(|file| import.file(file));
         // What was read before something was wrong is kept.
         let stored = import.finish();
-        let tally = import.tally;
+        let (tally, unread) = (import.tally, import.unreadable);
         core.finish();
         let total: u64 = tally.values().sum();
         say(format!("{total} blocks"))?;
@@ -56,15 +56,11 @@ pub(in crate::cli) async fn import(files: Vec<PathBuf>, room: RoomName, config: 
         }
         read.and(stored)?;
         if total > 0 && tally.keys().all(|outcome| outcome == INVALID) {
-            return Err("nothing in it is a feed".into());
+            return taken::outcome(total, total, &[unread, vec!["nothing in it is a feed".to_owned()]].concat());
         }
         let is_refused = |outcome: &str| !NOT_REFUSED.iter().any(|kept| outcome.starts_with(kept));
         let refused: u64 = tally.iter().filter(|(outcome, _)| is_refused(outcome)).map(|(_, count)| count).sum();
-        match refused {
-            0 => Ok(()),
-            _ if refused == total => Err(format!("nothing was taken: all {total} were refused").into()),
-            _ => Err(NotAll(format!("{refused} of {total} were refused")).into()),
-        }
+        taken::outcome(total, refused, &unread)
     })
     .await?
 }
@@ -77,6 +73,8 @@ struct Import<'a> {
     bounds: Bounds,
     limits: Limits,
     runtime: Handle,
+    /// What was wrong with files that could not be read to their end.
+    unreadable: Vec<String>,
     /// Feeds that nobody has looked at, and their bytes.
     unread: Vec<Bytes>,
     unread_bytes: usize,
@@ -102,6 +100,7 @@ impl<'a> Import<'a> {
             bounds: rooms::bounds(&config.pico).of_declared(),
             limits,
             runtime,
+            unreadable: Vec::new(),
             unread: Vec::new(),
             unread_bytes: 0,
             storing: None,
@@ -116,16 +115,28 @@ impl<'a> Import<'a> {
             self.progress.unset_length();
             return self.feeds("stdin", io::stdin().lock());
         }
-        let file = File::open(path).map_err(|error| format!("{name}: {error}"))?;
-        self.progress.set_length(file.metadata()?.len());
-        self.progress.set_position(0);
-        self.feeds(&name, BufReader::with_capacity(1 << 20, file))
+        match File::open(path).and_then(|file| Ok((file.metadata()?.len(), file))) {
+            Ok((len, file)) => {
+                self.progress.set_length(len);
+                self.progress.set_position(0);
+                self.feeds(&name, BufReader::with_capacity(1 << 20, file))
+            }
+            Err(error) => {
+                self.unreadable.push(format!("{name}: {error}"));
+                Ok(())
+            }
+        }
     }
 
     fn feeds(&mut self, name: &str, input: impl Read) -> Result<(), Failure> {
-        let told = |error: io::Error| format!("{name}: {error}");
-        let mut feeds = Feeds::new(self.progress.wrap_read(input)).map_err(told)?;
-        let read = loop {
+        let mut feeds = match Feeds::new(self.progress.wrap_read(input)) {
+            Ok(feeds) => feeds,
+            Err(error) => {
+                self.unreadable.push(format!("{name}: {error}"));
+                return Ok(());
+            }
+        };
+        loop {
             match feeds.next_feed() {
                 Ok(Some(feed)) => {
                     self.unread_bytes += feed.len();
@@ -134,12 +145,14 @@ impl<'a> Import<'a> {
                         self.take_in(name)?;
                     }
                 }
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(told(error).into()),
+                Ok(None) => break,
+                Err(error) => {
+                    self.unreadable.push(format!("{name}: {error}"));
+                    break;
+                }
             }
-        };
-        self.take_in(name)?;
-        read
+        }
+        self.take_in(name)
     }
 
     /// Verifies the feeds that were read, and hands their blocks on.

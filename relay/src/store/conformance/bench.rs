@@ -9,7 +9,7 @@ use crate::event::Id;
 use crate::filter::Filter;
 use crate::guard::Viewer;
 use crate::store::testing::{Draft, key};
-use crate::store::{Backend, Batch, End, Query, Reader, Row, Saved, Scan, Seq, Slice, Step, Writer};
+use crate::store::{Backend, Batch, By, End, Query, Reader, Row, Saved, Scan, Seq, Slice, Step, Writer};
 use crate::vanish::RelayUrls;
 use crate::verify::Verified;
 
@@ -326,8 +326,10 @@ fn outcome(saved: &Saved) -> &'static str {
         Saved::New(_) => "new",
         Saved::Duplicate => "dup",
         Saved::Superseded => "superseded",
-        Saved::Deleted => "deleted",
-        Saved::Vanished => "vanished",
+        Saved::Deleted(By::Author) => "deleted",
+        Saved::Deleted(By::Recipient) => "deleted_by_recipient",
+        Saved::Vanished(By::Author) => "vanished",
+        Saved::Vanished(By::Recipient) => "recipient_vanished",
         Saved::Expired => "expired",
     }
 }

@@ -424,7 +424,8 @@ pub(super) const DELETING: &[(&str, &str)] = &[
         orders w by_dave => w by_dave
         orders w by_carol => by_carol
         save w by_dave by_bob => new new new - w
-        save w => deleted
+        save w => deleted_by_recipient
+        save by_carol w => new deleted
     "),
     ("a recipient deletes nothing but gift wraps", "
         event dm carol 4 @10 [[\"p\",\"$alice\"]]
@@ -465,7 +466,7 @@ pub(super) const DELETING: &[(&str, &str)] = &[
         event dm carol 4 @17 [[\"p\",\"$alice\"]]
         event v alice 62 @20 [[\"relay\",\"ALL_RELAYS\"]]
         save w late bobs note dm v => new new new new new new - w
-        save w => vanished
+        save w => recipient_vanished
         ask {\"kinds\":[1059]} => late bobs finish
     "),
     ("a new gift wrap to who vanished is taken, whatever its time", "
@@ -475,12 +476,12 @@ pub(super) const DELETING: &[(&str, &str)] = &[
         event v alice 62 @20 [[\"relay\",\"ALL_RELAYS\"]]
         event again alice 62 @30 [[\"relay\",\"ALL_RELAYS\"]]
         save w1 v => new new - w1
-        save w2 w1 own => new vanished vanished
+        save w2 w1 own => new recipient_vanished vanished
         ask {\"kinds\":[1059]} => w2 finish
         save again => new - w2
-        save w2 w1 => vanished vanished
+        save w2 w1 => recipient_vanished recipient_vanished
         event d alice 5 @40 [[\"e\",\"$w2\"]]
-        save d w2 => new vanished
+        save d w2 => new recipient_vanished
     "),
     ("a request to vanish speaks to the relays it names", "
         event a alice 1 @10
@@ -509,7 +510,7 @@ pub(super) const DELETING: &[(&str, &str)] = &[
         event a alice 1 @30
         event d alice 5 @10 [[\"e\",\"$w\"],[\"e\",\"$a\"]]
         event v alice 62 @20 [[\"relay\",\"ALL_RELAYS\"]]
-        save d v w a => new new deleted deleted - d
+        save d v w a => new new deleted_by_recipient deleted - d
     "),
     ("an expired request to vanish does nothing", "
         event a alice 1 @10

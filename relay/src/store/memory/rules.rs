@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 use crate::event::{Address, Class, Event, Id, PublicKey};
 use crate::guard::GIFT_WRAP;
 use crate::store::config::Search;
-use crate::store::{Saved, Seq};
+use crate::store::{By, Saved, Seq};
 use crate::vanish::{RelayUrls, VANISH};
 use crate::verify::Verified;
 
@@ -73,11 +73,11 @@ impl State {
         if event.is_expired(now) {
             return Saved::Expired;
         }
-        if self.has_vanished(event) {
-            return Saved::Vanished;
+        if let Some(by) = self.has_vanished(event) {
+            return Saved::Vanished(by);
         }
-        if self.was_deleted(event) {
-            return Saved::Deleted;
+        if let Some(by) = self.deleted_by(event) {
+            return Saved::Deleted(by);
         }
         if let Some(address) = address_of(event) {
             let rank = order(event.created_at, event.id);
@@ -100,7 +100,7 @@ impl State {
         if event.kind == DELETION {
             self.remember_deletion(event);
             let before = removed.len();
-            self.remove(removed, Self::was_deleted);
+            self.remove(removed, |state, stored| state.deleted_by(stored).is_some());
             removed.iter().skip(before).for_each(|event| self.remember_version(event));
         }
         if self.urls.must_vanish(event) {
@@ -132,11 +132,15 @@ impl State {
         removed.extend(leaving);
     }
 
-    /// True when a request to vanish covers the event, or took it along (NIP-62). Such requests themselves are kept.
-    fn has_vanished(&self, event: &Event) -> bool {
-        event.kind != VANISH
-            && (self.vanished.iter().any(|(who, until)| *who == event.pubkey && event.created_at <= *until)
-                || self.vanished_wraps.contains(&event.id))
+    /// Whose request to vanish covers the event, or took it along (NIP-62). Such requests themselves are kept.
+    fn has_vanished(&self, event: &Event) -> Option<By> {
+        if event.kind == VANISH {
+            return None;
+        }
+        if self.vanished.iter().any(|(who, until)| *who == event.pubkey && event.created_at <= *until) {
+            return Some(By::Author);
+        }
+        self.vanished_wraps.contains(&event.id).then_some(By::Recipient)
     }
 
     /// Remembers that an event left, and no newer version of it came.
@@ -146,19 +150,18 @@ impl State {
         }
     }
 
-    /// True when a deletion request covers the event (NIP-09). It has no effect on deletion and vanish requests.
-    fn was_deleted(&self, event: &Event) -> bool {
+    /// Whose deletion request covers the event (NIP-09). It has no effect on deletion and vanish requests.
+    fn deleted_by(&self, event: &Event) -> Option<By> {
         if matches!(event.kind, DELETION | VANISH) {
-            return false;
+            return None;
         }
         let owners = owners(event);
-        let by_id = self.deleted_ids.iter().any(|(id, by)| *id == event.id && owners.contains(by));
+        let by_id = self.deleted_ids.iter().filter(|(id, by)| *id == event.id && owners.contains(by));
+        let by_id = by_id.map(|(_, by)| By::of(by, event)).min();
         let address = address_of(event);
-        by_id
-            || self
-                .deleted_addresses
-                .iter()
-                .any(|(deleted, until)| Some(deleted) == address.as_ref() && event.created_at <= *until)
+        let covers =
+            |(deleted, until): &(Address, Timestamp)| Some(deleted) == address.as_ref() && event.created_at <= *until;
+        by_id.or_else(|| self.deleted_addresses.iter().any(covers).then_some(By::Author))
     }
 
     fn remember_deletion(&mut self, request: &Event) {

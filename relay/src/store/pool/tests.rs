@@ -207,7 +207,11 @@ async fn work_of_a_busy_address_goes_to_the_long_readers_even_if_it_is_in_the_qu
     // As if it had been put in before.
     let (answer, mut result) = oneshot::channel();
     let work = |_: &mut dyn Reader, _: &Stopwatch| ();
-    readers.pool.quick.put(busy.waiting(false, Asked { work, answer, _places: Vec::new() })).unwrap();
+    readers
+        .pool
+        .quick
+        .put(busy.waiting(false, Instant::now(), Asked { work, answer, _places: Places::new() }))
+        .unwrap();
     readers.run(|_| ()).await.unwrap();
     assert!(result.try_recv().is_err());
     drop(release);
@@ -225,6 +229,24 @@ async fn what_is_in_the_queue_at_the_end_is_done() {
     drop(release);
     blocked.await.unwrap().unwrap();
     assert_eq!(waiting.await.unwrap(), 5);
+}
+
+/// Those who put something in wake a thread only if none is about to look.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_stays_in_the_queue_while_a_thread_sleeps() {
+    let readers = start(Crew { quick: 3, ..Crew::for_tests() });
+    for round in 0..2_000 {
+        let mut tasks = JoinSet::new();
+        for number in 0..round % 5 + 1 {
+            let readers = address(&readers, number % 2);
+            tasks.spawn(async move { readers.run(|_| ()).await.unwrap() });
+        }
+        let answered = tokio::time::timeout(Duration::from_secs(10), tasks.join_all()).await;
+        assert!(answered.is_ok(), "in round {round}");
+        if round % 8 == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
 }
 
 #[tokio::test]

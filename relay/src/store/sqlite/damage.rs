@@ -2,21 +2,16 @@
 
 use std::path::Path;
 
-use rusqlite::ErrorCode;
-
 use crate::store::StoreError;
 
 /// The error, with the file and the way out if the file is damaged.
 pub(super) fn named(error: StoreError, file: &Path) -> StoreError {
-    match error {
-        StoreError::Database(error)
-            if matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)) =>
-        {
-            StoreError::Corrupt { file: file.display().to_string(), what: error.to_string() }
-        }
-        StoreError::Damaged(what) => StoreError::Corrupt { file: file.display().to_string(), what: what.to_owned() },
-        other => other,
-    }
+    let what = match &error {
+        StoreError::Database(error) => error.to_string(),
+        StoreError::Damaged(what) => (*what).to_owned(),
+        _ => return error,
+    };
+    if error.is_damage() { StoreError::Corrupt { file: file.display().to_string(), what } } else { error }
 }
 
 /// Does something with the file, and names it if it turns out to be damaged.

@@ -32,6 +32,10 @@ const FILE_BYTES: u64 = 4 << 20;
 /// The log is too large when it is so many times as large as `log_mb_max`.
 const WARN_TIMES: u64 = 4;
 
+/// For so long a snapshot must be in the way. Scans of our own readers have theirs for the length of a slice, and a log of a
+/// few MiB grows past its bound by one transaction, or by what is written while it is copied.
+const WARN_AFTER: Duration = Duration::from_secs(5);
+
 /// Between two warnings.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
@@ -48,6 +52,8 @@ pub(super) struct Log {
     not_before: Instant,
     pause: Duration,
     warned: Option<Instant>,
+    /// Since when a snapshot has been in the way each time.
+    blocked: Option<Instant>,
 }
 
 impl Log {
@@ -64,6 +70,7 @@ impl Log {
             not_before: Instant::now(),
             pause: PAUSE.0,
             warned: None,
+            blocked: None,
         })
     }
 
@@ -85,7 +92,7 @@ impl Log {
                 self.start_afresh(db)?;
             }
         }
-        self.warn(bytes);
+        self.warn(self.file_bytes());
         Ok(())
     }
 
@@ -132,6 +139,8 @@ impl Log {
         if bytes_of(all - copied) > self.bytes_max / 2 {
             // A snapshot is in the way. The next look finds as much to copy.
             self.wait();
+        } else {
+            self.blocked = None;
         }
         true
     }
@@ -146,21 +155,24 @@ impl Log {
             Ok(is_busy == 0)
         })?;
         if done == Some(true) {
-            (self.pause, self.warned) = (PAUSE.0, None);
+            (self.pause, self.warned, self.blocked) = (PAUSE.0, None, None);
         } else {
             self.wait();
         }
         Ok(())
     }
 
+    /// A snapshot is in the way.
     fn wait(&mut self) {
+        self.blocked.get_or_insert_with(Instant::now);
         self.not_before = Instant::now() + self.pause;
         self.pause = (self.pause * 2).min(PAUSE.1);
     }
 
     fn warn(&mut self, bytes: u64) {
         let is_large = bytes > self.bytes_max.saturating_mul(WARN_TIMES);
-        if is_large && self.warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
+        let is_blocked = self.blocked.is_some_and(|since| since.elapsed() >= WARN_AFTER);
+        if is_large && is_blocked && self.warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
             self.warned = Some(Instant::now());
             tracing::warn!(
                 file = %self.file.display(),

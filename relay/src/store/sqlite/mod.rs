@@ -2,6 +2,7 @@
 
 mod apart;
 mod body;
+mod change;
 mod copier;
 mod cursor;
 mod damage;
@@ -9,6 +10,7 @@ mod erase;
 mod hot;
 mod key;
 mod log;
+mod merge;
 mod pico;
 mod plan;
 mod read;

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::RwLock;
 use rusqlite::{Connection, params};
 
+use super::change::Change;
 use super::erase;
 use super::key;
-use super::write::Change;
 use crate::clock::Timestamp;
 use crate::event::{Event, PublicKey};
 use crate::guard::GIFT_WRAP;

@@ -9,26 +9,12 @@ use crate::clock::Timestamp;
 use crate::store::repo::{Merged, Merging, RolledBack, RoomName};
 use crate::store::testing::Draft;
 
-/// A writer that tells of each commit how many events and changes it has, and begins each only when told.
-struct Gated {
-    begin: mpsc::Receiver<()>,
-    commits: mpsc::Sender<(usize, usize)>,
-}
+/// A writer that keeps nothing: of each commit it gives what the function says.
+struct Told<F>(F);
 
-impl Writer for Gated {
+impl<F: FnMut(&[Verified], &[Change]) -> Result<Batch, StoreError> + Send> Writer for Told<F> {
     fn commit(&mut self, events: &[Verified], changes: &[Change], _: Timestamp) -> Result<Batch, StoreError> {
-        self.commits.send((events.len(), changes.len())).unwrap();
-        self.begin.recv().unwrap();
-        let answer = |change: &Change| match change {
-            Change::Merge { blocks, .. } => {
-                Changed::Merged(Merging { merged: vec![Merged::Orphan; blocks.len()], discarded: Vec::new() })
-            }
-            Change::GiveWay { .. } => Changed::GaveWay(None),
-            Change::CarriedOut(_) | Change::CarriedIn(_) => Changed::Carried,
-            _ => Changed::RolledBack(RolledBack::ChainUnknown),
-        };
-        let changed = changes.iter().map(answer).collect();
-        Ok(Batch { saved: vec![Saved::Duplicate; events.len()], removed: Vec::new(), changed })
+        (self.0)(events, changes)
     }
 
     fn sweep_expired(&mut self, _: Timestamp, _: usize) -> Result<Vec<crate::event::Id>, StoreError> {
@@ -48,6 +34,38 @@ impl Writer for Gated {
     }
 }
 
+/// Tells of each commit how many events and changes it has, and begins each only when told.
+fn gated(begin: mpsc::Receiver<()>, commits: mpsc::Sender<(usize, usize)>) -> impl Writer {
+    let answer = |change: &Change| match change {
+        Change::Merge { blocks, .. } => {
+            Changed::Merged(Merging { merged: vec![Merged::Orphan; blocks.len()], discarded: Vec::new() })
+        }
+        Change::GiveWay { .. } => Changed::GaveWay(None),
+        Change::CarriedOut(_) | Change::CarriedIn(_) => Changed::Carried,
+        _ => Changed::RolledBack(RolledBack::ChainUnknown),
+    };
+    Told(move |events: &[Verified], changes: &[Change]| {
+        commits.send((events.len(), changes.len())).unwrap();
+        begin.recv().unwrap();
+        let changed = changes.iter().map(answer).collect();
+        Ok(Batch { saved: vec![Saved::Duplicate; events.len()], removed: Vec::new(), changed })
+    })
+}
+
+/// Cannot write events of kind 7 and rollbacks of chains that begin with 7. Tells of each commit how much it has.
+fn picky(error: fn() -> StoreError, commits: mpsc::Sender<usize>) -> impl Writer {
+    Told(move |events: &[Verified], changes: &[Change]| {
+        commits.send(events.len() + changes.len()).unwrap();
+        let is_bad = |change: &Change| matches!(change, Change::Rollback { chain, .. } if *chain == Id::from([7; 64]));
+        if events.iter().any(|event| event.kind == 7) || changes.iter().any(is_bad) {
+            return Err(error());
+        }
+        let saved = events.iter().map(|event| Saved::New(event.created_at)).collect();
+        let changed = changes.iter().map(|_| Changed::RolledBack(RolledBack::ChainUnknown)).collect();
+        Ok(Batch { saved, removed: Vec::new(), changed })
+    })
+}
+
 fn rollback() -> Change {
     Change::Rollback { room: RoomName::main(), chain: Id::from([0; 64]), stop_at: None }
 }
@@ -62,7 +80,7 @@ async fn events_and_changes_that_wait_are_committed_together() {
     let (begin, gate) = mpsc::channel();
     let (commits, committed) = mpsc::channel();
     let pace = Pace { queue_max: 100, batch_max: 100, wait: Duration::ZERO, sweep: Duration::from_secs(3600) };
-    let (writer, thread) = WriterHandle::start(Box::new(Gated { begin: gate, commits }), Box::new(()), pace).unwrap();
+    let (writer, thread) = WriterHandle::start(Box::new(gated(gate, commits)), Box::new(()), pace).unwrap();
     let (saved, saves) = mpsc::channel();
     let save = |events: usize| {
         let event = Draft { author: 1, kind: 1, created_at: 10, ..Draft::default() }.sign();
@@ -99,47 +117,12 @@ async fn events_and_changes_that_wait_are_committed_together() {
     thread.join();
 }
 
-/// A writer that cannot write events of kind 7 and rollbacks of chains that begin with 7.
-struct Picky {
-    error: fn() -> StoreError,
-    commits: mpsc::Sender<usize>,
-}
-
-impl Writer for Picky {
-    fn commit(&mut self, events: &[Verified], changes: &[Change], _: Timestamp) -> Result<Batch, StoreError> {
-        self.commits.send(events.len() + changes.len()).unwrap();
-        let is_bad = |change: &Change| matches!(change, Change::Rollback { chain, .. } if *chain == Id::from([7; 64]));
-        if events.iter().any(|event| event.kind == 7) || changes.iter().any(is_bad) {
-            return Err((self.error)());
-        }
-        let saved = events.iter().map(|event| Saved::New(event.created_at)).collect();
-        let changed = changes.iter().map(|_| Changed::RolledBack(RolledBack::ChainUnknown)).collect();
-        Ok(Batch { saved, removed: Vec::new(), changed })
-    }
-
-    fn sweep_expired(&mut self, _: Timestamp, _: usize) -> Result<Vec<crate::event::Id>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    fn tend(&mut self) -> Result<bool, StoreError> {
-        Ok(false)
-    }
-
-    fn tend_under_load(&mut self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn last_seq(&self) -> Seq {
-        0
-    }
-}
-
 /// What becomes of a batch in which some cannot be written: of events of these kinds, and of rollbacks of these chains. And
 /// how many transactions were tried.
 fn written(error: fn() -> StoreError, kinds: &[u16], chains: &[u8]) -> (Vec<bool>, Vec<bool>, usize) {
     let (commits, committed) = mpsc::channel();
     let mut work = Work {
-        writer: Box::new(Picky { error, commits }),
+        writer: Box::new(picky(error, commits)),
         commits: Box::new(()),
         pace: Pace { queue_max: 1, batch_max: 1, wait: Duration::ZERO, sweep: Duration::MAX },
         jobs: crossbeam_channel::never(),

@@ -6,4 +6,4 @@ mod handshake;
 
 pub use alive::{Alive, Look};
 pub use ending::{End, Parked, fault_of};
-pub use handshake::{Asked, Handshake, Socket};
+pub use handshake::{Asked, Handshake, NoHandshake, Socket};

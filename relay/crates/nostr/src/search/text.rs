@@ -306,6 +306,8 @@ mod tests {
             ),
             ("\u{1d4d7}\u{1d4f2} \u{ff21}\u{ff22}", "hi ab"),
             ("\u{130}zmir stra\u{df}e don't x\u{b2}", "izmir stra\u{df}e don t x2"),
+            ("STRA\u{1e9e}E I\u{131} \u{d8}\u{141}\u{c6}", "stra\u{df}e i\u{131} \u{f8}\u{142}\u{e6}"),
+            ("\u{fb01}n \u{2167} \u{3c2}", "fin viii \u{3c3}"),
             ("Rust言語とWASM", "rust 言 語 と wasm"),
             ("ｶﾞラス か\u{3099}", "ガ ラ ス が"),
             ("한국어 \u{1112}\u{1161}\u{11ab}", "한 국 어 한"),
