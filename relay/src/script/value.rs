@@ -57,7 +57,7 @@ pub struct Helpers<'js> {
 }
 
 impl<'js> Helpers<'js> {
-    /// Keeps them for [`Helpers::of`].
+    /// Keeps them for `Helpers::of`.
     pub fn keep(ctx: &Ctx<'js>, kept: [Value<'js>; 5]) -> rquickjs::Result<()> {
         ctx.store_userdata(kept.to_vec()).map_err(|_| rquickjs::Error::Unknown)?;
         Ok(())
