@@ -20,13 +20,16 @@ use picofeed::{Feed, Format, Secret};
 use picorelay::app::Core;
 use picorelay::config::Config;
 use picorelay::engine::offline::Offline;
-use picorelay::engine::script::event::EventSlices;
-use picorelay::engine::script::pulse::Lookout;
-use picorelay::engine::script::{Scripts, Sources};
+use picorelay::engine::scripted::Scripts;
 use picorelay::engine::slice::{Pace, Slice, native};
 use picorelay::engine::{Limits, Mode};
 use picorelay::event::{Event, Id};
-use picorelay::ingest::{Answers, Client, Outcome, Source};
+use picorelay::ingest::Answers;
+use picorelay::outcome::Outcome;
+use picorelay::policy::slices::EventSlices;
+use picorelay::pulse::Lookout;
+use picorelay::script::Sources;
+use picorelay::source::{Client, Source};
 use picorelay::store::repo::Bounds;
 use picorelay::store::sqlite::{Options, Sqlite};
 use picorelay::vanish::RelayUrls;
@@ -120,7 +123,7 @@ fn all_events(criterion: &mut Criterion) {
                     let some = events.by_ref().take(20).collect();
                     let done = Arc::new(Counter(sender.clone()));
                     let from = Client { keys: Default::default(), address: [127, 0, 0, 1].into() };
-                    core.ingest.submit_blocking(lane, some, Source::Client(from), done);
+                    core.ingest.submit_blocking(lane, some, Source::Client(from), None, done);
                 }
                 let mut answered = 0;
                 while answered < len {

@@ -10,14 +10,15 @@ use std::time::{Duration, Instant};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
+use crate::address;
 use crate::config::{Limits, Pico};
 use crate::event::PublicKey;
 use crate::holdings::Holdings;
-use crate::http::client_addr;
 use crate::store::Party;
 
 mod budget;
 mod flight;
+mod rooms;
 mod standing;
 
 pub use budget::{Bucket, Budget, Budgets};
@@ -101,11 +102,6 @@ impl Account {
         &self.requests
     }
 
-    /// Frames that all its peers may send to rooms in a minute.
-    pub fn peer_frames(&self) -> &Mutex<Bucket> {
-        &self.peer_frames
-    }
-
     /// What all its connections have under way.
     pub fn flight(&self) -> &Arc<AddressFlight> {
         &self.flight
@@ -171,7 +167,7 @@ impl Accounts {
 
     /// The account of an address, made if there is none.
     pub fn of(&self, client: IpAddr) -> Arc<Account> {
-        let address = client_addr::limit_key(client);
+        let address = address::limit_key(client);
         self.by_address.lock().of(address, Instant::now(), || {
             let number = self.numbers.fetch_add(1, Ordering::Relaxed);
             Account::new(number, address, (&self.limits, self.frames_per_minute), &self.flight)

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::LogAddresses;
 use crate::event::Id;
-use crate::ingest::Outcome;
+use crate::outcome::Outcome;
 
 /// Networks among which a minute's line finds those to whom most was refused.
 const WATCHED: usize = 64;
@@ -246,6 +246,7 @@ impl fmt::Display for Shown {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outcome::Refusal;
     use crate::store::Saved;
 
     fn address(text: &str) -> IpAddr {
@@ -257,7 +258,7 @@ mod tests {
         let log = ClientLog::new(LogAddresses::Short);
         assert_eq!(log.summary(), None);
         let (one, two) = (log.came(address("203.0.113.7")), log.came(address("2001:db8:1:2::3")));
-        let refused = |why: &'static str| (Id([1; 32]), Outcome::Refused(why.into()));
+        let refused = |words: &str| (Id([1; 32]), Outcome::Refused(Refusal::with_prefix("test", words).unwrap()));
         let accepted = (Id([2; 32]), Outcome::Saved(Saved::New(1)));
         one.events(&[accepted.clone(), refused("pow: 1"), (Id([3; 32]), Outcome::Saved(Saved::Duplicate))]);
         two.events(&[accepted, refused("pow: 2"), refused("blocked: no")]);

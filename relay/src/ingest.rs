@@ -10,12 +10,14 @@ use crossbeam_channel::Sender;
 
 use crate::account::Held;
 use crate::clock::Timestamp;
-use crate::engine::script::pulse::Lookout;
-use crate::event::Event;
+use crate::event::{Event, Id};
 use crate::fair::{Bounds, FairSender, Owner, fair_queue};
+use crate::outcome::{Outcome, Refusal};
 use crate::policy::judge::Judges;
 use crate::policy::{Policies, Verdict};
-use crate::store::{Coming, Saved, WriterHandle};
+use crate::pulse::Lookout;
+use crate::source::Source;
+use crate::store::{Coming, ROOMS_ACCOUNT, Saved, WriterHandle};
 use crate::subscription::Broadcast;
 use crate::vanish::RelayUrls;
 use crate::verify::{self, Keys, Verified, VerifyError};
@@ -23,15 +25,12 @@ use crate::verify::{self, Keys, Verified, VerifyError};
 mod commit;
 mod lane;
 mod order;
-mod outcome;
 
 pub use commit::{AfterCommit, RecentIds};
 pub use lane::VerifyThreads;
 pub use order::{Order, Place};
-pub use outcome::{Answers, Client, Import, Outcome, Source};
 
 use lane::{EVENT_COST, Job, Lane};
-use outcome::forged;
 
 /// Handle of the path in; clones share it.
 #[derive(Clone)]
@@ -61,6 +60,12 @@ pub struct Path {
     pub author_keys_max: usize,
     /// How far each thread gives way to others.
     pub niceness: u8,
+}
+
+/// Whom to tell. Called from several threads, for each event once.
+pub trait Answers: Send + Sync + 'static {
+    /// What became of some events.
+    fn answer(&self, outcomes: Vec<(Id, Outcome)>);
 }
 
 /// Whether the last batch could be saved.
@@ -119,28 +124,36 @@ impl Ingest {
         held: Held,
         is_awaited: bool,
     ) {
-        let job = Job::new(events, source, answers, Some(held), is_awaited.then_some((&self.coming, owner.account)));
+        let job =
+            Job::new(events, (source, None), answers, Some(held), is_awaited.then_some((&self.coming, owner.account)));
         if let Err(job) = self.jobs.push(owner, job).await {
-            job.refuse("error: the relay is shutting down");
+            job.refuse(&Refusal::shutting_down("ingest"));
         }
     }
 
     /// Takes in events of one origin that is no client. `lane` tells origins apart: events of one lane stay in order. Waits
     /// politely while the queue is full.
     pub async fn submit(&self, lane: u64, events: Vec<Event>, source: Source, answers: Arc<dyn Answers>) {
-        let owner = source.owner(lane);
-        let job = Job::new(events, source, answers, None, Some((&self.coming, owner.account)));
+        let owner = owner_of(&source, lane);
+        let job = Job::new(events, (source, None), answers, None, Some((&self.coming, owner.account)));
         if let Err(job) = self.jobs.push(owner, job).await {
-            job.refuse("error: the relay is shutting down");
+            job.refuse(&Refusal::shutting_down("ingest"));
         }
     }
 
-    /// The same for threads that may wait.
-    pub fn submit_blocking(&self, lane: u64, events: Vec<Event>, source: Source, answers: Arc<dyn Answers>) {
-        let owner = source.owner(lane);
-        let job = Job::new(events, source, answers, None, Some((&self.coming, owner.account)));
+    /// The same for threads that may wait. `place`: that of a batch which must not overtake others.
+    pub fn submit_blocking(
+        &self,
+        lane: u64,
+        events: Vec<Event>,
+        source: Source,
+        place: Option<Arc<Place>>,
+        answers: Arc<dyn Answers>,
+    ) {
+        let owner = owner_of(&source, lane);
+        let job = Job::new(events, (source, place), answers, None, Some((&self.coming, owner.account)));
         if let Err(job) = self.jobs.push_blocking(owner, job) {
-            job.refuse("error: the relay is shutting down");
+            job.refuse(&Refusal::shutting_down("ingest"));
         }
     }
 
@@ -153,13 +166,13 @@ impl Ingest {
 impl Path {
     /// Duplicate, verify, policies: cheapest first.
     fn admit(&self, event: Event, source: &Source, keys: &mut Keys, now: Timestamp) -> Result<Verified, Outcome> {
-        let refused = |error: VerifyError| Outcome::Refused(forged(error).into());
+        let refused = |error: VerifyError| Outcome::Refused(Refusal::forged(error));
         let event = verify::id(event).map_err(refused)?;
         if event.is_expired(now) {
             return Err(Outcome::Saved(Saved::Expired));
         }
         // In an import, what was removed meanwhile must be found gone, in its turn.
-        if source.place().is_none() && self.recent.contains(event.id()) {
+        if !matches!(source, Source::Import { .. }) && self.recent.contains(event.id()) {
             return Err(Outcome::Saved(Saved::Duplicate));
         }
         let event = event.signature(keys).map_err(refused)?;
@@ -168,4 +181,15 @@ impl Path {
             Verdict::Reject(why) => Err(Outcome::Refused(why)),
         }
     }
+}
+
+/// Whose work events of this origin are, where that is no address.
+fn owner_of(source: &Source, lane: u64) -> Owner {
+    let account = match source {
+        Source::Client(_) => 0,
+        Source::Import { .. } => 1,
+        Source::Upstream => 2,
+        Source::Bridge => ROOMS_ACCOUNT,
+    };
+    Owner { account, key: 0, connection: lane }
 }

@@ -15,13 +15,13 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use picorelay::config::{Script, Storage};
-use picorelay::connection::Outbox;
-use picorelay::engine::script::event::EventSlices;
-use picorelay::engine::script::pulse::Lookout;
 use picorelay::event::Event;
 use picorelay::filter::Filter;
 use picorelay::guard::Viewer;
 use picorelay::message::reply::{self, EventHead};
+use picorelay::outbox::Outbox;
+use picorelay::policy::slices::EventSlices;
+use picorelay::pulse::Lookout;
 use picorelay::store::sqlite::{Options, Sqlite};
 use picorelay::store::{Backend, End, Query, Reader, Saved, Scan, Seq, Slice, Step, Writer};
 use picorelay::subscription::Subscriptions;

@@ -8,16 +8,18 @@ use crate::bridge::Wanted;
 use crate::bridge::gate::Gate;
 use crate::config::Config;
 use crate::engine::host::{EngineThreads, Engines};
-use crate::engine::script::Scripts;
-use crate::engine::script::event::{EventSlices, EventSlicesThread};
-use crate::engine::script::pulse::{Lookout, LookoutThread};
+use crate::engine::rules::Rules;
+use crate::engine::scripted::Scripts;
 use crate::engine::slice::Loader;
 use crate::fair::{Pool, PoolThreads};
 use crate::ingest::{AfterCommit, Ingest, Path, RecentIds, Saves, VerifyThreads};
-use crate::pico::repo::Repo;
+use crate::pico::repo::{Repo, RoomName};
+use crate::pico::rooms;
 use crate::policy::judge::Judges;
 use crate::policy::plugin::{Plugin, PluginThread};
+use crate::policy::slices::{EventSlices, EventSlicesThread};
 use crate::policy::{Policies, Policy};
+use crate::pulse::{Lookout, LookoutThread};
 use crate::store::carry::Interest;
 use crate::store::sqlite::{Options, Sqlite};
 use crate::store::{Backend, Crew, Pace, Party, Readers, Slice, StoreError, WriterHandle, WriterThread};
@@ -79,7 +81,7 @@ impl Core {
     pub fn start(config: &Config, urls: RelayUrls) -> Result<Self, StoreError> {
         let wanted = Wanted::new(config).map(Arc::new);
         let interest = wanted.clone().map(|wanted| wanted as Arc<dyn Interest>);
-        let options = Options { interest, ..Options::new(config, urls.clone()) };
+        let options = Options { interest, ..options(config, urls.clone()) };
         let backend = Sqlite::open(&config.server.data, options)?;
         let mut core = Self::on(config, &backend, wanted, urls)?;
         core.threads.backend = Some(Box::new(backend));
@@ -100,7 +102,7 @@ impl Core {
         let (broadcast, queue) = subscription::broadcast_queue(limits.broadcast_queue_max);
         let recent = Arc::new(RecentIds::new(storage.recent_ids_max));
         let after = AfterCommit {
-            wanted: wanted.clone(),
+            interest: wanted.clone().map(|wanted| wanted as Arc<dyn Interest>),
             recent: Arc::clone(&recent),
             subscriptions: subscriptions.clone(),
             broadcast: broadcast.clone(),
@@ -136,7 +138,14 @@ impl Core {
         let jobs_max = (limits.verify_queue_max, limits.in_flight_bytes_all_max);
         let (ingest, verify) = Ingest::start(&path, threads, jobs_max, &lookout)?;
         let (pools, pool_threads) = Pools::start(config, cores)?;
-        let (engines, engine_threads) = Engines::start(config, backend, &handle, &loader(config), &lookout)?;
+        let (engines, engine_threads) = Engines::start(
+            if config.pico.enabled { rules(config) } else { Vec::new() },
+            (&config.engine, rooms::bounds(&config.pico).of_declared()),
+            backend,
+            &handle,
+            &loader(config),
+            &lookout,
+        )?;
         drop(path);
         let last = (handle.clone(), slices.clone(), last_plugin);
         let repo = Repo::new(handle, readers.of(&Party::new(Party::ROOMS), 0));
@@ -266,4 +275,22 @@ fn crew(config: &Config, cores: usize) -> Crew {
 /// What makes slices of files.
 pub fn loader(config: &Config) -> Arc<dyn Loader> {
     Arc::new(Scripts::new((&config.script).into()))
+}
+
+/// The rules of all rooms that have any but to keep everything.
+pub fn rules(config: &Config) -> Vec<(RoomName, Rules)> {
+    let declared = config.pico.room.iter();
+    let declared = declared.filter_map(|room| Some((room.name.parse().ok()?, room.slices.clone())));
+    Rules::all(&config.server.data.join("slices"), &declared.collect::<Vec<_>>())
+}
+
+/// How the database of a configuration is opened. `urls`: those of this relay.
+pub fn options(config: &Config, urls: RelayUrls) -> Options {
+    Options {
+        storage: config.storage.clone(),
+        search: config.search.clone(),
+        urls,
+        private_kinds: config.auth.restricted_kinds.clone(),
+        interest: None,
+    }
 }

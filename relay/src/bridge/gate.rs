@@ -6,14 +6,18 @@ use picofeed::{Id, Limits};
 use super::parts;
 use crate::clock::Timestamp;
 use crate::config::{Bridge, Config};
-use crate::ingest::Source;
+use crate::outcome::{Prefix, Refusal};
 use crate::pico::carry::Modes;
 use crate::pico::repo::RoomName;
 use crate::pico::rooms;
 use crate::policy::{Policy, Verdict};
 use crate::rarely::rarely;
+use crate::source::Source;
 use crate::store::Readers;
 use crate::verify::Verified;
+
+/// Who refuses.
+const NAME: &str = "bridge";
 
 /// Looks into events of kinds 7420, 37420 and 27420. The last of the policies: it costs a signature and a look into the
 /// store.
@@ -28,7 +32,7 @@ impl Gate {
     /// On a running store. None if there are no rooms: then such events are like any other.
     pub fn new(config: &Config, readers: Readers) -> Option<Self> {
         config.pico.enabled.then(|| Self {
-            modes: Modes::new(config),
+            modes: Modes::new(&config.pico, config.bridge.undeclared),
             limits: rooms::limits(&config.pico),
             frame_bytes_max: config.bridge.frame_bytes_max,
             readers,
@@ -49,27 +53,27 @@ impl Gate {
         match self.chain_of(room, parent) {
             Ok(Some(chain)) if chain != unwrapped.chain => refusal(TagInvalid::Contradicts("chain").into()),
             Ok(_) => Verdict::Accept,
-            Err(why) => Verdict::Reject(why.into()),
+            Err(why) => Verdict::Reject(why),
         }
     }
 
     /// Genesis of the chain that holds a block.
-    fn chain_of(&self, room: RoomName, block: Id) -> Result<Option<Id>, &'static str> {
+    fn chain_of(&self, room: RoomName, block: Id) -> Result<Option<Id>, Refusal> {
         match self.readers.run_blocking(move |reader| reader.find(&room, &block)) {
             Ok(Ok(found)) => Ok(found.map(|(chain, _)| chain.genesis)),
             Ok(Err(error)) => {
                 rarely!(error, %error, "a block could not be looked up");
-                Err("error: could not look up the block")
+                Err(Refusal::new(Prefix::Error, NAME, "could not look up the block"))
             }
-            Err(_) => Err("error: the relay is shutting down"),
+            Err(_) => Err(Refusal::shutting_down(NAME)),
         }
     }
 
     /// The room, if nostr has anything to do with it.
     fn room(&self, name: &str) -> Result<RoomName, Verdict> {
-        let room = name.parse().map_err(|_| Verdict::Reject("blocked: the room `nostr` is reserved".into()))?;
+        let room = name.parse().map_err(|_| Verdict::reject(Prefix::Blocked, NAME, "the room `nostr` is reserved"))?;
         match self.modes.of(name) {
-            Bridge::Off => Err(Verdict::Reject("blocked: this relay does not bridge the room".into())),
+            Bridge::Off => Err(Verdict::reject(Prefix::Blocked, NAME, "this relay does not bridge the room")),
             Bridge::Wrap | Bridge::Copies => Ok(room),
         }
     }
@@ -101,6 +105,6 @@ impl Policy for Gate {
 }
 
 fn refusal(error: UnwrapError) -> Verdict {
-    let prefix = if error == UnwrapError::ContentTooLong { "blocked" } else { "invalid" };
-    Verdict::Reject(format!("{prefix}: {error}").into())
+    let prefix = if error == UnwrapError::ContentTooLong { Prefix::Blocked } else { Prefix::Invalid };
+    Verdict::reject(prefix, NAME, error.to_string())
 }

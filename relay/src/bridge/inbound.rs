@@ -13,11 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::keys::Signers;
 use super::notes::Notes;
-use super::{Failure, PAUSE, Wanted, lookup, parts};
-use crate::app::App;
+use super::{Failure, PAUSE, Parts, Wanted, lookup, parts};
 use crate::clock;
 use crate::event::{Event, Id};
-use crate::http::metrics::BRIDGE_BLOCKS;
+use crate::metrics::BRIDGE_BLOCKS;
 use crate::pico::carry::signer;
 use crate::pico::mempool::Offered;
 use crate::pico::repo::{Repo, RoomName};
@@ -45,19 +44,19 @@ pub struct Inbound {
 
 impl Inbound {
     /// The work of this relay.
-    pub fn new(app: &App) -> Self {
-        let takes_replies = app.config.pico.room.iter().filter(|room| room.replies);
+    pub fn new(parts: &Parts) -> Self {
+        let takes_replies = parts.config.pico.room.iter().filter(|room| room.replies);
         Self {
-            repo: app.repo.clone(),
-            readers: app.readers.clone(),
-            rooms: Arc::clone(&app.rooms),
-            wanted: app.wanted.clone(),
-            signers: Arc::clone(&app.signers),
-            notes: Notes::new(app, app.signers.feed()),
+            repo: parts.repo.clone(),
+            readers: parts.readers.clone(),
+            rooms: Arc::clone(&parts.rooms),
+            wanted: parts.wanted.clone(),
+            signers: Arc::clone(&parts.signers),
+            notes: Notes::new(parts, parts.signers.feed()),
             takes_replies: takes_replies.filter_map(|room| room.name.parse().ok()).collect(),
-            batch_max: app.config.bridge.batch_max,
-            limits: rooms::limits(&app.config.pico),
-            stop: app.stop.clone(),
+            batch_max: parts.config.bridge.batch_max,
+            limits: rooms::limits(&parts.config.pico),
+            stop: parts.stop.clone(),
         }
     }
 

@@ -1,9 +1,9 @@
 //! Questions of the bridge to the store.
 
 use crate::clock::Timestamp;
-use crate::event::{Event, Id, PublicKey};
+use crate::event::{Id, PublicKey};
 use crate::filter::{Filter, TagFilter};
-use crate::store::{Body, Query, Readers, Row, Scan, Step, Stopped, StoreError};
+use crate::store::{Query, Readers, Row, Scan, Step, Stopped, StoreError};
 use crate::verify::Verified;
 
 /// The newest events that a filter matches, newest first, at most `max`.
@@ -38,19 +38,12 @@ pub async fn each(
     let mut scan = Scan::new(query);
     loop {
         let (next, rows, step) = readers.slice(scan).await?;
-        rows.into_iter().filter_map(event).for_each(&mut take);
+        rows.into_iter().filter_map(Row::verified).for_each(&mut take);
         match step {
             Ok(Step::Again) => scan = next,
             Ok(Step::Done) => return Ok(Ok(())),
             Err(error) => return Ok(Err(error)),
         }
-    }
-}
-
-fn event(row: Row) -> Option<Verified> {
-    match row.body {
-        Body::Event(event) => Some(event),
-        Body::Json(json) => Event::parse(&json).ok().map(Verified::from_store),
     }
 }
 

@@ -21,52 +21,62 @@ mod publish;
 mod published;
 mod wanted;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use pico_bridge::{Parts, Room};
+use pico_bridge::Room;
 use picofeed::Id as BlockId;
+use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
-use crate::config;
+use self::keys::Signers;
+use crate::config::Config;
 use crate::event::Event;
-use crate::filter::Filter;
-use crate::pico::repo::{RepoError, RoomName};
-use crate::store::{Stopped, StoreError};
+use crate::ingest::Ingest;
+use crate::pico::carry::Carry;
+use crate::pico::repo::{Repo, RepoError, RoomName};
+use crate::pico::rooms::Rooms;
+use crate::store::{Readers, Stopped, StoreError};
 
 pub use wanted::Wanted;
 
 /// The pause after the database failed.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Starts both directions. They end when the rooms do.
-pub fn start(app: &App) {
-    if !app.config.pico.enabled {
-        return;
-    }
-    app.rooms.spawn_needed("bridge, outbound", outbound::Outbound::new(app).run());
-    app.rooms.spawn_needed("bridge, inbound", inbound::Inbound::new(app).run());
+/// What the bridge works with.
+#[derive(Clone)]
+pub struct Parts {
+    /// The running configuration.
+    pub config: Arc<Config>,
+    /// Blocks of rooms.
+    pub repo: Repo,
+    /// Queries.
+    pub readers: Readers,
+    /// Events in.
+    pub ingest: Ingest,
+    /// The rooms, to which the work of the bridge belongs.
+    pub rooms: Arc<Rooms>,
+    /// What rooms tell the bridge.
+    pub carry: Carry,
+    /// Which events go into rooms.
+    pub wanted: Option<Arc<Wanted>>,
+    /// Sign for the relay, and for pico authors.
+    pub signers: Arc<Signers>,
+    /// Told to stop.
+    pub stop: CancellationToken,
 }
 
-/// The filters of events that go into a room.
-///
-/// # Errors
-///
-/// Something that is no filter, in words.
-pub fn filters(room: &config::Room) -> Result<Vec<Filter>, String> {
-    let parse = |table: &toml::Table| {
-        let json = serde_json::to_string(table).map_err(|error| error.to_string())?;
-        let filter = Filter::parse(&json).map_err(|error| error.to_string())?;
-        match filter.search {
-            Some(_) => Err("`search` means nothing here".to_owned()),
-            None => Ok(filter),
-        }
-    };
-    room.nostr.iter().map(parse).collect()
+/// Starts both directions. They end when the rooms do.
+pub fn start(parts: &Parts) {
+    if !parts.config.pico.enabled {
+        return;
+    }
+    parts.rooms.spawn_needed("bridge, outbound", outbound::Outbound::new(parts).run());
+    parts.rooms.spawn_needed("bridge, inbound", inbound::Inbound::new(parts).run());
 }
 
 /// What of an event the rules read. `content` is that of the event, unescaped.
-fn parts<'a>(event: &'a Event, content: &'a str) -> Parts<'a> {
-    Parts { kind: event.kind, tags: event.tags.iter().map(|tag| tag.iter().collect()).collect(), content }
+fn parts<'a>(event: &'a Event, content: &'a str) -> pico_bridge::Parts<'a> {
+    pico_bridge::Parts { kind: event.kind, tags: event.tags.iter().map(|tag| tag.iter().collect()).collect(), content }
 }
 
 /// A block in a room.

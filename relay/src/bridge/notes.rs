@@ -8,11 +8,10 @@ use hashbrown::HashMap;
 use pico_bridge::{Body, FROM_NOSTR, NostrEvent, Value};
 use picofeed::{Block, Feed, Format, Id as BlockId, Secret};
 
-use super::Failure;
-use crate::app::App;
+use super::{Failure, Parts};
 use crate::clock;
 use crate::event::Event;
-use crate::http::metrics::BRIDGE_NOTES;
+use crate::metrics::BRIDGE_NOTES;
 use crate::pico::carry::RELAY;
 use crate::pico::mempool::Offered;
 use crate::pico::repo::{Part, Repo, RoomName, Run};
@@ -42,10 +41,10 @@ struct Written {
 
 impl Notes {
     /// Those of this relay.
-    pub fn new(app: &App, secret: Secret) -> Self {
-        let options = &app.config.bridge;
+    pub fn new(parts: &Parts, secret: Secret) -> Self {
+        let options = &parts.config.bridge;
         Self {
-            repo: app.repo.clone(),
+            repo: parts.repo.clone(),
             secret,
             bytes_max: options.note_bytes_max,
             per_minute: options.notes_per_minute,

@@ -18,8 +18,7 @@ use super::heads::Heads;
 use super::keys::Signers;
 use super::publish::publish;
 use super::published::Published;
-use super::{Failure, PAUSE, Wanted, lookup, parts, room_of};
-use crate::app::App;
+use super::{Failure, PAUSE, Parts, Wanted, lookup, parts, room_of};
 use crate::clock;
 use crate::config::{self, Bridge};
 use crate::event::{Class, Event, PublicKey};
@@ -48,17 +47,17 @@ pub struct Outbound {
 
 impl Outbound {
     /// The work of this relay.
-    pub fn new(app: &App) -> Self {
+    pub fn new(parts: &Parts) -> Self {
         Self {
-            repo: app.repo.clone(),
-            readers: app.readers.clone(),
-            ingest: app.ingest.clone(),
-            rooms: Arc::clone(&app.rooms),
-            carry: app.carry.clone(),
-            wanted: app.wanted.clone(),
-            signers: Arc::clone(&app.signers),
-            options: app.config.bridge.clone(),
-            stop: app.stop.clone(),
+            repo: parts.repo.clone(),
+            readers: parts.readers.clone(),
+            ingest: parts.ingest.clone(),
+            rooms: Arc::clone(&parts.rooms),
+            carry: parts.carry.clone(),
+            wanted: parts.wanted.clone(),
+            signers: Arc::clone(&parts.signers),
+            options: parts.config.bridge.clone(),
+            stop: parts.stop.clone(),
         }
     }
 

@@ -8,8 +8,10 @@ use tokio::sync::oneshot;
 use super::{Failure, Wanted};
 use crate::clock::{self, Timestamp};
 use crate::event::{Event, Id};
-use crate::http::metrics::BRIDGE_EVENTS;
-use crate::ingest::{Answers, Ingest, Outcome, Source};
+use crate::ingest::{Answers, Ingest};
+use crate::metrics::BRIDGE_EVENTS;
+use crate::outcome::Outcome;
+use crate::source::Source;
 use crate::store::Saved;
 
 /// Keeps the events of the bridge in order.
@@ -65,7 +67,7 @@ pub(super) async fn publish(ingest: &Ingest, wanted: Option<&Wanted>, events: Ve
             Outcome::Saved(Saved::New(_)) => "saved",
             Outcome::Saved(Saved::Duplicate) => "duplicate",
             Outcome::Saved(_) | Outcome::Passed => "superseded",
-            Outcome::Refused(why) if why.starts_with("error:") => return Err(Failure::Store(why.to_string())),
+            Outcome::Refused(why) if outcome.is_failure() => return Err(Failure::Store(why.to_string())),
             Outcome::Shadowed => "refused",
             Outcome::Refused(why) => {
                 tracing::debug!(%id, %why, "an event of the bridge is refused by the relay's own policy");

@@ -8,7 +8,7 @@ use pico_bridge::{is_copy, kind};
 use picofeed::Id as BlockId;
 use tokio::sync::Notify;
 
-use super::{carried_by, filters, parts};
+use super::{carried_by, parts};
 use crate::config::Config;
 use crate::event::{Class, Event, Id};
 use crate::filter::Filter;
@@ -37,7 +37,7 @@ impl Wanted {
     /// As configured. None if there are no rooms.
     pub fn new(config: &Config) -> Option<Self> {
         let rooms = config.pico.room.iter().filter_map(|room| {
-            let filters = filters(room).unwrap_or_default();
+            let filters = room.filters().unwrap_or_default();
             (!filters.is_empty()).then_some((room.name.parse().ok()?, filters))
         });
         config.pico.enabled.then(|| Self {
@@ -91,16 +91,6 @@ impl Wanted {
         }
     }
 
-    /// Events that were wanted are on disk, or such as are about blocks were removed.
-    pub fn committed(&self) {
-        if self.has_new.swap(false, Ordering::AcqRel) {
-            self.arrived.notify_one();
-        }
-        if self.has_lost.swap(false, Ordering::AcqRel) {
-            self.lost.notify_one();
-        }
-    }
-
     /// Waits until blocks have lost an event.
     pub async fn lost_some(&self) {
         self.lost.notified().await;
@@ -129,5 +119,14 @@ impl Interest for Wanted {
         let (place, _) = carried_by(event).filter(|_| event.kind == kind::BLOCK)?;
         self.has_lost.store(true, Ordering::Release);
         Some(place)
+    }
+
+    fn committed(&self) {
+        if self.has_new.swap(false, Ordering::AcqRel) {
+            self.arrived.notify_one();
+        }
+        if self.has_lost.swap(false, Ordering::AcqRel) {
+            self.lost.notify_one();
+        }
     }
 }

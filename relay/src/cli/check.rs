@@ -12,12 +12,12 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::{CheckArgs, Outcome, say};
-use crate::app::loader;
+use crate::app::{loader, rules};
 use crate::config::{Config, check, plugin_problem};
 use crate::engine::rules::Rules;
-use crate::engine::script::event;
-use crate::engine::script::pulse::{Lookout, Pulse};
 use crate::keys;
+use crate::policy::slices;
+use crate::pulse::{Lookout, Pulse};
 
 /// How long the server may take to say that it is ready.
 const READY_SECONDS: u64 = 3;
@@ -56,11 +56,11 @@ async fn slices(config: Config) -> Result<Vec<String>, Box<dyn Error + Send + Sy
     let script = config.script.clone();
     let (data, folder) = (config.server.data.clone(), events.clone());
     let found = look(&lookout, &events, move |pulse| {
-        let (count, wrong) = event::check(&data, &script, pulse);
+        let (count, wrong) = slices::check(&data, &script, pulse);
         (count, wrong.iter().map(|error| format!("{}/{error}", folder.display())).collect())
     });
     wrong.extend(found.await?);
-    let rules = if config.pico.enabled { Rules::all(&config) } else { Vec::new() };
+    let rules = if config.pico.enabled { rules(&config) } else { Vec::new() };
     for (_, rules) in rules {
         let folder = rules.folder.clone();
         let config = config.clone();

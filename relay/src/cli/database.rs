@@ -1,7 +1,7 @@
 //! The database of a configuration, as commands open it.
 
 use super::Failure;
-use crate::app::relay_urls;
+use crate::app::{self, relay_urls};
 use crate::config::Config;
 use crate::store::StoreError;
 use crate::store::sqlite::{FILE, Options, Sqlite};
@@ -21,5 +21,5 @@ pub(super) fn open_beside(config: &Config) -> Result<Sqlite, Failure> {
 }
 
 fn options(config: &Config) -> Options {
-    Options::new(config, relay_urls(config, config.server.listen))
+    app::options(config, relay_urls(config, config.server.listen))
 }

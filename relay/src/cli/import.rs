@@ -17,7 +17,9 @@ use super::{Outcome, input, progress, say};
 use crate::app::{Core, relay_urls};
 use crate::config::Config;
 use crate::event::{Event, Id};
-use crate::ingest::{self, Answers, Order, Source};
+use crate::ingest::{Answers, Order};
+use crate::outcome;
+use crate::source::Source;
 
 mod tally;
 mod values;
@@ -158,8 +160,8 @@ impl<'a> Import<'a> {
         // Waits while too much is under way.
         let _ = self.shared.under_way.send(());
         let place = self.order.place(self.batches);
-        let source = Source::Import(ingest::Import { is_trusted: self.is_trusted, place });
-        self.core.ingest.submit_blocking(self.batches, events, source, answers);
+        let source = Source::Import { is_trusted: self.is_trusted };
+        self.core.ingest.submit_blocking(self.batches, events, source, Some(place), answers);
         self.batches += 1;
         let accepted = self.shared.tally.lock().accepted;
         self.progress.set_message(format!("{} accepted", HumanCount(accepted)));
@@ -208,7 +210,7 @@ struct BatchAnswers {
 }
 
 impl Answers for BatchAnswers {
-    fn answer(&self, outcomes: Vec<(Id, ingest::Outcome)>) {
+    fn answer(&self, outcomes: Vec<(Id, outcome::Outcome)>) {
         let mut tally = self.shared.tally.lock();
         for (id, outcome) in &outcomes {
             tally.add(id, outcome);

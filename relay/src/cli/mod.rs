@@ -27,8 +27,8 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::config::check::is_websocket;
 use crate::config::{Config, Direction};
+use crate::dial::is_websocket;
 use crate::filter::Filter;
 use crate::pico::repo::RoomName;
 use taken::NothingTaken;
@@ -423,7 +423,7 @@ fn progress() -> ProgressBar {
 /// Logs go to stderr, so that stdout holds only what was asked for.
 fn start_log(config: &Config) {
     let log = tracing_subscriber::fmt()
-        .with_env_filter(&config.server.log)
+        .with_env_filter(config.server.log_targets())
         .with_writer(io::stderr)
         // A log that cannot be written is no reason to stop: the report of that would panic.
         .log_internal_errors(false)

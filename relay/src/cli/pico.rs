@@ -11,18 +11,17 @@ use picofeed::{Block, Feed, Limits};
 use tokio::sync::broadcast;
 
 use super::{Outcome, ReloadArgs, TestArgs, database, say};
-use crate::app::loader;
+use crate::app::{loader, rules};
 use crate::clock;
 use crate::config::{Config, Durability, Storage};
 use crate::engine::offline::Offline;
 use crate::engine::replay::Replayed;
-use crate::engine::rules::Rules;
-use crate::engine::script::pulse::{Lookout, Pulse};
 use crate::engine::slice::Show;
 use crate::engine::{Decision, Engine, Mode, Rejection, Store};
 use crate::pico::file::{FEED_BYTES_MAX, Feeds};
 use crate::pico::repo::Merged;
 use crate::pico::rooms;
+use crate::pulse::{Lookout, Pulse};
 use crate::store::Backend;
 use crate::store::repo::Bounds;
 use crate::store::sqlite::{Options, Sqlite};
@@ -30,7 +29,7 @@ use crate::store::sqlite::{Options, Sqlite};
 /// `picorelay pico reload`.
 pub(super) async fn reload(args: ReloadArgs, config: Config) -> Outcome {
     tokio::task::spawn_blocking(move || {
-        let rules = Rules::all(&config).into_iter().find(|(room, _)| *room == args.room);
+        let rules = rules(&config).into_iter().find(|(room, _)| *room == args.room);
         let Some((room, rules)) = rules else {
             return Err(format!("the room {} has no slices", args.room).into());
         };

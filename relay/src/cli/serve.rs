@@ -10,14 +10,14 @@ use crate::app::{App, Core, relay_urls};
 use crate::bridge::{self, keys::Signers};
 use crate::config::{Config, check};
 use crate::descriptors;
-use crate::engine::script::event::EventSlices;
 use crate::engine::watch::watch;
+use crate::http::exporter::Metrics;
 use crate::http::listen::{self, Serving};
-use crate::http::metrics::Metrics;
-use crate::http::router::{Shared, router};
+use crate::http::router::router;
 use crate::keys;
 use crate::memory;
 use crate::pico::{follow, tcp};
+use crate::policy::slices::EventSlices;
 use crate::sync;
 use crate::threads::needed;
 
@@ -63,26 +63,30 @@ pub(super) async fn run(mut config: Config) -> Outcome {
         })
     });
 
-    let period = Duration::from_secs(app.config.server.log_summary_seconds);
-    let telling = (!period.is_zero()).then(|| tokio::spawn(Arc::clone(&app.clients).tell(period, app.stop.clone())));
+    let period = Duration::from_secs(app.relay.config.server.log_summary_seconds);
+    let telling = (!period.is_zero())
+        .then(|| tokio::spawn(Arc::clone(&app.doorkeeper.clients).tell(period, app.relay.stop.clone())));
 
     let memory = tokio::spawn(memory::give_back());
-    let tcp =
-        tcp::listen(&app).await.map_err(|error| format!("pico.tcp_listen {}: {error}", app.rooms.config.tcp_listen))?;
+    let tcp = tcp::listen(&app.rooms, Arc::clone(&app.unfinished), Arc::clone(&app.doorkeeper))
+        .await
+        .map_err(|error| format!("pico.tcp_listen {}: {error}", app.rooms.config.tcp_listen))?;
     let tcp = tcp.map(|address| format!(", pico by TCP on {address}")).unwrap_or_default();
     app.rooms.open_engines();
-    watch(&app.rooms, app.rooms.engines(), reload_seconds)?;
-    bridge::start(&app);
-    sync::upstream::start(&app);
+    app.rooms.spawn_needed("watch", watch(app.rooms.engines(), reload_seconds, app.relay.stop.clone())?);
+    bridge::start(&app.bridge());
+    for upstream in sync::upstream::tasks(&app.upstream()) {
+        app.rooms.spawn_needed("upstream", upstream);
+    }
     follow::follow_all(&app.rooms);
     #[cfg(feature = "hyperswarm")]
     crate::pico::swarm::join_all(&app.rooms);
-    say(format!("picorelay listens on http://{listening} and {}{tcp}", app.public_url))?;
-    let (stop, cut, parked) = (app.stop.clone(), app.cut.clone(), Arc::clone(&app.parked));
+    say(format!("picorelay listens on http://{listening} and {}{tcp}", app.relay.public_url))?;
+    let (stop, cut, parked) = (app.relay.stop.clone(), app.relay.cut.clone(), Arc::clone(&app.relay.parked));
     let serving = Serving {
-        pages: router(Shared { app: Arc::clone(&app), metrics }),
-        request: Duration::from_secs(app.config.server.request_seconds),
-        send: Duration::from_secs(app.config.server.send_seconds),
+        pages: router(app.pages(metrics)),
+        request: Duration::from_secs(app.relay.config.server.request_seconds),
+        send: Duration::from_secs(app.relay.config.server.send_seconds),
         unfinished: Arc::clone(&app.unfinished),
         waiting: Arc::clone(&app.waiting),
         stop: stop.clone(),
@@ -100,7 +104,7 @@ pub(super) async fn run(mut config: Config) -> Outcome {
     let patience = drain.mul_f64(DRAINED);
     // Connections answer what they have read, and pages and streams are sent; whoever is not done in time is cut off. One
     // patience for all of them: they wait side by side.
-    let mut ended = Box::pin(async { tokio::join!(serving, app.all_left(), app.rooms.finish()) });
+    let mut ended = Box::pin(async { tokio::join!(serving, app.doorkeeper.door.all_left(), app.rooms.finish()) });
     if tokio::time::timeout(patience, &mut ended).await.is_err() {
         cut.cancel();
         let _ = tokio::time::timeout(CUT, &mut ended).await;
@@ -108,7 +112,7 @@ pub(super) async fn run(mut config: Config) -> Outcome {
     drop(ended);
     if let Some(telling) = telling {
         let _ = telling.await;
-        app.clients.tell_now();
+        app.doorkeeper.clients.tell_now();
     }
     memory.abort();
     if let Some(upkeep) = upkeep {

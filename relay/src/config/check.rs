@@ -5,14 +5,10 @@ use nostr::types::url::{RelayUrl, Url};
 use toml::Value;
 
 use super::load::{leaves, table};
-use super::{Bridge, BridgeSection, Config, Info, Pico, Room, Server, Sync, Upstream};
-use crate::bridge::filters;
-use crate::engine::rules::is_native;
-use crate::engine::script::DEPTH_CEILING;
-use crate::engine::slice::NATIVE;
+use super::{BridgeSection, Config, Info, Server, Sync, Upstream};
+use crate::dial::is_websocket;
 use crate::guard::GIFT_WRAP;
 use crate::pico::repo::RoomName;
-use crate::pico::rooms::topic;
 
 /// Direct messages (NIP-04).
 const DIRECT_MESSAGE: u16 = 4;
@@ -20,20 +16,13 @@ const DIRECT_MESSAGE: u16 = 4;
 const NICENESS_MAX: u8 = 19;
 /// The smallest frame the negentropy protocol works with.
 const NEGENTROPY_FRAME_BYTES_MIN: u64 = 4096;
-/// Threads have 2 MiB, of which the relay itself needs some.
-const STACK_BYTES_MAX: usize = 1 << 20;
-/// With much less QuickJS cannot even begin, and does not survive that.
-const SCRIPT_MEMORY_BYTES_MIN: usize = 1 << 20;
 /// What an event of ordinary size needs, so that a typing error is not taken for a limit.
 const MESSAGE_BYTES_MIN: usize = 1024;
 
-/// Options for which 0 has a meaning. All other numbers must be at least 1.
+/// Options for which 0 has a meaning, beside those that rooms declare. All other numbers must be at least 1.
 const MAY_BE_ZERO: &[&str] = &[
     "server.drain_seconds",
     "server.log_summary_seconds",
-    "storage.readers",
-    "storage.long_readers",
-    "storage.long_reader_niceness",
     "limits.connections_per_address_max",
     "limits.created_at_future_seconds_max",
     "limits.created_at_past_seconds_max",
@@ -49,22 +38,9 @@ const MAY_BE_ZERO: &[&str] = &[
     "limits.false_events_delay_ms_max",
     "limits.refused_seconds_max",
     "limits.parse_threads",
-    "pico.address_rooms_max",
-    "pico.address_new_rooms_per_hour",
-    "pico.false_feeds_per_minute",
-    "engine.postponed_blocks_max",
-    "engine.retries_max",
-    "engine.evicted_ids_max",
-    "engine.cache_bytes_max",
-    "engine.watchers_max",
-    "engine.reload_seconds",
-    "pico.frames_per_minute",
-    "pico.queries_per_minute",
-    "pico.verify_threads",
     "sync.events_per_minute",
     "sync.bytes_per_second",
     "sync.sample_events_max",
-    "script.reload_seconds",
 ];
 
 /// Brings lists and keys into the one form the rest of the program expects: sorted, each once, keys as hex.
@@ -92,21 +68,18 @@ pub fn check(config: &Config) -> Vec<(String, String)> {
     let mut problem = |key: &str, what: String| problems.push((key.to_owned(), what));
     server(&config.server, &mut problem);
     info(&config.info, &mut problem);
-    pico(&config.pico, &mut problem);
+    config.storage.check(&mut problem);
+    config.script.check(&mut problem);
+    config.engine.check(&mut problem);
+    config.pico.check(&mut problem);
     let is_taken = config.server.listen.port() != 0 && config.pico.tcp_listen == config.server.listen.to_string();
     if is_taken {
         problem("pico.tcp_listen", "is the address of server.listen".to_owned());
     }
     upstreams(&config.bridge.upstream, &mut problem);
     sync(&config.sync, &mut problem);
-    if config.engine.object_bytes_max as u64 > config.engine.state_bytes_max {
-        problem("engine.object_bytes_max", "is more than engine.state_bytes_max".to_owned());
-    }
     bridge(&config.bridge, &mut problem);
-    let (storage, limits) = (&config.storage, &config.limits);
-    if storage.writer_batch_max > storage.writer_queue_max {
-        problem("storage.writer_batch_max", "is more than storage.writer_queue_max".to_owned());
-    }
+    let limits = &config.limits;
     if limits.limit_default > limits.limit_max {
         problem("limits.limit_default", format!("is more than limits.limit_max, which is {}", limits.limit_max));
     }
@@ -129,30 +102,10 @@ pub fn check(config: &Config) -> Vec<(String, String)> {
     if limits.verify_niceness > NICENESS_MAX {
         problem("limits.verify_niceness", format!("must be at most {NICENESS_MAX}"));
     }
-    if storage.long_reader_niceness > NICENESS_MAX {
-        problem("storage.long_reader_niceness", format!("must be at most {NICENESS_MAX}"));
-    }
     for kind in [DIRECT_MESSAGE, GIFT_WRAP] {
         if !config.auth.restricted_kinds.contains(&kind) {
             problem("auth.restricted_kinds", format!("kind {kind} is private and cannot be left out (NIP-17)"));
         }
-    }
-    if config.script.memory_bytes_max < SCRIPT_MEMORY_BYTES_MIN {
-        let why = format!("must be at least {SCRIPT_MEMORY_BYTES_MIN}: an empty file needs a third of that");
-        problem("script.memory_bytes_max", why);
-    }
-    if config.script.stack_bytes_max > STACK_BYTES_MAX {
-        problem("script.stack_bytes_max", format!("must be at most {STACK_BYTES_MAX}, half of what a thread has"));
-    }
-    if config.script.stuck_ms_max <= config.script.call_ms_max.max(config.script.load_ms_max) {
-        let why = "must be more than script.call_ms_max and script.load_ms_max";
-        problem("script.stuck_ms_max", why.to_owned());
-    }
-    if config.script.value_bytes_max > config.script.memory_bytes_max {
-        problem("script.value_bytes_max", "is more than script.memory_bytes_max".to_owned());
-    }
-    if config.script.value_depth_max > DEPTH_CEILING {
-        problem("script.value_depth_max", format!("is more than {DEPTH_CEILING}"));
     }
     if config.policy.plugin.first().is_some_and(String::is_empty) {
         problem("policy.plugin", "must begin with a program".to_owned());
@@ -191,10 +144,21 @@ pub fn notes(config: &Config) -> Vec<String> {
     notes
 }
 
+fn may_be_zero() -> impl Iterator<Item = &'static str> {
+    use crate::{engine, pico, script, store};
+    let of_rooms = [
+        store::config::MAY_BE_ZERO,
+        script::config::MAY_BE_ZERO,
+        engine::config::MAY_BE_ZERO,
+        pico::config::MAY_BE_ZERO,
+    ];
+    MAY_BE_ZERO.iter().chain(of_rooms.into_iter().flatten()).copied()
+}
+
 fn zeros(config: &Config) -> Vec<(String, String)> {
     let table = table(config);
     let is_wrong =
-        |(key, value): &(String, &Value)| matches!(value, Value::Integer(0)) && !MAY_BE_ZERO.contains(&key.as_str());
+        |(key, value): &(String, &Value)| matches!(value, Value::Integer(0)) && !may_be_zero().any(|name| name == key);
     leaves(&table).into_iter().filter(is_wrong).map(|(key, _)| (key, "must be at least 1".to_owned())).collect()
 }
 
@@ -242,69 +206,6 @@ fn info(info: &Info, problem: &mut impl FnMut(&str, String)) {
     }
 }
 
-/// What is around the body of a block in a message, at most: id, parent, keys, lengths, the frame.
-const AROUND_BODY_BYTES: usize = 1024;
-
-fn pico(pico: &Pico, problem: &mut impl FnMut(&str, String)) {
-    if pico.feed_bytes_max > pico.message_bytes_max {
-        problem("pico.feed_bytes_max", "is more than pico.message_bytes_max".to_owned());
-    }
-    if pico.body_bytes_max.saturating_add(AROUND_BODY_BYTES) > pico.message_bytes_max {
-        let more = format!("must be at least {AROUND_BODY_BYTES} less than pico.message_bytes_max");
-        problem("pico.body_bytes_max", more);
-    }
-    if pico.outbox_bytes_max < pico.message_bytes_max {
-        problem("pico.outbox_bytes_max", "must hold at least one message of pico.message_bytes_max".to_owned());
-    }
-    if !pico.tcp_listen.is_empty() && pico.tcp_listen.parse::<std::net::SocketAddr>().is_err() {
-        problem("pico.tcp_listen", "must be an address and port such as 127.0.0.1:7421, or empty".to_owned());
-    }
-    if pico.hyperswarm && !cfg!(feature = "hyperswarm") {
-        problem("pico.hyperswarm", "this program was built without the feature `hyperswarm`".to_owned());
-    }
-    if pico.hyperswarm_inbox_bytes_max < pico.message_bytes_max {
-        problem(
-            "pico.hyperswarm_inbox_bytes_max",
-            "must hold at least one message of pico.message_bytes_max".to_owned(),
-        );
-    }
-    for node in pico.hyperswarm_bootstrap.iter().filter(|node| !is_host_and_port(node)) {
-        problem("pico.hyperswarm_bootstrap", format!("`{node}`: must be a host and port such as 192.0.2.1:49737"));
-    }
-    for (number, room) in pico.room.iter().enumerate() {
-        for slice in room.slices.iter().filter(|slice| !is_native(slice) && !slice.is_file()) {
-            let (name, known) = (slice.display(), NATIVE.join(", "));
-            problem(
-                "pico.room",
-                format!("`{}`: there is no file `{name}`, and no slice of that name ({known})", room.name),
-            );
-        }
-        if let Err(error) = room.name.parse::<RoomName>() {
-            problem("pico.room", format!("`{}` is {error}", room.name));
-        }
-        if pico.room.iter().take(number).any(|other| other.name == room.name) {
-            problem("pico.room", format!("`{}` is declared twice", room.name));
-        }
-        let has_same = |other: &Room| !room.topic.is_empty() && topic(&other.topic) == topic(&room.topic);
-        if pico.room.iter().take(number).any(has_same) {
-            problem("pico.room", format!("`{}`: another room has that topic", room.name));
-        }
-        if let Err(error) = filters(room) {
-            problem("pico.room", format!("`{}`: nostr: {error}", room.name));
-        }
-        if room.bridge == Bridge::Off && (room.replies || !room.nostr.is_empty()) {
-            problem("pico.room", format!("`{}`: bridge is off, so nothing can go into it from nostr", room.name));
-        } else if room.replies && room.bridge != Bridge::Copies {
-            problem("pico.room", format!("`{}`: there are replies only to what bridge = \"copies\" made", room.name));
-        }
-        for peer in &room.peer {
-            if !is_websocket(&peer.url) {
-                problem("pico.room", format!("`{}`: must be a URL that starts with ws:// or wss://", peer.url));
-            }
-        }
-    }
-}
-
 fn upstreams(upstreams: &[Upstream], problem: &mut impl FnMut(&str, String)) {
     for (number, upstream) in upstreams.iter().enumerate() {
         let url = &upstream.url;
@@ -338,11 +239,6 @@ fn sync(sync: &Sync, problem: &mut impl FnMut(&str, String)) {
     }
 }
 
-/// A URL to connect to.
-pub fn is_websocket(url: &str) -> bool {
-    Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "ws" | "wss"))
-}
-
 fn bridge(bridge: &BridgeSection, problem: &mut impl FnMut(&str, String)) {
     let is_web = Url::parse(&bridge.silo).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
     if !bridge.silo.is_empty() && (!is_web || bridge.silo.ends_with('/')) {
@@ -351,11 +247,6 @@ fn bridge(bridge: &BridgeSection, problem: &mut impl FnMut(&str, String)) {
             "must be a URL that starts with http:// or https://, without a slash at the end".to_owned(),
         );
     }
-}
-
-fn is_host_and_port(node: &str) -> bool {
-    let port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
-    node.rsplit_once(':').is_some_and(|(host, digits)| !host.is_empty() && port(digits))
 }
 
 #[cfg(test)]
@@ -479,7 +370,7 @@ mod tests {
     fn every_option_that_may_be_zero_exists() {
         let table = table(&Config::default());
         let known = leaves(&table);
-        for name in MAY_BE_ZERO {
+        for name in may_be_zero() {
             assert!(known.iter().any(|(key, _)| key == name), "{name}");
         }
     }

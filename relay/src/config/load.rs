@@ -466,9 +466,11 @@ search = { a = 1 }
         let mut comment = String::new();
         let sources = [
             include_str!("mod.rs"),
-            include_str!("pico.rs"),
-            include_str!("engine.rs"),
-            include_str!("script.rs"),
+            include_str!("../store/config.rs"),
+            include_str!("../script/config.rs"),
+            include_str!("../pico/config.rs"),
+            include_str!("../engine/config.rs"),
+            include_str!("policy.rs"),
             include_str!("bridge.rs"),
             include_str!("sync.rs"),
         ];
@@ -480,6 +482,7 @@ search = { a = 1 }
             let field = line.strip_prefix("pub ").and_then(|rest| rest.split_once(": ")).map(|(name, _)| name);
             let is_option = |name: &&str| {
                 !name.starts_with("fn ")
+                    && !name.starts_with("const ")
                     && !["room", "upstream"].contains(name)
                     && !table(&Config::default()).contains_key(*name)
             };

@@ -12,8 +12,53 @@ const OWN: &str = env!("CARGO_CRATE_NAME");
 
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
-/// Where our modules are declared.
+/// Where the modules of this crate are declared.
 const MODULES: &str = include_str!("../lib.rs");
+
+/// Modules that are crates of their own, or in one: what a filter may call them, and what their lines are from.
+const MOVED: &[(&str, &str)] = &[
+    ("address", "picorelay_net::address"),
+    ("bound", "picorelay_base::bound"),
+    ("clock", "picorelay_base::clock"),
+    ("descriptors", "picorelay_net::descriptors"),
+    ("dial", "picorelay_net::dial"),
+    ("event", "picorelay_nostr::event"),
+    ("fair", "picorelay_base::fair"),
+    ("filter", "picorelay_nostr::filter"),
+    ("guard", "picorelay_nostr::guard"),
+    ("kinds", "picorelay_nostr::kinds"),
+    ("metrics", "picorelay_base::metrics"),
+    ("outcome", "picorelay_nostr::outcome"),
+    ("patience", "picorelay_net::patience"),
+    ("pulse", "picorelay_base::pulse"),
+    ("rarely", "picorelay_base::rarely"),
+    ("rounds", "picorelay_net::rounds"),
+    ("search", "picorelay_nostr::search"),
+    ("seldom", "picorelay_net::seldom"),
+    ("source", "picorelay_nostr::source"),
+    ("threads", "picorelay_base::threads"),
+    ("unfinished", "picorelay_net::unfinished"),
+    ("vanish", "picorelay_nostr::vanish"),
+    ("verify", "picorelay_nostr::verify"),
+    ("websocket", "picorelay_net::websocket"),
+];
+
+/// A filter in which modules have the names by which they log: `picorelay::fair=debug` is about `picorelay_base::fair`. The
+/// name of the program alone is the beginning of all of them, and stays.
+pub(crate) fn targets(filter: &str) -> String {
+    let directives = filter.split(',').map(|directive| {
+        let directive = directive.trim();
+        let end = directive.find(['=', '[']).unwrap_or(directive.len());
+        let (target, rest) = directive.split_at(end);
+        let moved = target.strip_prefix(OWN).and_then(|rest| rest.strip_prefix("::")).and_then(|path| {
+            let (module, within) = path.split_at(path.find("::").unwrap_or(path.len()));
+            let (_, to) = MOVED.iter().find(|(name, _)| *name == module)?;
+            Some(format!("{to}{within}{rest}"))
+        });
+        moved.unwrap_or_else(|| directive.to_owned())
+    });
+    directives.collect::<Vec<_>>().join(",")
+}
 
 /// What is wrong with a filter such as `info,picorelay::store=debug`.
 pub(super) fn problem(filter: &str) -> Option<String> {
@@ -44,7 +89,8 @@ fn logs(target: &str) -> bool {
 }
 
 fn modules() -> impl Iterator<Item = &'static str> {
-    MODULES.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
+    let own = MODULES.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    own.chain(MOVED.iter().map(|(name, _)| *name))
 }
 
 fn nearest(target: &str) -> Option<String> {
@@ -90,5 +136,23 @@ mod tests {
             let problem = problem(wrong);
             assert!(problem.as_ref().is_some_and(|problem| problem.contains(said)), "{wrong}: {problem:?}");
         }
+    }
+
+    #[test]
+    fn modules_are_found_where_they_are() {
+        for (filter, meant) in [
+            ("info", "info"),
+            ("", ""),
+            ("info, picorelay=debug", "info,picorelay=debug"),
+            ("picorelay::clientlog=debug,warn", "picorelay::clientlog=debug,warn"),
+            ("picorelay::fair=debug", "picorelay_base::fair=debug"),
+            ("warn,picorelay::fair::pool[span{field=1}]=debug", "warn,picorelay_base::fair::pool[span{field=1}]=debug"),
+            ("picorelay::fairy", "picorelay::fairy"),
+        ] {
+            assert_eq!(targets(filter), meant);
+            assert!(targets(filter).parse::<EnvFilter>().is_ok(), "{filter}");
+        }
+        let declared: Vec<_> = MODULES.lines().filter_map(|line| line.strip_prefix("pub mod ")).collect();
+        assert!(MOVED.iter().all(|(name, _)| !declared.contains(&format!("{name};").as_str())));
     }
 }

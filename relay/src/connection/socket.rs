@@ -12,11 +12,12 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-use super::{Closing, Greeting, Session};
-use crate::app::{Admission, App};
+use crate::door::Admission;
 use crate::message::reply;
+use crate::outbox::Closing;
 use crate::rounds::Part;
 use crate::seldom::Seldom;
+use crate::session::{Greeting, Relay, Session};
 use crate::unfinished::Meter;
 use crate::websocket::{Alive, End, Handshake, Look, Socket, fault_of};
 
@@ -56,22 +57,22 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 /// Turns a handshake into a session.
 pub fn upgrade(
     handshake: Handshake,
-    app: Arc<App>,
+    relay: Arc<Relay>,
     admission: Admission,
     meter: Arc<Meter>,
     greeting: Greeting,
 ) -> Response {
-    let bytes = app.config.limits.message_bytes_max.saturating_mul(OVERSIZE_FACTOR);
-    let write_bytes = if app.present() < MANY { WRITE_BYTES } else { WRITE_BYTES_OF_MANY };
+    let bytes = relay.config.limits.message_bytes_max.saturating_mul(OVERSIZE_FACTOR);
+    let write_bytes = if admission.present() < MANY { WRITE_BYTES } else { WRITE_BYTES_OF_MANY };
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BYTES)
         .write_buffer_size(write_bytes)
         .max_message_size(Some(bytes))
         .max_frame_size(Some(bytes));
     handshake.accept(config, move |socket| async move {
-        let (cut, parked) = (app.cut.clone(), Arc::clone(&app.parked));
+        let (cut, parked) = (relay.cut.clone(), Arc::clone(&relay.parked));
         let served = async {
-            let (socket, end) = Box::pin(serve(socket, app, &admission, greeting, &meter)).await;
+            let (socket, end) = Box::pin(serve(socket, relay, &admission, greeting, &meter)).await;
             end.of(socket, &parked).await;
         };
         let cut = std::pin::pin!(cut.cancelled());
@@ -87,20 +88,20 @@ pub fn upgrade(
 /// Serves one connection until it ends.
 async fn serve(
     socket: Socket,
-    app: Arc<App>,
+    relay: Arc<Relay>,
     admission: &Admission,
     greeting: Greeting,
     meter: &Arc<Meter>,
 ) -> (Option<Socket>, End) {
-    let number = app.next_connection();
-    let ping = Duration::from_secs(app.config.limits.ping_seconds.max(1));
-    let session = Session::new(Arc::clone(&app), number, admission, greeting);
+    let number = relay.next_connection();
+    let ping = Duration::from_secs(relay.config.limits.ping_seconds.max(1));
+    let session = Session::new(Arc::clone(&relay), number, admission, greeting);
     let (sink, mut stream) = socket.split();
     let alive = Alive::new(ping, Instant::now());
-    let (reads, sends) = (Part::new(&app.rounds), Part::new(&app.rounds));
+    let (reads, sends) = (Part::new(&relay.rounds), Part::new(&relay.rounds));
     let mut connection =
         Connection { session, sink, alive, reads, sends, dirty: false, blocked: false, ping_due: false, paused: false };
-    let end = connection.run(&mut stream, &app, admission, meter).await;
+    let end = connection.run(&mut stream, &relay, admission, meter).await;
     (connection.sink.reunite(stream).ok(), end)
 }
 
@@ -134,12 +135,12 @@ impl Connection {
     async fn run(
         &mut self,
         stream: &mut SplitStream<Socket>,
-        app: &App,
+        relay: &Relay,
         admission: &Admission,
         meter: &Arc<Meter>,
     ) -> End {
         let given_away = std::pin::pin!(admission.given_away());
-        let stopping = std::pin::pin!(app.stop.cancelled());
+        let stopping = std::pin::pin!(relay.stop.cancelled());
         let (mut given_away, mut stopping) = (Seldom::new(given_away), Seldom::new(stopping));
         let timer = tokio::time::sleep_until(self.alive.next_look().into());
         tokio::pin!(timer);
@@ -158,7 +159,7 @@ impl Connection {
                 },
                 () = &mut given_away => return self.say_goodbye(Closing::PlaceTaken).await,
                 () = async { if let Some(wait) = wait { wait.over().await } }, if self.paused => {}
-                () = &mut stopping => return self.drain(app).await,
+                () = &mut stopping => return self.drain(relay).await,
                 frame = stream.next(), if !self.paused => {
                     let now = Instant::now();
                     self.alive.heard(now);
@@ -339,7 +340,7 @@ impl Connection {
         let (code, reason) = why.code_and_reason();
         self.session.log.closed(why.word());
         if why == Closing::TooSlow {
-            metrics::counter!(crate::http::metrics::OUTBOX_CLOSES).increment(1);
+            metrics::counter!(crate::metrics::OUTBOX_CLOSES).increment(1);
         }
         self.close(code, reason).await
     }
@@ -354,8 +355,8 @@ impl Connection {
     }
 
     /// The relay stops: what the client has sent is answered.
-    async fn drain(&mut self, app: &App) -> End {
-        let patience = Duration::from_secs(app.config.server.drain_seconds);
+    async fn drain(&mut self, relay: &Relay) -> End {
+        let patience = Duration::from_secs(relay.config.server.drain_seconds);
         self.session.flush_events().await;
         self.paused = false;
         let answered = std::future::poll_fn(|context| match self.poll_send(context) {

@@ -13,13 +13,12 @@ use parking_lot::RwLock;
 use picofeed::Block;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::config;
 use super::rules::Rules;
-use super::script::pulse::{Lookout, Pulse};
 use super::slice::{LoadError, Loader, Millis, Pace, Show, Slice};
 use super::{Decision, Engine, EngineError, Limits, Mode, Outcome, Rejection, Store, Updates};
-use crate::config::Config;
-use crate::http::metrics::PICO_REJECTED;
-use crate::pico::rooms;
+use crate::metrics::PICO_REJECTED;
+use crate::pulse::{Lookout, Pulse};
 use crate::rarely::rarely;
 use crate::store::carry::Origin;
 use crate::store::repo::{Bounds, RoomName};
@@ -174,14 +173,16 @@ impl EngineThreads {
 }
 
 impl Engines {
-    /// Starts the engines of all rooms that have slices, and waits until these are loaded. A room whose slices cannot be
+    /// Starts the engines of rooms that have `rules`, and waits until their slices are loaded. `bounds`: what one room may
+    /// store. A room whose slices cannot be
     /// loaded takes no blocks until they can.
     ///
     /// # Errors
     ///
     /// The store cannot be read, or a thread cannot be started.
     pub fn start(
-        config: &Config,
+        rules: Vec<(RoomName, Rules)>,
+        (options, bounds): (&config::Engine, Bounds),
         backend: &dyn Backend,
         writer: &WriterHandle,
         loader: &Arc<dyn Loader>,
@@ -190,10 +191,9 @@ impl Engines {
         let mut handles = HashMap::new();
         let mut threads = Vec::new();
         let mut loading = Vec::new();
-        let rules = if config.pico.enabled { Rules::all(config) } else { Vec::new() };
         for (room, rules) in rules {
             let (jobs, queue) = mpsc::channel(JOBS_MAX);
-            let (updates, _) = broadcast::channel(config.engine.watch_queue_max.max(1));
+            let (updates, _) = broadcast::channel(options.watch_queue_max.max(1));
             let pulse = Arc::<Pulse>::default();
             lookout.watch(&pulse, None);
             let rules = Arc::new(rules);
@@ -204,9 +204,9 @@ impl Engines {
                 room: room.clone(),
                 rules: Arc::clone(&handle.rules),
                 loader: Arc::clone(loader),
-                pace: config.engine.pace(),
-                limits: config.engine.limits(),
-                bounds: rooms::bounds(&config.pico).of_declared(),
+                pace: options.pace(),
+                limits: options.limits(),
+                bounds,
                 slices: Arc::clone(&handle.slices),
                 read: Arc::clone(&handle.read),
                 loads: told,

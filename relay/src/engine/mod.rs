@@ -7,6 +7,7 @@
 
 mod ask;
 mod body;
+pub mod config;
 mod dispatch;
 mod gc;
 pub mod host;
@@ -15,10 +16,11 @@ pub mod offline;
 mod quota;
 pub mod replay;
 pub mod rules;
-pub mod script;
+pub mod scripted;
 pub mod slice;
 #[cfg(test)]
 mod tests;
+pub mod waiting;
 pub mod watch;
 
 use std::sync::Arc;
@@ -27,8 +29,8 @@ use bytes::Bytes;
 use tokio::sync::broadcast;
 
 use self::layers::{Key, Layers};
-use self::script::pulse::Pulse;
 use self::slice::{FaultKind, Millis, Slice};
+use crate::pulse::Pulse;
 use crate::store::repo::{Bounds, Chain, Change, Changed, Merged};
 use crate::store::state::{Dispatch, Dispatched, Edit, Scope, Standing, Step};
 use crate::store::{ChangeError, Reader, StoreError, Writer, WriterHandle};

@@ -4,9 +4,9 @@ use picofeed::{Block, Feed};
 use tokio::sync::broadcast;
 
 use super::slice::{Millis, Slice};
+use super::waiting::chain::settle;
+use super::waiting::mempool::{self, Mempool, Offered};
 use super::{Decision, Engine, EngineError, Limits, Mode, Outcome, Store};
-use crate::pico::chain::settle;
-use crate::pico::mempool::{self, Mempool, Offered};
 use crate::store::memory::Memory;
 use crate::store::repo::{Bounds, Chain, RoomName};
 use crate::store::state::{Scope, Stored};

@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::script::pulse::Pulse;
 use super::slice::{self, LoadError, Loader, Pace, Slice};
-use crate::config::Config;
+use crate::pulse::Pulse;
 use crate::store::repo::RoomName;
 
 /// The rules of a room, as they are configured.
@@ -19,17 +18,16 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// The rules of all rooms that have any but to keep everything.
-    pub fn all(config: &Config) -> Vec<(RoomName, Self)> {
-        let slices = config.server.data.join("slices");
-        let found = std::fs::read_dir(&slices).into_iter().flatten().flatten();
+    /// The rules of all rooms that have any but to keep everything. `folder`: has a folder of files for each room that has some;
+    /// `declared`: the rooms of the configuration, with the slices that are listed there.
+    pub fn all(folder: &Path, declared: &[(RoomName, Vec<PathBuf>)]) -> Vec<(RoomName, Self)> {
+        let found = std::fs::read_dir(folder).into_iter().flatten().flatten();
         let found = found.filter_map(|entry| entry.file_name().to_str()?.parse::<RoomName>().ok());
-        let declared = config.pico.room.iter().filter_map(|room| room.name.parse::<RoomName>().ok());
-        let names: BTreeSet<RoomName> = declared.chain(found).collect();
+        let names: BTreeSet<RoomName> = declared.iter().map(|(name, _)| name.clone()).chain(found).collect();
         let rules = names.into_iter().map(|name| {
-            let room = config.pico.room.iter().find(|room| room.name == name.as_str());
-            let listed = room.map(|room| room.slices.clone()).unwrap_or_default();
-            let folder = slices.join(name.as_str());
+            let listed = declared.iter().find(|(declared, _)| *declared == name);
+            let listed = listed.map(|(_, slices)| slices.clone()).unwrap_or_default();
+            let folder = folder.join(name.as_str());
             (name, Self { listed, folder })
         });
         rules.filter(|(_, rules)| !rules.are_those_of_an_archive()).collect()

@@ -1,11 +1,11 @@
 //! Slices are loaded again when their files change, and on SIGHUP. The old ones go on if the new ones cannot be loaded.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio_util::sync::CancellationToken;
+
 use super::host::{EngineHandle, Engines};
-use crate::pico::rooms::Rooms;
 
 /// What tells whether files have changed.
 type Print = Vec<One>;
@@ -13,19 +13,23 @@ type Print = Vec<One>;
 /// What tells whether one file has: when it was written, and how long it is.
 type One = (PathBuf, Option<SystemTime>, u64);
 
-/// Watches until the relay stops.
+/// What watches `engines`, looking for changes all `every` seconds (0: never), until it is told to `stop`. SIGHUP is heard
+/// from this call on.
 ///
 /// # Errors
 ///
 /// The signal cannot be heard.
-pub fn watch(rooms: &Arc<Rooms>, engines: &Engines, every: u64) -> std::io::Result<()> {
+pub fn watch(
+    engines: &Engines,
+    every: u64,
+    stop: CancellationToken,
+) -> std::io::Result<impl Future<Output = ()> + Send + use<>> {
     #[cfg(unix)]
     let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
     let mut known: Vec<(EngineHandle, Print)> =
         engines.iter().map(|(_, engine)| (engine.clone(), print(&engine.files()))).collect();
-    let stop = rooms.stop.clone();
     let every = if every == 0 { Duration::MAX } else { Duration::from_secs(every) };
-    rooms.spawn_needed("watch", async move {
+    Ok(async move {
         loop {
             #[cfg(unix)]
             let asked = async { hangup.recv().await.is_some() };
@@ -51,8 +55,7 @@ pub fn watch(rooms: &Arc<Rooms>, engines: &Engines, every: u64) -> std::io::Resu
                 *before = read.into_iter().map(was).collect();
             }
         }
-    });
-    Ok(())
+    })
 }
 
 fn print(files: &[PathBuf]) -> Print {

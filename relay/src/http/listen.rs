@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Layer, ServiceExt};
 
-use crate::app::Door;
 use crate::descriptors::could_not_accept;
-use crate::http::metrics::WAITING_CLOSES;
+use crate::door::Door;
+use crate::metrics::WAITING_CLOSES;
 use crate::patience::Patient;
 use crate::unfinished::{Budget, Meter, Metered};
 

@@ -8,8 +8,8 @@ use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::router::Shared;
-use super::{client_addr, metrics};
+use super::shared::Shared;
+use crate::{address, metrics};
 
 /// The longest that a request waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -35,14 +35,13 @@ pub(super) async fn paced(
     if (is_websocket && takes_websockets(path)) || PROBES.contains(&path) {
         return next.run(request).await;
     }
-    let app = &shared.app;
-    let address = client_addr::of_request(socket.ip(), request.headers(), &app.config.server.trusted_proxies);
-    let account = app.accounts().of(address);
+    let address = address::of_request(socket.ip(), request.headers(), &shared.relay.config.server.trusted_proxies);
+    let account = shared.relay.accounts.of(address);
     let take = || account.requests().lock().take(1, Instant::now());
     if let Err(wait) = take() {
         tokio::time::sleep(wait.min(PATIENCE)).await;
         if let Err(wait) = take() {
-            app.clients.turned_away(address, "requests");
+            shared.doorkeeper.clients.turned_away(address, "requests");
             metrics::refused("requests");
             let seconds = [(header::RETRY_AFTER, (wait.as_secs() + 1).to_string())];
             return (StatusCode::TOO_MANY_REQUESTS, seconds, "too many requests from your address\n").into_response();

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::landing::npub;
 use super::page::{self, STYLE};
 use super::prefix;
-use crate::app::App;
+use super::shared::Shared;
 use crate::bridge::lookup;
 use crate::clock;
 use crate::config::Bridge;
@@ -45,13 +45,13 @@ struct Page<'a> {
 }
 
 /// Answers with the page. A query `after=<key>` asks for the authors after that one.
-pub async fn answer(app: &App, room: &RoomName, query: Option<&str>, url: &str) -> Response {
+pub async fn answer(shared: &Shared, room: &RoomName, query: Option<&str>, url: &str) -> Response {
     let asked = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("after=")));
     let after = asked.and_then(|key| key.parse::<Key>().ok());
     if after.is_none() && asked.is_some() {
         return (StatusCode::BAD_REQUEST, "after: must be the key of an author, 64 hex digits\n").into_response();
     }
-    match page(app, room, after, url).await {
+    match page(shared, room, after, url).await {
         Ok(page) => {
             let headers = [
                 (header::CONTENT_TYPE, "text/html; charset=utf-8"),
@@ -76,25 +76,27 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-async fn page<'a>(app: &App, room: &'a RoomName, after: Option<Key>, url: &str) -> Result<Page<'a>, RepoError> {
-    let bridge = app.carry.modes.of(room.as_str());
-    let max = app.config.bridge.page_authors_max;
+async fn page<'a>(shared: &Shared, room: &'a RoomName, after: Option<Key>, url: &str) -> Result<Page<'a>, RepoError> {
+    let bridge = shared.pico.modes.of(room.as_str());
+    let max = shared.relay.config.bridge.page_authors_max;
     let mut keys = match bridge {
-        Bridge::Copies => app.repo.authors(room, after, max + 1).await?,
+        Bridge::Copies => shared.pico.repo.authors(room, after, max + 1).await?,
         Bridge::Wrap | Bridge::Off => Vec::new(),
     };
     let has_more = keys.len() > max;
     keys.truncate(max);
-    let mut authors: Vec<Author> =
-        keys.into_iter().filter_map(|key| Some(Author { key, nostr: app.signers.author(&key)?, name: None })).collect();
-    let names = names(app, &authors).await?;
+    let mut authors: Vec<Author> = keys
+        .into_iter()
+        .filter_map(|key| Some(Author { key, nostr: shared.pico.signers.author(&key)?, name: None }))
+        .collect();
+    let names = names(shared, &authors).await?;
     authors.iter_mut().for_each(|author| author.name = names.get(&author.nostr).cloned());
     Ok(Page {
         room,
         url: format!("{}/pico/{room}", url.trim_end_matches('/')),
         home: format!("{}/", prefix::path(url)),
-        peers: app.rooms.peers(room),
-        usage: app.repo.usage(room).await?,
+        peers: shared.pico.rooms.peers(room),
+        usage: shared.pico.repo.usage(room).await?,
         bridge,
         authors,
         has_more,
@@ -102,14 +104,14 @@ async fn page<'a>(app: &App, room: &'a RoomName, after: Option<Key>, url: &str) 
 }
 
 /// What authors call themselves, in their profiles' copies.
-async fn names(app: &App, authors: &[Author]) -> Result<HashMap<PublicKey, String>, RepoError> {
+async fn names(shared: &Shared, authors: &[Author]) -> Result<HashMap<PublicKey, String>, RepoError> {
     if authors.is_empty() {
         return Ok(HashMap::new());
     }
     let mut keys: Vec<PublicKey> = authors.iter().map(|author| author.nostr).collect();
     keys.sort_unstable();
     let filter = Filter { kinds: Some([0].into()), authors: Some(keys.into()), ..Filter::default() };
-    let profiles = lookup::events(&app.readers, filter, authors.len() as u64, clock::now()).await??;
+    let profiles = lookup::events(&shared.relay.readers, filter, authors.len() as u64, clock::now()).await??;
     let named = profiles.iter().filter_map(|event| {
         let profile: serde_json::Value = serde_json::from_str(&event.content()).ok()?;
         Some((event.pubkey, profile.get("name")?.as_str()?.to_owned()))

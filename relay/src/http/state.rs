@@ -17,11 +17,11 @@ use serde::Deserialize;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use super::metrics;
 use super::nip11::CORS_HEADERS;
-use crate::app::Admission;
+use crate::door::Admission;
 use crate::engine::Updates;
 use crate::engine::host::{EngineHandle, SliceInfo};
+use crate::metrics;
 use crate::rarely::rarely;
 use crate::store::Readers;
 use crate::store::repo::RoomName;

@@ -7,8 +7,8 @@ use crossbeam_channel::Sender;
 use hashbrown::HashSet;
 use parking_lot::Mutex;
 
-use crate::bridge::Wanted;
 use crate::event::Id;
+use crate::store::carry::Interest;
 use crate::store::{Commits, Seq};
 use crate::subscription::{Broadcast, Subscriptions};
 use crate::verify::Verified;
@@ -50,8 +50,8 @@ impl RecentIds {
 
 /// What follows a commit: caches learn of it, then subscribers.
 pub struct AfterCommit {
-    /// The bridge.
-    pub wanted: Option<Arc<Wanted>>,
+    /// Who waits for events that are to be carried into rooms.
+    pub interest: Option<Arc<dyn Interest>>,
     /// Known duplicates.
     pub recent: Arc<RecentIds>,
     /// Learn what the store has.
@@ -67,10 +67,10 @@ impl Commits for AfterCommit {
         }
         self.recent.update(events.iter().map(|(event, _)| event.id), removed);
         if batch_len > 0 {
-            crate::http::metrics::commit(took, batch_len);
+            crate::metrics::commit(took, batch_len);
         }
-        if let Some(wanted) = &self.wanted {
-            wanted.committed();
+        if let Some(interest) = &self.interest {
+            interest.committed();
         }
         let events: Broadcast = events.into_iter().map(|(event, seq)| (event, Some(seq))).collect();
         if !events.is_empty() && self.broadcast.send(events).is_err() {

@@ -7,16 +7,17 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{Answers, Order, Outcome, Path, Source};
+use super::{Answers, Order, Path, Place};
 use crate::account::{Held, event_bytes};
 use crate::clock::{self, Timestamp};
-use crate::engine::script::event::wait_for;
-use crate::engine::script::pulse::{Lookout, Pulse};
 use crate::event::{Class, Event, Id};
 use crate::fair::{Claim, FairQueue, Item, Turn, give_way};
+use crate::outcome::{Outcome, Prefix, Refusal};
 use crate::policy::judge::{Bench, Sentence};
+use crate::pulse::{Lookout, Pulse};
+use crate::source::Source;
 use crate::store::{Coming, Saved, Saving};
-use crate::threads::{Stopwatch, essential};
+use crate::threads::{Stopwatch, essential, wait_for};
 use crate::verify::{Keys, Verified};
 
 /// What an event costs, about, in microseconds: its signature, and its bytes.
@@ -28,6 +29,8 @@ const BYTES_PER_COST: usize = 1024;
 pub(super) struct Job {
     events: Vec<Event>,
     source: Source,
+    /// Of a batch that must not overtake others.
+    place: Option<Arc<Place>>,
     answers: Arc<dyn Answers>,
     /// What they hold of what may be under way.
     held: Option<Held>,
@@ -84,6 +87,7 @@ pub(super) struct Checked {
     /// Of the others.
     outcomes: Vec<(Id, Outcome)>,
     source: Source,
+    place: Option<Arc<Place>>,
     answers: Arc<dyn Answers>,
     now: Timestamp,
     held: Option<Held>,
@@ -96,7 +100,7 @@ pub(super) struct Checked {
 struct Judging {
     ids: Vec<Id>,
     answers: Arc<dyn Answers>,
-    source: Source,
+    place: Option<Arc<Place>>,
     held: Option<Held>,
     /// Their connection's next events wait, and the writer may wait for them.
     under_way: UnderWay,
@@ -120,20 +124,20 @@ impl VerifyThreads {
 impl Job {
     pub(super) fn new(
         events: Vec<Event>,
-        source: Source,
+        (source, place): (Source, Option<Arc<Place>>),
         answers: Arc<dyn Answers>,
         held: Option<Held>,
         coming: Option<(&Coming, u64)>,
     ) -> Self {
         let bytes = events.iter().map(event_bytes).sum();
         let on_the_way = coming.map(|(coming, account)| OnTheWay::new(coming, account, events.len()));
-        Self { events, source, answers, held, on_the_way, bytes }
+        Self { events, source, place, answers, held, on_the_way, bytes }
     }
 
-    pub(super) fn refuse(self, why: &'static str) {
+    pub(super) fn refuse(self, why: &Refusal) {
         let Self { events, answers, held, .. } = self;
         drop(held);
-        answers.answer(events.iter().map(|event| (event.id, Outcome::Refused(why.into()))).collect());
+        answers.answer(events.iter().map(|event| (event.id, Outcome::Refused(why.clone()))).collect());
     }
 }
 
@@ -148,7 +152,7 @@ impl Item for Job {
 
     fn split_off(&mut self, cost: u64) -> Option<Self> {
         // A batch that has its place among others would wait for its own rest.
-        if self.events.len() < 2 || self.cost() <= cost || self.source.place().is_some() {
+        if self.events.len() < 2 || self.cost() <= cost || self.place.is_some() {
             return None;
         }
         let mut sum = 0;
@@ -162,7 +166,8 @@ impl Item for Job {
         self.bytes -= bytes;
         let on_the_way = self.on_the_way.as_mut().map(|all| all.split(events.len()));
         let held = self.held.as_mut().map(|held| held.split(bytes));
-        Some(Self { events, source: self.source.clone(), answers: Arc::clone(&self.answers), held, on_the_way, bytes })
+        let (source, answers) = (self.source.clone(), Arc::clone(&self.answers));
+        Some(Self { events, source, place: None, answers, held, on_the_way, bytes })
     }
 }
 
@@ -198,11 +203,11 @@ impl Lane {
     fn take_over(self: &Arc<Self>, lookout: &Lookout) {
         self.was_stuck.store(true, Ordering::Relaxed);
         let judging = self.judging.lock().take();
-        if let Some(Judging { ids, answers, held, under_way, source }) = judging {
+        if let Some(Judging { ids, answers, held, under_way, place }) = judging {
             drop((held, under_way));
-            let why = Outcome::Refused("error: a slice does not come to an end".into());
+            let why = Outcome::Refused(Refusal::new(Prefix::Error, "slices", "a slice does not come to an end"));
             answers.answer(ids.into_iter().map(|id| (id, why.clone())).collect());
-            if let Some(place) = source.place() {
+            if let Some(place) = place {
                 place.leave();
                 *self.order.lock() = Some(Arc::clone(place.order()));
             }
@@ -223,7 +228,7 @@ impl Lane {
             && let Some(turn) = self.jobs.pop()
         {
             let checked = self.check(turn, &mut keys, clock::now());
-            let order = checked.source.place().map(|place| (Arc::clone(place.order()), place.number()));
+            let order = checked.place.as_ref().map(|place| (Arc::clone(place.order()), place.number()));
             match order {
                 None => self.settle_all(Some(checked), None, &mut bench, pulse),
                 Some((order, number)) => {
@@ -237,11 +242,12 @@ impl Lane {
     fn check(&self, turn: Turn<Job>, keys: &mut Keys, now: Timestamp) -> Checked {
         let watch = Stopwatch::start();
         let Turn { item: job, claim } = turn;
-        let Job { events, source, answers, held, on_the_way, .. } = job;
+        let Job { events, source, place, answers, held, on_the_way, .. } = job;
         let mut checked = Checked {
             events: Vec::with_capacity(events.len()),
             outcomes: Vec::new(),
             source,
+            place,
             answers,
             now,
             held,
@@ -274,7 +280,7 @@ impl Lane {
     /// Asks the operator's rules, passes on what is ephemeral, and gives the rest to the writer.
     fn settle(&self, checked: Checked, bench: &mut Bench, pulse: &Pulse) {
         let watch = Stopwatch::start();
-        let Checked { events: mut to_save, mut outcomes, source, answers, now, mut held, mut under_way, took } =
+        let Checked { events: mut to_save, mut outcomes, source, place, answers, now, mut held, mut under_way, took } =
             checked;
         let mut to_pass = Vec::new();
         if !to_save.is_empty() && !bench.is_idle(&source) {
@@ -283,7 +289,7 @@ impl Lane {
             }
             let ids = to_save.iter().map(|event| event.id).collect();
             let answers = Arc::clone(&answers);
-            *self.judging.lock() = Some(Judging { ids, answers, source: source.clone(), held, under_way });
+            *self.judging.lock() = Some(Judging { ids, answers, place, held, under_way });
             // A request to vanish is obeyed whatever the operator's rules say (NIP-62).
             let is_obeyed = |event: &Verified| self.path.urls.must_vanish(event);
             let judged: Vec<Verified> = to_save.iter().filter(|event| !is_obeyed(event)).cloned().collect();
@@ -346,7 +352,7 @@ impl Lane {
 fn tell(answers: &dyn Answers, events: &[Verified], saved: &[Option<Saved>]) {
     let outcome = |saved: &Option<Saved>| match saved {
         Some(saved) => Outcome::Saved(*saved),
-        None => Outcome::Refused("error: could not save the event".into()),
+        None => Outcome::Refused(Refusal::new(Prefix::Error, "store", "could not save the event")),
     };
     answers.answer(events.iter().zip(saved).map(|(event, saved)| (event.id, outcome(saved))).collect());
 }

@@ -1,18 +1,15 @@
-//! Client messages (NIP-01, NIP-42, NIP-45, NIP-77): read here, answered in one file each. `upstream.rs` is the other
+//! Client messages (NIP-01, NIP-42, NIP-45, NIP-77): read here, answered by [`crate::session`]. `upstream.rs` is the other
 //! side, for when this relay is a client.
 
-pub mod auth;
-pub mod close;
-pub mod count;
-pub mod event;
-pub mod neg;
+mod claim;
 pub mod reply;
-pub mod req;
 pub mod upstream;
 
 use std::borrow::Cow;
 
 use serde_json::value::RawValue;
+
+pub(crate) use self::claim::{claimed_id, claimed_id_in};
 
 /// The most characters of a subscription id (NIP-01).
 pub const SUBSCRIPTION_ID_CHARS_MAX: usize = 64;

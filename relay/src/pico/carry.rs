@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use super::config::{self, Bridge};
 use super::gossip::PeerNumber;
 use super::mempool::Offered;
 use super::repo::RoomName;
-use crate::config::{Bridge, Config};
 use crate::event::PublicKey;
 use crate::store::carry::Origin;
 
@@ -21,12 +21,12 @@ pub struct Modes {
 }
 
 impl Modes {
-    /// As configured.
-    pub fn new(config: &Config) -> Self {
-        let rooms = config.pico.room.iter().filter(|_| config.pico.enabled);
+    /// As configured; `undeclared` holds for rooms that are not.
+    pub fn new(config: &config::Pico, undeclared: Bridge) -> Self {
+        let rooms = config.room.iter().filter(|_| config.enabled);
         Self {
             declared: rooms.map(|room| (room.name.clone(), room.bridge)).collect(),
-            undeclared: config.pico.enabled.then_some(config.bridge.undeclared),
+            undeclared: config.enabled.then_some(undeclared),
         }
     }
 

@@ -7,13 +7,11 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use picofeed::{Block, Feed, Format};
 
+pub use super::mempool::PeerNumber;
 use super::mempool::{Offered, Peers};
 use super::outbox::{Closing, Outbox};
 use super::rpc::{self, Formats, NodeId};
-use crate::http::metrics::{PICO_FEEDS_SENT, PICO_PEERS};
-
-/// Tells connections apart.
-pub type PeerNumber = u64;
+use crate::metrics::{PICO_FEEDS_SENT, PICO_PEERS};
 
 /// Longest v3 feed that is sent: picofeed 3.4 refuses to make longer ones.
 const V3_FEED_BYTES_MAX: usize = 1 << 16;

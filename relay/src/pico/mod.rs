@@ -6,12 +6,12 @@
 //! [`websocket`], [`tcp`], [`follow`] and `swarm`; [`socket`] is what they have in common. [`file`](mod@file) is a room on a
 //! thumb drive.
 
+pub mod account;
 pub mod carry;
-pub mod chain;
+pub mod config;
 pub mod file;
 pub mod follow;
 pub mod gossip;
-pub mod mempool;
 pub mod outbox;
 pub mod peer;
 pub mod repo;
@@ -27,6 +27,8 @@ pub mod upload;
 pub mod verify;
 pub mod websocket;
 pub mod wire;
+
+pub use crate::engine::waiting::{chain, mempool};
 
 #[cfg(test)]
 mod simulation;

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::FutureExt;
 
+use super::account::Account;
+use super::config;
 use super::gossip::{Direction, PeerNumber, RoomFull};
 use super::outbox::{Closing, Outbox};
 use super::repo::{Repo, RepoError};
@@ -15,9 +17,7 @@ use super::room::{Room, Verdict};
 use super::rpc::{Act, Conversation, Fault, Received, Rules, UploadNumber};
 use super::upload::Upload;
 use super::wire::Elapsed;
-use crate::account::{Account, Budget as Shared};
-use crate::config;
-use crate::http::metrics::{PICO_FEEDS_SENT, PICO_FRAMES};
+use crate::metrics::{PICO_FEEDS_SENT, PICO_FRAMES};
 use crate::rarely::rarely;
 
 /// How often a peer is asked for everything again when it sends blocks whose parents are missing.
@@ -53,7 +53,7 @@ pub struct Peer {
     queries: Budget,
     false_feeds: Budget,
     /// The account of its address, if it is a stranger.
-    account: Option<Arc<Account>>,
+    account: Option<Arc<dyn Account>>,
     /// The last feeds that were verified were true.
     is_proven: bool,
     /// Blocks of no use since the last frame: each counts as a frame.
@@ -72,7 +72,7 @@ impl Peer {
     pub fn new(
         room: Arc<Room>,
         number: PeerNumber,
-        (direction, account): (Direction, Option<Arc<Account>>),
+        (direction, account): (Direction, Option<Arc<dyn Account>>),
         limits: &config::Pico,
     ) -> Result<Self, RoomFull> {
         let outbox = Arc::new(Outbox::new(limits.outbox_bytes_max));
@@ -150,7 +150,7 @@ impl Peer {
     /// The room's blocks, read in the turns of the peer's address.
     fn repo(&self) -> Repo {
         let repo = self.room.repo();
-        self.account.as_ref().map_or_else(|| repo.clone(), |account| repo.of(&account.holdings.party))
+        self.account.as_ref().map_or_else(|| repo.clone(), |account| repo.of(account.party()))
     }
 
     fn spend(&mut self, bytes: usize, now: Elapsed) -> Option<Duration> {
@@ -158,12 +158,9 @@ impl Peer {
         let own = self.frames.spend(amount, now);
         let of_address = self.account.as_ref().and_then(|account| {
             let at = Instant::now();
-            let spent = [
-                account.peer_frames().lock().take(amount, at),
-                account.budgets().lock().take(Shared::Bytes, bytes, at),
-            ];
+            let spent = account.spend(amount, bytes, at);
             let delay = if self.is_proven { Duration::ZERO } else { account.delay(at) };
-            spent.into_iter().filter_map(Result::err).chain((!delay.is_zero()).then_some(delay)).max()
+            spent.max((!delay.is_zero()).then_some(delay))
         });
         let wait = own.max(of_address).map(|wait| wait.min(WAIT_MAX));
         if wait.is_some() {
@@ -179,10 +176,7 @@ impl Peer {
             return;
         }
         let count = u32::try_from(1 + feed_bytes / FALSE_BYTES).unwrap_or(u32::MAX);
-        let is_refused = self.account.as_ref().is_some_and(|account| {
-            let at = Instant::now();
-            account.false_events(count, at) || account.refused_for(at).is_some()
-        });
+        let is_refused = self.account.as_ref().is_some_and(|account| account.false_feeds(count, Instant::now()));
         if self.false_feeds.take(now).is_some() || is_refused {
             self.outbox.close(Closing::FalseFeeds);
         }

@@ -12,6 +12,7 @@ use picofeed::{Block, Id};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::account::Account;
 use super::carry::Carry;
 use super::chain::settle;
 use super::gossip::{Hub, PeerNumber};
@@ -20,13 +21,12 @@ use super::repo::{Bounds, Merged, Merging, Quota, Repo, RepoError, RoomName};
 use super::rpc::NodeId;
 use super::strangers::{NewRooms, Places};
 use super::verify::{self, Checked, Checker, Recent};
-use crate::account::Account;
 use crate::clock;
+use crate::clock::Millis;
 use crate::engine::Decision;
 use crate::engine::host::{Done, EngineHandle};
-use crate::engine::slice::Millis;
 use crate::fair::Owner;
-use crate::http::metrics::{PICO_BLOCKS, PICO_REFUSED};
+use crate::metrics::{PICO_BLOCKS, PICO_REFUSED};
 use crate::rarely::rarely;
 use crate::store::Party;
 use crate::store::carry::Origin;
@@ -198,7 +198,7 @@ impl Room {
 
     /// Takes in feeds as a peer sent them, in order: decodes, verifies, merges, and tells the others of what is new. Gives
     /// a verdict for each. `account` is that of the address of a stranger.
-    pub async fn offer(&self, from: PeerNumber, account: Option<&Account>, feeds: Vec<Bytes>) -> Vec<Verdict> {
+    pub async fn offer(&self, from: PeerNumber, account: Option<&dyn Account>, feeds: Vec<Bytes>) -> Vec<Verdict> {
         let feeds_len = feeds.len() as u64;
         let owner = Owner { account: account.map_or(Party::ROOMS, Account::number), key: 0, connection: from };
         let checker = &self.inner.common.checker;
@@ -253,9 +253,9 @@ impl Room {
     }
 
     /// Whether a block is stored, as somebody asks in their turn.
-    async fn holds(&self, account: Option<&Account>, block: Id) -> bool {
+    async fn holds(&self, account: Option<&dyn Account>, block: Id) -> bool {
         let repo = self.repo();
-        let in_turn = account.map(|account| repo.of(&account.holdings.party));
+        let in_turn = account.map(|account| repo.of(account.party()));
         in_turn.as_ref().unwrap_or(repo).contains(self.name(), block).await.unwrap_or(false)
     }
 

@@ -3,35 +3,51 @@
 use std::collections::HashSet;
 use std::future::Future;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use futures_util::FutureExt;
 use hashbrown::HashMap;
+use parking_lot::Mutex;
 use picofeed::Limits;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::carry::Carry;
+use super::config;
 use super::gossip::PeerNumber;
 use super::mempool;
 use super::outbox::Closing;
 use super::repo::{Bounds, Full, Repo, RoomName};
 use super::room::{Common, Room};
 use super::rpc::NodeId;
-use super::strangers::{NewRooms, Open, Places};
+use super::strangers::{NewRooms, OpenRooms, Places};
 use super::verify::Checker;
-use crate::config;
+use crate::address::limit_key;
 use crate::engine::host::{EngineHandle, Engines};
 use crate::fair::Pool;
-use crate::http::client_addr::limit_key;
-use crate::http::metrics::PICO_ROOMS;
+use crate::metrics::PICO_ROOMS;
 use crate::rounds::Rounds;
 use crate::threads::needed;
+
+/// Rooms that are open, by name.
+type Open = Mutex<HashMap<RoomName, Arc<Room>>>;
+
+impl OpenRooms for Open {
+    fn in_use(&self) -> Vec<RoomName> {
+        self.lock().iter().filter(|(_, room)| !room.hub().is_empty()).map(|(name, _)| name.clone()).collect()
+    }
+
+    fn was_removed(&self, room: &RoomName) {
+        if let Some(room) = self.lock().get(room) {
+            room.was_removed();
+        }
+    }
+}
 
 /// All rooms of the relay.
 pub struct Rooms {
@@ -42,7 +58,7 @@ pub struct Rooms {
     /// Told to stop.
     pub stop: CancellationToken,
     /// Told to end at once, when a stop takes too long.
-    cut: CancellationToken,
+    pub cut: CancellationToken,
     common: Common,
     engines: Engines,
     /// `main`, those in the configuration, and those with slices: they are always open.
@@ -99,21 +115,22 @@ impl NoRoom {
 }
 
 impl Rooms {
-    /// On a running store. Rooms come to be when somebody connects to them. `ends`: told to stop, and to end at once.
+    /// On a running store. Rooms come to be when somebody connects to them. `send`: how long what waits for a peer
+    /// may wait while it takes nothing. `ends`: told to stop, and to end at once.
     pub fn new(
-        config: &config::Config,
+        (config, send): (&config::Pico, Duration),
         (repo, checkers): (Repo, Pool),
         (engines, carry): (Engines, Carry),
         ends: (CancellationToken, CancellationToken),
         rounds: Arc<Rounds>,
     ) -> Self {
-        let send = Duration::from_secs(config.server.send_seconds);
-        let (config, (stop, cut)) = (&config.pico, ends);
+        let (stop, cut) = ends;
         let declared = config.room.iter().filter_map(|room| room.name.parse().ok()).chain([RoomName::main()]);
         let declared = Arc::new(declared.chain(engines.iter().map(|(name, _)| name.clone())).collect());
         let open = Arc::<Open>::default();
+        let weak: Weak<dyn OpenRooms> = Arc::<Open>::downgrade(&open);
         Self {
-            common: common(config, (repo, checkers), carry, Places::new(Arc::clone(&declared), &open)),
+            common: common(config, (repo, checkers), carry, Places::new(Arc::clone(&declared), weak)),
             engines,
             declared,
             config: config.clone(),

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 
+use super::account::Account;
 use super::gossip::Direction;
 use super::outbox::Closing;
 use super::peer::Peer;
 use super::room::Room;
 use super::rooms::Rooms;
 use super::rpc;
-use crate::account::Account;
-use crate::http::metrics::{PICO_CLOSES, PICO_FRAMES};
+use crate::metrics::{PICO_CLOSES, PICO_FRAMES};
 use crate::rounds::Part;
 use crate::websocket::{self, Alive, Look};
 
@@ -59,7 +59,7 @@ const TICK: Duration = Duration::from_secs(1);
 pub async fn converse<R, W>(
     rooms: &Rooms,
     room: &Arc<Room>,
-    caller: (Direction, Option<Arc<Account>>),
+    caller: (Direction, Option<Arc<dyn Account>>),
     mut reader: R,
     writer: W,
 ) -> websocket::End

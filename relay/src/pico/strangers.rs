@@ -10,10 +10,15 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use super::repo::{Repo, RoomName};
-use super::room::Room;
 
-/// Rooms that are open, by name.
-pub(super) type Open = Mutex<HashMap<RoomName, Arc<Room>>>;
+/// The rooms that are open.
+pub trait OpenRooms: Send + Sync {
+    /// Those that somebody is in.
+    fn in_use(&self) -> Vec<RoomName>;
+
+    /// What the room has stored was removed. Whoever has come meanwhile sends its blocks as if the room were new.
+    fn was_removed(&self, room: &RoomName);
+}
 
 /// Addresses of which it is remembered how many rooms they began; those with nothing to remember go first.
 const ADDRESSES_MAX: usize = 100_000;
@@ -75,12 +80,12 @@ impl Begun {
 pub struct Places {
     declared: Arc<HashSet<RoomName>>,
     /// Rooms hold this, so it does not hold them.
-    open: Weak<Open>,
+    open: Weak<dyn OpenRooms>,
 }
 
 impl Places {
-    pub(super) fn new(declared: Arc<HashSet<RoomName>>, open: &Arc<Open>) -> Self {
-        Self { declared, open: Arc::downgrade(open) }
+    pub(super) fn new(declared: Arc<HashSet<RoomName>>, open: Weak<dyn OpenRooms>) -> Self {
+        Self { declared, open }
     }
 
     /// True for `main`, the rooms of the configuration, and those with slices.
@@ -91,19 +96,13 @@ impl Places {
     /// Removes the stored room that is missed least: not declared, nobody in it, as empty and as long unused as there is.
     /// False if there is none.
     pub async fn make(&self, repo: &Repo) -> bool {
-        let in_use: Vec<RoomName> = self.open.upgrade().map_or_else(Vec::new, |open| {
-            let open = open.lock();
-            open.iter().filter(|(_, room)| !room.hub().is_empty()).map(|(name, _)| name.clone()).collect()
-        });
+        let in_use = self.open.upgrade().map_or_else(Vec::new, |open| open.in_use());
         let keep: Arc<[RoomName]> = self.declared.iter().cloned().chain(in_use).collect();
         match repo.give_way(keep).await {
             Ok(Some(room)) => {
                 tracing::info!(%room, "a room gave way to a new one: pico.rooms_max is reached");
-                // Whoever has come meanwhile sends its blocks as if the room were new.
-                if let Some(open) = self.open.upgrade()
-                    && let Some(room) = open.lock().get(&room)
-                {
-                    room.was_removed();
+                if let Some(open) = self.open.upgrade() {
+                    open.was_removed(&room);
                 }
                 true
             }

@@ -20,12 +20,13 @@ use futures_util::{SinkExt, StreamExt, future};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
+use super::account::{Door, Guest};
 use super::gossip::Direction;
+use super::rooms::Rooms;
 use super::socket::{Heard, Said, converse, turn_away};
-use crate::app::{Admission, App};
 use crate::descriptors::could_not_accept;
 use crate::patience::Patient;
-use crate::unfinished::Metered;
+use crate::unfinished::{Budget, Metered};
 
 /// How long a peer may take to name its room.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -35,33 +36,36 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// # Errors
 ///
 /// It cannot listen there.
-pub async fn listen(app: &Arc<App>) -> std::io::Result<Option<SocketAddr>> {
-    let rooms = &app.rooms;
+pub async fn listen(
+    rooms: &Arc<Rooms>,
+    unfinished: Arc<Budget>,
+    door: Arc<impl Door>,
+) -> std::io::Result<Option<SocketAddr>> {
     if rooms.config.tcp_listen.is_empty() || !rooms.config.enabled {
         return Ok(None);
     }
     let listener = TcpListener::bind(&rooms.config.tcp_listen).await?;
     let address = listener.local_addr()?;
-    let serving = Arc::clone(app);
+    let serving = Arc::clone(rooms);
     rooms.spawn(async move {
         tokio::select! {
-            () = accept(&serving, &listener) => {}
+            () = accept(&serving, &unfinished, &*door, &listener) => {}
             () = serving.stop.cancelled() => {}
         }
     });
     Ok(Some(address))
 }
 
-async fn accept(app: &Arc<App>, listener: &TcpListener) {
+async fn accept(rooms: &Arc<Rooms>, unfinished: &Arc<Budget>, door: &impl Door, listener: &TcpListener) {
     loop {
         match listener.accept().await {
             Ok((stream, address)) => {
-                let Ok(admission) = app.admit(address.ip()) else { continue };
-                let app = Arc::clone(app);
-                app.rooms.clone().spawn(async move {
+                let Some(guest) = door.admit(address.ip()) else { continue };
+                let (rooms, unfinished) = (Arc::clone(rooms), Arc::clone(unfinished));
+                rooms.clone().spawn(async move {
                     tokio::select! {
-                        () = serve(stream, &app, &admission) => {}
-                        () = admission.given_away() => {}
+                        () = serve(stream, &rooms, &unfinished, &guest) => {}
+                        () = guest.given_away() => {}
                     }
                 });
             }
@@ -70,20 +74,20 @@ async fn accept(app: &Arc<App>, listener: &TcpListener) {
     }
 }
 
-async fn serve(stream: TcpStream, app: &App, admission: &Admission) {
-    let stream = Patient::new(stream, app.rooms.send);
-    let codec = LengthDelimitedCodec::builder().max_frame_length(app.rooms.config.message_bytes_max).new_codec();
-    let meter = app.unfinished.meter();
+async fn serve(stream: TcpStream, rooms: &Rooms, unfinished: &Arc<Budget>, guest: &impl Guest) {
+    let stream = Patient::new(stream, rooms.send);
+    let codec = LengthDelimitedCodec::builder().max_frame_length(rooms.config.message_bytes_max).new_codec();
+    let meter = unfinished.meter();
     let mut framed = Framed::new(Metered::new(stream, Arc::clone(&meter)), codec);
     let first = tokio::select! {
         first = tokio::time::timeout(PATIENCE, framed.next()) => first,
-        () = app.stop.cancelled() => return,
+        () = rooms.stop.cancelled() => return,
     };
     let Ok(Some(Ok(name))) = first else { return };
     let Ok(name) = std::str::from_utf8(&name) else { return };
-    let room = app.rooms.name(name).and_then(|name| app.rooms.visit(&name, admission.client()));
+    let room = rooms.name(name).and_then(|name| rooms.visit(&name, guest.client()));
     let (sink, stream) = framed.split();
-    let stream = stream.inspect(|_| admission.heard());
+    let stream = stream.inspect(|_| guest.heard());
     let len = |record: &Result<BytesMut, _>| record.as_ref().map_or(0, BytesMut::len);
     let reader = meter.messages(stream, len).map(|record| match record {
         Ok(record) if record.is_empty() => Heard::Alive,
@@ -99,12 +103,12 @@ async fn serve(stream: TcpStream, app: &App, admission: &Admission) {
     let room = match room {
         Ok(room) => room,
         Err(none) => {
-            admission.log().refused("room", &none.to_string());
+            guest.refused("room", &none.to_string());
             turn_away(reader, writer, none.reason()).await;
             return;
         }
     };
-    let caller = (Direction::In, Some(Arc::clone(admission.account())));
-    Box::pin(converse(&app.rooms, &room, caller, reader, writer)).await;
-    app.rooms.close_if_empty(&room);
+    let caller = (Direction::In, Some(guest.account()));
+    Box::pin(converse(rooms, &room, caller, reader, writer)).await;
+    rooms.close_if_empty(&room);
 }

@@ -8,12 +8,13 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
+use super::account::Guest;
 use super::gossip::Direction;
 use super::room::Room;
+use super::rooms::Rooms;
 use super::socket::{Heard, Said, converse, turn_away};
-use crate::app::{Admission, App};
 use crate::unfinished::Meter;
-use crate::websocket::{End, Handshake, Socket, fault_of};
+use crate::websocket::{End, Handshake, Parked, Socket, fault_of};
 
 /// Bytes that a read asks the socket for, and that an idle connection therefore costs.
 const READ_BYTES: usize = 4096;
@@ -22,46 +23,46 @@ const READ_BYTES: usize = 4096;
 const WRITE_BYTES: usize = 16 * 1024;
 
 /// Turns a handshake into a peer, or says why there is no place for it.
-pub fn upgrade(
+pub fn upgrade<G: Guest>(
     handshake: Handshake,
-    app: Arc<App>,
+    (rooms, parked): (Arc<Rooms>, Arc<Parked>),
     room: Result<Arc<Room>, &'static str>,
-    admission: Admission,
+    guest: G,
     meter: Arc<Meter>,
 ) -> Response {
-    let bytes = app.rooms.config.message_bytes_max;
+    let bytes = rooms.config.message_bytes_max;
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BYTES)
         .write_buffer_size(WRITE_BYTES)
         .max_message_size(Some(bytes))
         .max_frame_size(Some(bytes));
     handshake.accept(config, move |socket| async move {
-        let (cut, parked) = (app.cut.clone(), Arc::clone(&app.parked));
+        let cut = rooms.cut.clone();
         let served = cut.run_until_cancelled(async {
             let (socket, end) = tokio::select! {
-                ended = serve(socket, &app, &room, &admission, meter) => ended,
-                () = admission.given_away() => return,
+                ended = serve(socket, &rooms, &room, &guest, meter) => ended,
+                () = guest.given_away() => return,
             };
             if let Ok(room) = &room {
-                app.rooms.close_if_empty(room);
+                rooms.close_if_empty(room);
             }
-            drop((room, app));
+            drop((room, rooms));
             end.of(socket, &parked).await;
         });
         served.await;
-        drop(admission);
+        drop(guest);
     })
 }
 
 async fn serve(
     socket: Socket,
-    app: &App,
+    rooms: &Rooms,
     room: &Result<Arc<Room>, &'static str>,
-    admission: &Admission,
+    guest: &impl Guest,
     meter: Arc<Meter>,
 ) -> (Option<Socket>, End) {
     let (mut sink, mut stream) = socket.split();
-    let heard = (&mut stream).inspect(|_| admission.heard());
+    let heard = (&mut stream).inspect(|_| guest.heard());
     let len = |message: &Result<Message, Error>| match message {
         Ok(Message::Binary(frame)) => frame.len(),
         Ok(Message::Text(text)) => text.len(),
@@ -83,9 +84,9 @@ async fn serve(
             }
         })
     });
-    let caller = (Direction::In, Some(Arc::clone(admission.account())));
+    let caller = (Direction::In, Some(guest.account()));
     let end = match room {
-        Ok(room) => Box::pin(converse(&app.rooms, room, caller, reader, writer)).await,
+        Ok(room) => Box::pin(converse(rooms, room, caller, reader, writer)).await,
         Err(why) => turn_away(reader, writer, why).await,
     };
     (sink.reunite(stream).ok(), end)

@@ -2,8 +2,12 @@
 
 use super::{Policy, Verdict};
 use crate::clock::Timestamp;
-use crate::ingest::Source;
+use crate::outcome::Prefix;
+use crate::source::Source;
 use crate::verify::Verified;
+
+/// Who refuses.
+const NAME: &str = "size";
 
 /// Limits of tags and content, as announced in NIP-11.
 pub(super) struct Size {
@@ -17,11 +21,11 @@ impl Policy for Size {
             return Verdict::Accept;
         }
         if event.tags.len() > self.tags_max {
-            return Verdict::Reject("blocked: too many tags".into());
+            return Verdict::reject(Prefix::Blocked, NAME, "too many tags");
         }
         let content = event.content();
         if content.len() > self.content_chars_max && content.chars().count() > self.content_chars_max {
-            return Verdict::Reject("blocked: content is too long".into());
+            return Verdict::reject(Prefix::Blocked, NAME, "content is too long");
         }
         Verdict::Accept
     }

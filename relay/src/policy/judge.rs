@@ -1,14 +1,14 @@
 //! Rules that the operator brings: slices for events, and a program that judges them. Asked after the policies, before an
 //! event is saved or passed on. An import with `--trust` is not judged.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::plugin::{Answer, Plugin};
 use crate::clock::Timestamp;
-use crate::engine::script::event::{self, EventSlices};
-use crate::engine::script::pulse::Pulse;
-use crate::ingest::Source;
+use crate::outcome::Refusal;
+use crate::policy::slices::{self, EventSlices};
+use crate::pulse::Pulse;
+use crate::source::Source;
 use crate::verify::Verified;
 
 /// Handle of all of them; clones share them.
@@ -25,15 +25,15 @@ pub struct Judges {
 pub enum Sentence {
     /// Nobody minds.
     Accept,
-    /// Refused; the text of the OK.
-    Refuse(Cow<'static, str>),
+    /// Refused.
+    Refuse(Refusal),
     /// Not kept, and its author is told that it was.
     Shadow,
 }
 
 /// The judges as one thread asks them.
 pub struct Bench {
-    slices: event::Judge,
+    slices: slices::Judge,
     plugin: Option<Plugin>,
 }
 
@@ -80,7 +80,7 @@ fn left(events: &[Verified], sentences: &[Sentence]) -> Vec<Option<Verified>> {
     pairs.map(|(event, sentence)| (*sentence == Sentence::Accept).then(|| event.clone())).collect()
 }
 
-fn refuse(sentences: &mut [Sentence], refusals: Vec<Option<Cow<'static, str>>>) {
+fn refuse(sentences: &mut [Sentence], refusals: Vec<Option<Refusal>>) {
     for (sentence, refusal) in sentences.iter_mut().zip(refusals) {
         if let Some(why) = refusal {
             *sentence = Sentence::Refuse(why);

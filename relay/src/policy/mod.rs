@@ -6,6 +6,7 @@ pub mod plugin;
 mod pow;
 mod protected;
 mod repost;
+pub mod slices;
 mod time;
 mod vanish;
 
@@ -13,7 +14,8 @@ use std::borrow::Cow;
 
 use crate::clock::Timestamp;
 use crate::config::Config;
-use crate::ingest::Source;
+use crate::outcome::{Prefix, Refusal};
+use crate::source::Source;
 use crate::verify::Verified;
 
 pub(crate) use protected::is_protected;
@@ -23,8 +25,15 @@ pub(crate) use protected::is_protected;
 pub enum Verdict {
     /// Nothing against it.
     Accept,
-    /// Refused; the text of the OK, with one of the standard prefixes of NIP-01.
-    Reject(Cow<'static, str>),
+    /// Refused.
+    Reject(Refusal),
+}
+
+impl Verdict {
+    /// Refused by the policy of this name. `text`: the reason, for people, without the prefix.
+    pub fn reject(prefix: Prefix, by: &'static str, text: impl Into<Cow<'static, str>>) -> Self {
+        Self::Reject(Refusal::new(prefix, by, text))
+    }
 }
 
 /// One rule.

@@ -7,7 +7,6 @@
 
 mod process;
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -19,8 +18,9 @@ use self::process::{Action, END_PATIENCE, Line, Running};
 use crate::clock::Timestamp;
 use crate::config;
 use crate::event::Id;
-use crate::ingest::Source;
+use crate::outcome::{Prefix, Refusal};
 use crate::rarely::rarely;
+use crate::source::Source;
 use crate::threads::essential;
 use crate::verify::Verified;
 
@@ -33,9 +33,15 @@ const STEADY: Duration = Duration::from_secs(60);
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Answer {
     Accept,
-    Refuse(Cow<'static, str>),
+    Refuse(Refusal),
     Shadow,
 }
+
+/// Who refuses.
+const NAME: &str = "plugin";
+
+/// What is told while there is no program to ask.
+const NOT_RUNNING: &str = "the policy plugin is not running";
 
 /// Handle of the program; clones share it.
 #[derive(Clone)]
@@ -85,13 +91,13 @@ impl Plugin {
         let len = events.len();
         let from = match source {
             Source::Client(client) => From::Address(client.address),
-            Source::Import(_) => From::Import,
+            Source::Import { .. } => From::Import,
             Source::Bridge | Source::Upstream => From::Elsewhere,
         };
         let (done, answers) = crossbeam_channel::bounded(1);
         let sent = self.0.send(Some(Batch { events, from, now, done }));
         let answers = sent.ok().and_then(|()| answers.recv().ok());
-        answers.unwrap_or_else(|| vec![Answer::Refuse("error: the relay is shutting down".into()); len])
+        answers.unwrap_or_else(|| vec![Answer::Refuse(Refusal::shutting_down(NAME)); len])
     }
 }
 
@@ -145,7 +151,7 @@ impl Keeper {
             let answer = |event: &Option<Verified>| match (event, &found) {
                 (None, _) => Answer::Accept,
                 (Some(event), Ok(found)) => found.get(&event.id).cloned().unwrap_or_else(silent),
-                (Some(_), Err(why)) => Answer::Refuse((*why).into()),
+                (Some(_), Err(why)) => Answer::Refuse(Refusal::new(Prefix::Error, NAME, *why)),
             };
             let _ = done.send(events.iter().map(answer).collect());
         }
@@ -188,7 +194,7 @@ impl Keeper {
         }
         if self.running.is_none() {
             if self.not_before.is_some_and(|at| Instant::now() < at) {
-                return Err("error: the policy plugin is not running");
+                return Err(NOT_RUNNING);
             }
             match Running::start(&self.config, changed) {
                 Ok(running) => self.running = Some(running),
@@ -198,7 +204,7 @@ impl Keeper {
                 }
             }
         }
-        self.running.as_ref().ok_or("error: the policy plugin is not running")
+        self.running.as_ref().ok_or(NOT_RUNNING)
     }
 
     fn give_up(&mut self, why: &str) {
@@ -238,18 +244,19 @@ fn answer(line: Line) -> Answer {
         Action::ShadowReject => Answer::Shadow,
         Action::Reject => {
             let msg: String = line.msg.unwrap_or_default().chars().filter(|c| !c.is_control()).take(200).collect();
-            let has_prefix = msg.contains(": ");
-            Answer::Refuse(match (msg.is_empty(), has_prefix) {
-                (true, _) => "blocked: refused by the operator's rules".into(),
-                (false, true) => msg.into(),
-                (false, false) => format!("blocked: {msg}").into(),
+            Answer::Refuse(match Refusal::with_prefix(NAME, &msg) {
+                Some(refusal) => refusal,
+                None if msg.is_empty() => Refusal::new(Prefix::Blocked, NAME, "refused by the operator's rules"),
+                // A word of the operator's own is left as it is.
+                None if msg.contains(": ") => Refusal::new(Prefix::Other, NAME, msg),
+                None => Refusal::new(Prefix::Blocked, NAME, msg),
             })
         }
     }
 }
 
 fn silent() -> Answer {
-    Answer::Refuse("error: the policy plugin did not answer".into())
+    Answer::Refuse(Refusal::new(Prefix::Error, NAME, "the policy plugin did not answer"))
 }
 
 #[cfg(test)]

@@ -3,8 +3,12 @@
 use super::{Policy, Verdict};
 use crate::clock::Timestamp;
 use crate::event::Id;
-use crate::ingest::Source;
+use crate::outcome::Prefix;
+use crate::source::Source;
 use crate::verify::Verified;
+
+/// Who refuses.
+const NAME: &str = "pow";
 
 /// Kinds that machines sign on the fly and cannot mine: Nostr Wallet Connect, NIP-46, joins and leaves (NIP-43).
 const EXEMPT: &[u16] = &[13194, 23194, 23195, 23196, 23197, 24133, 28934, 28936];
@@ -25,16 +29,16 @@ impl Policy for Difficulty {
         }
         let difficulty = leading_zeros(&event.id);
         if difficulty < u32::from(self.min) {
-            return Verdict::Reject(format!("pow: difficulty {difficulty} is less than {}", self.min).into());
+            return Verdict::reject(Prefix::Pow, NAME, format!("difficulty {difficulty} is less than {}", self.min));
         }
         // Without a target, or with a lower one, the id was luck: spammers try many events and keep the lucky ones.
         let nonce = event.tags.iter().find(|tag| tag.name() == "nonce");
         match nonce.and_then(|tag| tag.get(2)).map(str::parse::<u32>) {
             Some(Ok(target)) if target >= u32::from(self.min) => Verdict::Accept,
             Some(Ok(target)) => {
-                Verdict::Reject(format!("pow: committed target {target} is less than {}", self.min).into())
+                Verdict::reject(Prefix::Pow, NAME, format!("committed target {target} is less than {}", self.min))
             }
-            _ => Verdict::Reject("pow: the nonce tag has no target".into()),
+            _ => Verdict::reject(Prefix::Pow, NAME, "the nonce tag has no target"),
         }
     }
 }

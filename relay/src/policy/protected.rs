@@ -2,10 +2,14 @@
 
 use super::{Policy, Verdict, repost};
 use crate::clock::Timestamp;
-use crate::event::{Event, PublicKey};
-use crate::ingest::Source;
-use crate::message::auth::AUTH;
+use crate::event::Event;
+use crate::kinds::AUTH;
+use crate::outcome::Prefix;
+use crate::source::Source;
 use crate::verify::Verified;
+
+/// Who refuses.
+const NAME: &str = "protected";
 
 /// AUTH events are for one relay's eyes: never stored, never passed on (NIP-42).
 pub(super) struct NeverPublished;
@@ -13,7 +17,7 @@ pub(super) struct NeverPublished;
 impl Policy for NeverPublished {
     fn event(&self, event: &Verified, _: &Source, _: Timestamp) -> Verdict {
         if event.kind == AUTH {
-            return Verdict::Reject("invalid: AUTH events are not published".into());
+            return Verdict::reject(Prefix::Invalid, NAME, "AUTH events are not published");
         }
         Verdict::Accept
     }
@@ -29,24 +33,25 @@ impl Policy for Protected {
         }
         let keys = source.keys();
         if is_protected(event) && !keys.contains(&event.pubkey) {
-            return Verdict::Reject(refusal(keys).into());
+            return Verdict::reject(
+                if keys.is_empty() { Prefix::AuthRequired } else { Prefix::Restricted },
+                NAME,
+                OTHERS,
+            );
         }
         if repost::is_repost(event.kind) && repost::embeds_protected(&event.content()) {
-            return Verdict::Reject(
-                "blocked: this repost holds a protected event, or too many reposts in each other".into(),
+            return Verdict::reject(
+                Prefix::Blocked,
+                NAME,
+                "this repost holds a protected event, or too many reposts in each other",
             );
         }
         Verdict::Accept
     }
 }
 
-fn refusal(keys: &[PublicKey]) -> &'static str {
-    if keys.is_empty() {
-        "auth-required: this event may only be published by its author"
-    } else {
-        "restricted: this event may only be published by its author"
-    }
-}
+/// What is told to others.
+const OTHERS: &str = "this event may only be published by its author";
 
 /// A tag that is `-` and nothing else. With more strings it is some other tag of that name, to the letter of NIP-70; it
 /// is treated as one all the same, since an author who writes it can mean nothing else.

@@ -4,8 +4,12 @@ use super::{Policy, Verdict};
 use crate::clock::Timestamp;
 use crate::event::Class;
 use crate::guard::GIFT_WRAP;
-use crate::ingest::Source;
+use crate::outcome::Prefix;
+use crate::source::Source;
 use crate::verify::Verified;
+
+/// Who refuses.
+const NAME: &str = "time";
 
 /// How far ahead, in seconds. 0: no limit.
 pub(super) struct NotAhead {
@@ -18,7 +22,7 @@ impl Policy for NotAhead {
         if !is_ahead || matches!(source, Source::Bridge) || source.is_trusted_import() {
             return Verdict::Accept;
         }
-        Verdict::Reject("invalid: created_at is too far in the future".into())
+        Verdict::reject(Prefix::Invalid, NAME, "created_at is too far in the future")
     }
 }
 
@@ -35,7 +39,7 @@ impl Policy for NotTooOld {
             || event.kind == GIFT_WRAP
             || matches!(event.class(), Class::Replaceable | Class::Addressable);
         if self.max > 0 && !may_be_old && event.created_at < now.saturating_sub(self.max) {
-            return Verdict::Reject("invalid: created_at is too far in the past".into());
+            return Verdict::reject(Prefix::Invalid, NAME, "created_at is too far in the past");
         }
         Verdict::Accept
     }

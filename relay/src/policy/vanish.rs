@@ -2,9 +2,13 @@
 
 use super::{Policy, Verdict};
 use crate::clock::Timestamp;
-use crate::ingest::Source;
+use crate::outcome::Prefix;
+use crate::source::Source;
 use crate::vanish::VANISH;
 use crate::verify::Verified;
+
+/// Who refuses.
+const NAME: &str = "vanish";
 
 /// "The tag list MUST include at least one `relay` value."
 pub(super) struct NamesRelays;
@@ -14,6 +18,6 @@ impl Policy for NamesRelays {
         if event.kind != VANISH || source.is_trusted_import() || event.tags.values("relay").any(|url| !url.is_empty()) {
             return Verdict::Accept;
         }
-        Verdict::Reject("invalid: a request to vanish needs a relay tag".into())
+        Verdict::reject(Prefix::Invalid, NAME, "a request to vanish needs a relay tag")
     }
 }

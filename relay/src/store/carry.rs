@@ -61,6 +61,9 @@ pub trait Interest: fmt::Debug + Send + Sync {
     /// An event is removed as its author asks for it (NIP-09, NIP-62). The block in it, if there is one, is remembered as
     /// [`Outgoing`] again, as [`Origin::Lost`]: it may have lost the only event that it had.
     fn lost(&self, event: &Event) -> Option<(RoomName, Id)>;
+
+    /// Events that were wanted are on disk, or such as were asked about by [`Interest::lost`] are removed.
+    fn committed(&self) {}
 }
 
 /// The bridge's half of a [`super::Reader`].

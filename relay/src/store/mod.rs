@@ -6,6 +6,7 @@
 
 mod asker;
 pub mod carry;
+pub mod config;
 #[cfg(test)]
 pub(crate) mod conformance;
 #[cfg(test)]
@@ -29,72 +30,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use pool::{Crew, Party, Readers, Stopped};
+pub(crate) use row::read_back;
 pub use row::{Body, Row, StoredTags, TagSearch, stored_tags};
 pub use searching::Searching;
 pub use turn::Slice;
 pub use writer::{ChangeError, Coming, Commits, Pace, ROOMS_ACCOUNT, SavedAll, Saving, WriterHandle, WriterThread};
+
+pub use crate::outcome::{By, Saved, Seq};
 
 use self::carry::CarryReader;
 use self::repo::{Change, Changed, RepoReader};
 use self::state::StateReader;
 use crate::bound::Held;
 use crate::clock::Timestamp;
-use crate::event::{Class, Event, Id, PublicKey};
+use crate::event::{Class, Id};
 use crate::filter::Filter;
 use crate::guard::Viewer;
 use crate::verify::Verified;
-
-/// The order in which events were saved: 1, 2, 3, .. for the life of a database. Not reused after a deletion.
-pub type Seq = u64;
-
-/// What became of an event. An outcome, not an error.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Saved {
-    /// Stored now.
-    New(Seq),
-    /// Was already stored.
-    Duplicate,
-    /// A replaceable or addressable event of which a newer version is stored (or, at the same second, one of lower id).
-    Superseded,
-    /// It was deleted before (NIP-09).
-    Deleted(By),
-    /// Somebody asked to vanish later than it was made (NIP-62).
-    Vanished(By),
-    /// It has expired (NIP-40).
-    Expired,
-}
-
-/// Who wanted an event gone.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum By {
-    /// Its author.
-    Author,
-    /// The recipient of a gift wrap, whose author is a key that nobody has any more (NIP-59).
-    Recipient,
-}
-
-impl By {
-    /// Who the owner of this key is to an event of which `key` may dispose.
-    pub fn of(key: &PublicKey, event: &Event) -> Self {
-        if event.pubkey == *key { Self::Author } else { Self::Recipient }
-    }
-
-    /// Why an event that they deleted is not there, in words.
-    pub fn deleted(self) -> &'static str {
-        match self {
-            Self::Author => "deleted by its author",
-            Self::Recipient => "deleted by its recipient",
-        }
-    }
-
-    /// The same for an event that went with their request to vanish.
-    pub fn vanished(self) -> &'static str {
-        match self {
-            Self::Author => "its author asked to vanish",
-            Self::Recipient => "its recipient asked to vanish",
-        }
-    }
-}
 
 /// What a batch did.
 #[derive(Default, Debug)]

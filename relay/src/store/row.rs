@@ -7,7 +7,7 @@ use std::sync::Arc;
 use memchr::memmem::Finder;
 
 use crate::clock::Timestamp;
-use crate::event::{Id, PublicKey, json_string};
+use crate::event::{Event, Id, PublicKey, json_string};
 use crate::filter::{Filter, TagFilter};
 use crate::verify::Verified;
 
@@ -140,6 +140,22 @@ impl<'a> Iterator for StoredTags<'a> {
             }
         }
     }
+}
+
+impl Row {
+    /// The event, which was verified before it was stored. None if it cannot be read.
+    pub fn verified(self) -> Option<Verified> {
+        match self.body {
+            Body::Event(event) => Some(event),
+            Body::Json(json) => Event::parse(&json).ok().map(read_back),
+        }
+    }
+}
+
+/// An event that was read back from the store, where only verified ones are written.
+#[allow(clippy::disallowed_methods, reason = "the one place that knows it")]
+pub(crate) fn read_back(event: Event) -> Verified {
+    Verified::from_store(event)
 }
 
 #[cfg(test)]

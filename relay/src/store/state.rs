@@ -9,9 +9,7 @@ use picofeed::{Block, Id, Key};
 use super::StoreError;
 use super::carry::Origin;
 use super::repo::{Bounds, Chain, Merged, RoomName};
-
-/// Milliseconds since 1970-01-01 UTC.
-pub type Millis = i64;
+pub use crate::clock::Millis;
 
 /// Whose state.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

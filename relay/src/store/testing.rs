@@ -9,8 +9,8 @@ use sha2::{Digest as _, Sha256};
 use super::sqlite::{Options, Sqlite};
 use super::{Backend, Reader, StoreError, Writer};
 use crate::clock::Timestamp;
-use crate::config::{Durability, Search, Storage};
 use crate::event::{Event, Id, PublicKey};
+use crate::store::config::{Durability, Search, Storage};
 use crate::vanish::RelayUrls;
 use crate::verify::{Verified, verify};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -46,7 +46,7 @@ impl Draft {
         let event = self.sign();
         let json = event.json().replacen(&event.id.to_hex(), &id.to_hex(), 1);
         let json = json.replacen(&event.pubkey.to_hex(), &pubkey.to_hex(), 1);
-        Verified::from_store(Event::parse(&json).unwrap())
+        crate::store::read_back(Event::parse(&json).unwrap())
     }
 }
 

@@ -16,10 +16,10 @@ use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Mutex, RwLock};
 
 use crate::clock::{self, Timestamp};
-use crate::connection::Outbox;
 use crate::filter::Filter;
 use crate::guard::Viewer;
 use crate::message::reply::EventHead;
+use crate::outbox::Outbox;
 use crate::store::{Body, Seq};
 use crate::verify::Verified;
 use index::Index;
@@ -131,7 +131,7 @@ impl Subscriptions {
             }
             match &mut subscription.held {
                 Some(held) if held.len() < held_max => held.push((event.clone(), seq)),
-                Some(_) => subscription.outbox.close(crate::connection::Closing::TooSlow),
+                Some(_) => subscription.outbox.close(crate::outbox::Closing::TooSlow),
                 None => subscription.outbox.live(&subscription.head, Body::Event(event.clone())),
             }
         });

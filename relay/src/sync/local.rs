@@ -18,8 +18,10 @@ use crate::config;
 use crate::event::{Event, Id};
 use crate::filter::Filter;
 use crate::guard::Viewer;
-use crate::http::metrics;
-use crate::ingest::{Answers, Ingest, Outcome, Source};
+use crate::ingest::{Answers, Ingest};
+use crate::metrics;
+use crate::outcome::Outcome;
+use crate::source::Source;
 use crate::store::{Body, Query, Readers, Row, Scan, Seq, Step};
 
 /// What we have, in a range of time.

@@ -30,7 +30,7 @@ use pico_bridge::{Draft, Signer};
 
 use crate::bridge::keys::Signers;
 use crate::clock;
-use crate::message::auth::AUTH;
+use crate::kinds::AUTH;
 
 /// Signs AUTH events for the relay at `url` (NIP-42) with our own key.
 pub fn signer(signers: &Arc<Signers>, url: &str) -> client::Signer {

@@ -21,8 +21,8 @@ use super::pace::Pace;
 use super::tally::Tally;
 use crate::clock::{self, Timestamp};
 use crate::config;
-use crate::connection::Outbox;
 use crate::event::{Class, Event, Id};
+use crate::outbox::Outbox;
 use crate::policy::is_protected;
 use crate::store::Body;
 

@@ -71,7 +71,8 @@ mod tests {
 
     #[test]
     fn only_what_is_shared_goes_out() {
-        let modes = Modes::new(&config("[[pico.room]]\nname = 'off'\nbridge = 'off'\n"));
+        let config = config("[[pico.room]]\nname = 'off'\nbridge = 'off'\n");
+        let modes = Modes::new(&config.pico, config.bridge.undeclared);
         let event = |tags: &str| {
             let (id, sig) = ("0".repeat(64), "0".repeat(128));
             let json = format!(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::ingest::Outcome;
+use crate::outcome::Outcome;
 use crate::store::Saved;
 
 /// Different reasons that are told apart; the others are counted together.
@@ -54,10 +54,10 @@ impl Tally {
             Outcome::Saved(Saved::Vanished(by)) => self.is_gone(by.vanished()),
             Outcome::Saved(Saved::Expired) => self.is_gone("expired"),
             Outcome::Shadowed => count(&mut self.refused, "rejected by a rule of the operator"),
-            Outcome::Refused(why) if why.starts_with("error:") => self.failed += 1,
+            Outcome::Refused(_) if outcome.is_failure() => self.failed += 1,
             Outcome::Refused(why) => {
                 self.invalid += u64::from(outcome.is_forged());
-                count(&mut self.refused, why);
+                count(&mut self.refused, &why.to_string());
             }
         }
     }

@@ -21,16 +21,19 @@ use super::session::{Feed, May, Session, Turn};
 use super::shared::{filter, is_shared};
 use super::tally::Tally;
 use super::walk::{Job, walk};
-use crate::app::App;
 use crate::bridge::keys::Signers;
 use crate::clock::{self, Timestamp};
-use crate::config::{self, Direction};
-use crate::connection::Outbox;
+use crate::config::{self, Config, Direction};
 use crate::dial::Backoff;
 use crate::event::{CREATED_AT_MAX, Event};
 use crate::filter::Filter;
-use crate::http::metrics::{UPSTREAM_CONNECTED, UPSTREAM_CONNECTIONS, UPSTREAM_EVENTS};
+use crate::guard::Viewer;
+use crate::ingest::Ingest;
 use crate::message::reply::EventHead;
+use crate::metrics::{UPSTREAM_CONNECTED, UPSTREAM_CONNECTIONS, UPSTREAM_EVENTS};
+use crate::outbox::Outbox;
+use crate::pico::carry::Modes;
+use crate::store::Readers;
 use crate::subscription::{Key, Subscriptions};
 
 /// How often the numbers are brought up to date.
@@ -42,14 +45,30 @@ const LATE_SECONDS: u64 = 3600;
 /// Events of one upstream stay in order, in a lane of their own. Those of connections count up from 0.
 const FIRST_LANE: u64 = 1 << 62;
 
-/// Starts a task for each. They end when the rooms do.
-pub fn start(app: &App) {
-    if !app.config.pico.enabled {
-        return;
-    }
-    for (lane, declared) in (FIRST_LANE..).zip(&app.config.bridge.upstream) {
-        app.rooms.spawn_needed("upstream", Upstream::new(app, declared, lane).run());
-    }
+/// What the work with upstream relays needs.
+pub struct Parts {
+    /// The running configuration.
+    pub config: Arc<Config>,
+    /// Queries.
+    pub readers: Readers,
+    /// Events in.
+    pub ingest: Ingest,
+    /// Events out, live.
+    pub subscriptions: Subscriptions,
+    /// Sign for the relay.
+    pub signers: Arc<Signers>,
+    /// How rooms are bridged.
+    pub modes: Arc<Modes>,
+    /// What an upstream relay may see.
+    pub viewer: Viewer,
+    /// Told to stop.
+    pub stop: CancellationToken,
+}
+
+/// The work with each of them, which ends when the relay stops.
+pub fn tasks(parts: &Parts) -> Vec<impl Future<Output = ()> + Send + use<>> {
+    let upstreams = parts.config.bridge.upstream.iter().filter(|_| parts.config.pico.enabled);
+    (FIRST_LANE..).zip(upstreams).map(|(lane, declared)| Upstream::new(parts, declared, lane).run()).collect()
 }
 
 /// One of them.
@@ -76,21 +95,22 @@ struct Upstream {
 }
 
 impl Upstream {
-    fn new(app: &App, declared: &config::Upstream, lane: u64) -> Self {
-        let config = app.config.sync.clone();
-        let (modes, rooms) = (Arc::clone(&app.carry.modes), declared.rooms.clone());
-        let local = Local { readers: app.readers.clone(), ingest: app.ingest.clone(), viewer: app.stranger(), lane };
+    fn new(parts: &Parts, declared: &config::Upstream, lane: u64) -> Self {
+        let config = parts.config.sync.clone();
+        let (modes, rooms) = (Arc::clone(&parts.modes), declared.rooms.clone());
+        let local =
+            Local { readers: parts.readers.clone(), ingest: parts.ingest.clone(), viewer: parts.viewer.clone(), lane };
         Self {
             name: host_of(&declared.url),
             url: declared.url.clone(),
             direction: declared.direction,
-            filter: filter(&app.config, &declared.rooms),
+            filter: filter(&parts.config, &declared.rooms),
             may: Arc::new(move |event: &Event| is_shared(&modes, &rooms, event)),
-            future_max: app.config.limits.created_at_future_seconds_max,
+            future_max: parts.config.limits.created_at_future_seconds_max,
             local,
-            subscriptions: app.subscriptions.clone(),
-            signers: Arc::clone(&app.signers),
-            stop: app.stop.clone(),
+            subscriptions: parts.subscriptions.clone(),
+            signers: Arc::clone(&parts.signers),
+            stop: parts.stop.clone(),
             memory: Arc::new(Memory::new(&config)),
             config,
             in_step: None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::cli::{Outcome, taken};
 use crate::event::Id;
-use crate::ingest;
+use crate::outcome;
 use crate::store::Saved;
 
 /// Refused events that are told one by one.
@@ -30,21 +30,21 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn add(&mut self, id: &Id, outcome: &ingest::Outcome) {
+    pub(super) fn add(&mut self, id: &Id, outcome: &outcome::Outcome) {
         match outcome {
-            ingest::Outcome::Saved(Saved::New(_)) => self.accepted += 1,
-            ingest::Outcome::Saved(Saved::Duplicate) => self.duplicate += 1,
-            ingest::Outcome::Saved(Saved::Superseded) => self.superseded += 1,
-            ingest::Outcome::Saved(Saved::Deleted(by)) => self.over(by.deleted()),
-            ingest::Outcome::Saved(Saved::Vanished(by)) => self.over(by.vanished()),
-            ingest::Outcome::Saved(Saved::Expired) => self.over("expired"),
-            ingest::Outcome::Passed => self.ephemeral += 1,
-            ingest::Outcome::Shadowed => self.refuse("kept away by the policy plugin", || id.to_string()),
-            ingest::Outcome::Refused(why) if why.starts_with("error:") => {
-                let reason = bounded(&self.failed, why);
+            outcome::Outcome::Saved(Saved::New(_)) => self.accepted += 1,
+            outcome::Outcome::Saved(Saved::Duplicate) => self.duplicate += 1,
+            outcome::Outcome::Saved(Saved::Superseded) => self.superseded += 1,
+            outcome::Outcome::Saved(Saved::Deleted(by)) => self.over(by.deleted()),
+            outcome::Outcome::Saved(Saved::Vanished(by)) => self.over(by.vanished()),
+            outcome::Outcome::Saved(Saved::Expired) => self.over("expired"),
+            outcome::Outcome::Passed => self.ephemeral += 1,
+            outcome::Outcome::Shadowed => self.refuse("kept away by the policy plugin", || id.to_string()),
+            outcome::Outcome::Refused(why) if outcome.is_failure() => {
+                let reason = bounded(&self.failed, &why.to_string());
                 *self.failed.entry(reason).or_default() += 1;
             }
-            ingest::Outcome::Refused(why) => self.refuse(why, || id.to_string()),
+            outcome::Outcome::Refused(why) => self.refuse(&why.to_string(), || id.to_string()),
         }
     }
 
@@ -121,6 +121,7 @@ fn bounded(reasons: &BTreeMap<String, u64>, why: &str) -> String {
 mod tests {
     use super::*;
     use crate::cli::NotAll;
+    use crate::outcome::{Prefix, Refusal};
     use crate::store::By;
 
     #[test]
@@ -148,10 +149,10 @@ mod tests {
             Saved::Superseded,
             Saved::Duplicate,
         ] {
-            tally.add(&id, &ingest::Outcome::Saved(saved));
+            tally.add(&id, &outcome::Outcome::Saved(saved));
         }
         assert!(tally.outcome(&[]).is_ok() && !tally.is_empty());
-        tally.add(&id, &ingest::Outcome::Refused("blocked: no".into()));
+        tally.add(&id, &outcome::Outcome::Refused(Refusal::new(Prefix::Blocked, "test", "no")));
         assert!(tally.outcome(&[]).unwrap_err().is::<NotAll>());
         let mut none = Tally::default();
         none.refuse("invalid", String::new);

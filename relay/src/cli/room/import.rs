@@ -92,7 +92,7 @@ impl<'a> Import<'a> {
             blocks_max: usize::MAX,
             ..Limits::default()
         };
-        let is_carried = Modes::new(config).of(room.as_str()) != Bridge::Off;
+        let is_carried = Modes::new(&config.pico, config.bridge.undeclared).of(room.as_str()) != Bridge::Off;
         Self {
             core,
             origin: is_carried.then_some(Origin::Peer),

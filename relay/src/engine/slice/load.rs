@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Archive, Owners, Pace, Rate, Slice, Tasks};
-use crate::engine::script::pulse::Pulse;
+use crate::pulse::Pulse;
 
 /// The slices that come with the relay, by the names under which `slices` of a room has them. Each is a file beside this
 /// one, and small, to be read by those who write their own.

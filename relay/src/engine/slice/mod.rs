@@ -35,8 +35,7 @@ pub use self::owners::Owners;
 pub use self::rate::{Pace, Rate};
 pub use self::tasks::Tasks;
 
-/// Milliseconds since 1970-01-01 UTC, as everything in pico counts.
-pub type Millis = i64;
+pub use crate::clock::Millis;
 
 /// How deep objects may latch onto others that latch onto others. Beyond that an expiry counts as never, as in picostore.
 pub const LATCH_DEPTH_MAX: usize = 5;

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Meeting, carrier};
-use crate::http::metrics::PICO_CLOSES;
+use crate::metrics::PICO_CLOSES;
 
 /// How long it may take to find the first nodes of the DHT.
 const BOOTSTRAP: Duration = Duration::from_secs(30);

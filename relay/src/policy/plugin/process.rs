@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender};
 use serde::Deserialize;
 
 use crate::config;
-use crate::http::metrics::PLUGIN_STARTS;
+use crate::metrics::PLUGIN_STARTS;
 use crate::rarely::rarely;
 
 /// Answers that are read ahead.

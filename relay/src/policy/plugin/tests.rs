@@ -2,7 +2,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use super::*;
-use crate::ingest::Client;
+use crate::source::Client;
 use crate::store::testing::{Draft, key};
 
 /// A program in a folder of its own.
@@ -56,7 +56,7 @@ fn ask(plugin: &Plugin, content: &str) -> Answer {
 }
 
 fn refused(why: &'static str) -> Answer {
-    Answer::Refuse(why.into())
+    Answer::Refuse(Refusal::with_prefix(NAME, why).unwrap())
 }
 
 const USUAL: &str = r#"

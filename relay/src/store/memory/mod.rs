@@ -20,8 +20,8 @@ use super::repo::{Chain, Change, Part, RepoReader, RoomName, Run, Usage};
 use super::state::{DueItem, Millis, Postponed, Scope, Stamp, Standing, StateReader, Stored};
 use super::{Backend, Batch, Reader, Row, Saved, Scan, Seq, Slice, Step, StoreError, Writer};
 use crate::clock::Timestamp;
-use crate::config::Search;
 use crate::event::Id;
+use crate::store::config::Search;
 use crate::vanish::RelayUrls;
 use crate::verify::Verified;
 

@@ -3,9 +3,9 @@
 use std::cmp::Reverse;
 
 use crate::clock::Timestamp;
-use crate::config::Search;
 use crate::event::{Address, Class, Event, Id, PublicKey};
 use crate::guard::GIFT_WRAP;
+use crate::store::config::Search;
 use crate::store::{By, Saved, Seq};
 use crate::vanish::{RelayUrls, VANISH};
 use crate::verify::Verified;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use zstd::bulk::{Compressor, Decompressor};
 
-use crate::config::Compression;
+use crate::store::config::Compression;
 
 /// Bodies are small and half of each is hex digits: higher levels take longer and gain nothing.
 const LEVEL: i32 = 1;

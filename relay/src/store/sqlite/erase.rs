@@ -24,7 +24,7 @@ pub(super) fn at(db: &Connection, pos: i64) -> Result<Option<Held>, StoreError> 
         .optional()?;
     let Some((seq, json)) = found else { return Ok(None) };
     match Event::parse(&json) {
-        Ok(event) => Ok(Some(Held { pos, seq, event: Verified::from_store(event) })),
+        Ok(event) => Ok(Some(Held { pos, seq, event: crate::store::read_back(event) })),
         Err(error) => {
             rarely!(error, pos, error, "a stored event cannot be read");
             Ok(None)

@@ -36,7 +36,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::carry::Interest;
 use super::{Backend, Reader, StoreError, Writer};
-use crate::config::{Config, Durability, Search, Storage};
+use crate::store::config::{Durability, Search, Storage};
 use crate::vanish::RelayUrls;
 use apart::Apart;
 use hot::Hot;
@@ -105,19 +105,6 @@ pub struct Options {
     pub private_kinds: Vec<u16>,
     /// Which events are to be carried into rooms. None: no event.
     pub interest: Option<Arc<dyn Interest>>,
-}
-
-impl Options {
-    /// What a configuration says. `urls`: those of this relay.
-    pub fn new(config: &Config, urls: RelayUrls) -> Self {
-        Self {
-            storage: config.storage.clone(),
-            search: config.search.clone(),
-            urls,
-            private_kinds: config.auth.restricted_kinds.clone(),
-            interest: None,
-        }
-    }
 }
 
 impl Sqlite {

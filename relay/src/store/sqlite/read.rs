@@ -13,9 +13,9 @@ use super::rows::Rows;
 use super::snapshot::Snapshot;
 use super::vanishing::{Job, Request};
 use super::{Options, Shared, damage, erase, searching};
-use crate::config::Search;
 use crate::event::Id;
-use crate::http::metrics::QUERY_EXAMINED;
+use crate::metrics::QUERY_EXAMINED;
+use crate::store::config::Search;
 use crate::store::turn::Turn;
 use crate::store::{Reader, Row, Scan, Slice, Step, StoreError};
 

@@ -6,10 +6,10 @@
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::erase;
-use crate::config::Search;
 use crate::event::{Event, Id};
 use crate::search::{TERMS_VERSION, Text};
 use crate::store::StoreError;
+use crate::store::config::Search;
 
 /// Bytes of events that one step of indexing reads, about: the writer does nothing else meanwhile.
 const STEP_BYTES_MAX: usize = 512 * 1024;

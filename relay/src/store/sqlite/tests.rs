@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::{FILE, Options, Sqlite};
-use crate::config::{Durability, Storage};
 use crate::filter::Filter;
 use crate::guard::Viewer;
+use crate::store::config::{Durability, Storage};
 use crate::store::testing::{Draft, key};
 use crate::store::{Backend, Query, Reader, Row, Saved, Scan, Slice, Step, StoreError};
 use crate::verify::Verified;

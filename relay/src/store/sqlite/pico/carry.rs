@@ -12,7 +12,6 @@ use crate::store::sqlite::body;
 use crate::store::sqlite::read::SqliteReader;
 use crate::store::sqlite::snapshot::Snapshot;
 use crate::store::{Seq, StoreError};
-use crate::verify::Verified;
 
 /// How an origin is stored.
 pub(super) fn code(origin: Origin) -> i64 {
@@ -106,7 +105,7 @@ impl CarryReader for SqliteReader {
             let json = row.get_ref(1)?;
             let event = match json {
                 rusqlite::types::ValueRef::Null => None,
-                json => Event::parse(&body::json(json)?).ok().map(Verified::from_store),
+                json => Event::parse(&body::json(json)?).ok().map(crate::store::read_back),
             };
             incoming.push((row.get::<_, i64>(0)?.cast_unsigned(), event));
         }

@@ -14,10 +14,10 @@ use rand::{RngExt as _, SeedableRng as _};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::config::{Durability, Storage};
 use crate::event::{Event, Id};
 use crate::filter::Filter;
 use crate::search::Text;
+use crate::store::config::{Durability, Storage};
 use crate::store::sqlite::{FILE, Options, Sqlite};
 use crate::store::testing::measured_events;
 use crate::store::{Backend, Query, Reader, Row, Scan, Slice, Step, Writer};
@@ -66,7 +66,7 @@ impl Story {
             "id": Id(id).to_hex(), "pubkey": format!("{author:064x}"), "created_at": created_at, "kind": kind,
             "tags": tags, "content": words.join(" "), "sig": "ab".repeat(64),
         });
-        Verified::from_store(Event::parse(&json.to_string()).unwrap())
+        crate::store::read_back(Event::parse(&json.to_string()).unwrap())
     }
 
     fn question(&mut self, number: usize) -> Value {
@@ -190,7 +190,7 @@ fn agrees_with_a_plain_look_at_everything() {
     for number in 0..questions {
         let json = story.question(number);
         let mut filter = Filter::parse(&json.to_string()).unwrap();
-        filter.search_only(&crate::config::Search::default().kinds);
+        filter.search_only(&crate::store::config::Search::default().kinds);
         let limit = [1, 20, 100, 500][story.below(4)];
         let wanted = story.plain(&filter);
         matches += wanted.len();
@@ -248,7 +248,7 @@ fn the_index_follows_events_that_move() {
             "id": Id(id).to_hex(), "pubkey": "cd".repeat(32), "created_at": 10, "kind": kind, "tags": tags,
             "content": content, "sig": "ab".repeat(64),
         });
-        Verified::from_store(Event::parse(&json.to_string()).unwrap())
+        crate::store::read_back(Event::parse(&json.to_string()).unwrap())
     };
     let rows = |folder: &std::path::Path| -> Vec<i64> {
         let db = Connection::open(folder.join(FILE)).unwrap();
@@ -279,7 +279,7 @@ fn the_index_follows_events_that_move() {
     let deletion = event(100, json!([["e", events[1].id.to_hex()]]), "", 5);
     // Not of their crowd.
     let deletion = Event::parse(&deletion.json().replacen("0909", "0a09", 1)).unwrap();
-    writer.save(&[Verified::from_store(deletion)], 20).unwrap();
+    writer.save(&[crate::store::read_back(deletion)], 20).unwrap();
     there.retain(|last| *last != 3);
     check(&mut writer, &mut reader, &there);
 }
