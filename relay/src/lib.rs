@@ -24,10 +24,10 @@ pub mod pico;
 pub mod policy;
 pub mod script;
 pub mod session;
-pub mod store;
 pub mod subscription;
 pub mod sync;
 
 pub use picorelay_base::{bound, clock, fair, metrics, pulse, rarely, threads};
 pub use picorelay_net::{address, descriptors, dial, patience, rounds, seldom, unfinished, websocket};
 pub use picorelay_nostr::{event, filter, guard, kinds, outcome, search, source, vanish, verify};
+pub use picorelay_store as store;

@@ -466,7 +466,7 @@ search = { a = 1 }
         let mut comment = String::new();
         let sources = [
             include_str!("mod.rs"),
-            include_str!("../store/config.rs"),
+            include_str!("../../crates/store/src/config.rs"),
             include_str!("../script/config.rs"),
             include_str!("../pico/config.rs"),
             include_str!("../engine/config.rs"),

@@ -11,10 +11,10 @@ use tokio::sync::broadcast;
 use super::offline::Offline;
 use super::slice::*;
 use super::{Decision, Engine, Limits, Mode, Store};
+use crate::store::Backend;
 use crate::store::memory::Memory;
 use crate::store::repo::{Bounds, Full, Merged, Part, Quota, Run};
 use crate::store::state::Stored;
-use crate::store::{Backend, testing};
 use crate::vanish::RelayUrls;
 
 type Asked<T> = fn(&Context<'_>, &mut dyn View) -> Result<T, Fault>;
@@ -136,7 +136,7 @@ fn own(block: &Context<'_>, _: &mut dyn View) -> Result<Verdict, Fault> {
 }
 
 fn backends() -> [Arc<dyn Backend>; 2] {
-    [Arc::new(Memory::new(RelayUrls::default())), testing::sqlite(RelayUrls::default())]
+    [Arc::new(Memory::new(RelayUrls::default())), picorelay_testing::sqlite(RelayUrls::default())]
 }
 
 fn on(backend: &dyn Backend, slices: Vec<Box<dyn Slice>>) -> Offline {
@@ -563,7 +563,7 @@ fn the_lesser_chains_go_when_a_room_is_full() {
         let weight = if weighs { |chain: &ChainSummary| Some(chain.blocks as f64) } else { |_: &ChainSummary| None };
         let slice = Box::new(Fake { weight, ..Fake::new("x", Sees::Collection, own) });
         let bounds = Bounds { blocks_max: 4, full: Full::Discard, ..Bounds::NONE };
-        let backend = if weighs { testing::sqlite(RelayUrls::default()) } else { backend };
+        let backend = if weighs { picorelay_testing::sqlite(RelayUrls::default()) } else { backend };
         let mut room = Offline::on(&*backend, vec![slice], bounds, Limits::default()).unwrap();
         for feed in [feed(1, &[("x", 1), ("x", 2)]), feed(2, &[("x", 1)]), feed(3, &[("x", 1)])] {
             room.dispatch(&feed, 0, Mode::Quiet).unwrap();
@@ -703,7 +703,7 @@ fn tasks_are_shared() {
 
 #[test]
 fn those_who_watch_hear_every_change_in_order() {
-    let backend = testing::sqlite(RelayUrls::default());
+    let backend = picorelay_testing::sqlite(RelayUrls::default());
     let (updates, mut watch) = broadcast::channel(10);
     let store = Store::own(backend.reader().unwrap(), backend.writer().unwrap());
     let scope = crate::store::repo::RoomName::main().into();

@@ -59,7 +59,7 @@ impl Repo {
     /// On a backend that nobody else writes to, with threads of its own. For tests.
     #[cfg(test)]
     pub(crate) fn on(backend: &dyn crate::store::Backend) -> Self {
-        use crate::store::{Crew, Pace};
+        use crate::store::{Crew, Pace, Slice};
         let pace = Pace {
             queue_max: 100,
             batch_max: 1_000,
@@ -67,7 +67,18 @@ impl Repo {
             sweep: std::time::Duration::from_secs(3600),
         };
         let (writer, _) = WriterHandle::start(backend.writer().unwrap(), Box::new(()), pace).unwrap();
-        Self::new(writer, Readers::start(backend, Crew::for_tests()).unwrap())
+        let crew = Crew {
+            quick: 1,
+            long: 1,
+            niceness: 0,
+            queue_max: 100,
+            party_queue_max: 50,
+            party_searches_max: 2,
+            long_from: std::time::Duration::from_millis(5),
+            busy_from: std::time::Duration::from_millis(100),
+            slice: Slice { rows: 500, bytes: 1 << 20, examined: 5_000, ..Slice::WHOLE },
+        };
+        Self::new(writer, Readers::start(backend, crew).unwrap())
     }
 
     /// Stores blocks, in order, of any chains and formats, in one transaction; durable on return. The outcomes are one

@@ -118,7 +118,7 @@ fn any_story_ends_the_same() {
 
 fn tell(seed: u64) {
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let (memory, disk) = (Memory::new(RelayUrls::default()), testing::sqlite(RelayUrls::default()));
+    let (memory, disk) = (Memory::new(RelayUrls::default()), picorelay_testing::sqlite(RelayUrls::default()));
     let limits = Limits {
         batch_blocks_max: 1 + dice.below(5) as usize,
         batch_timers_max: 2 + dice.below(4) as usize,

@@ -6,8 +6,8 @@ use picofeed::Limits;
 use serde_json::Value;
 
 use super::*;
+use crate::store::Backend;
 use crate::store::memory::Memory;
-use crate::store::{Backend, testing};
 use crate::vanish::RelayUrls;
 
 /// Scenarios that this relay does not follow, and why.
@@ -29,7 +29,7 @@ async fn memory_does_as_picorepo() {
 
 #[tokio::test]
 async fn sqlite_does_as_picorepo() {
-    run(|| testing::sqlite(RelayUrls::default())).await;
+    run(|| picorelay_testing::sqlite(RelayUrls::default())).await;
 }
 
 async fn run(make: impl Fn() -> std::sync::Arc<dyn Backend>) {
