@@ -467,7 +467,7 @@ search = { a = 1 }
         let sources = [
             include_str!("mod.rs"),
             include_str!("../../crates/store/src/config.rs"),
-            include_str!("../script/config.rs"),
+            include_str!("../../crates/script/src/config.rs"),
             include_str!("../pico/config.rs"),
             include_str!("../engine/config.rs"),
             include_str!("policy.rs"),

@@ -34,6 +34,7 @@ const MOVED: &[(&str, &str)] = &[
     ("pulse", "picorelay_base::pulse"),
     ("rarely", "picorelay_base::rarely"),
     ("rounds", "picorelay_net::rounds"),
+    ("script", "picorelay_script"),
     ("search", "picorelay_nostr::search"),
     ("seldom", "picorelay_net::seldom"),
     ("source", "picorelay_nostr::source"),

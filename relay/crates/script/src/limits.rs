@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::script::config;
+use crate::config;
 
 /// What a script may use. Each is an option in `[script]`.
 #[derive(Clone, Copy, Debug)]

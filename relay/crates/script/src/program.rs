@@ -166,11 +166,13 @@ impl Program {
     }
 
     /// A number that our module exports now. Runs nothing.
+    #[inline]
     pub fn number(&self, name: &str) -> Option<usize> {
         self.context.with(|ctx| self.host.clone().restore(&ctx)?.get::<_, f64>(name)).ok().and_then(whole)
     }
 
     /// True when it must not be used any more.
+    #[inline]
     pub fn is_spoilt(&self) -> bool {
         self.spoilt
     }

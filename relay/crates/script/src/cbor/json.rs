@@ -1,7 +1,7 @@
 //! CBOR shown to people.
 
 use super::{Head, Malformed, Reader};
-use crate::script::reader::DEPTH_CEILING;
+use crate::reader::DEPTH_CEILING;
 
 /// JSON text of a value, for people: bytes become lower-case hex, numbers that JSON does not have and what is undefined
 /// become null, and so does what is no CBOR.

@@ -28,3 +28,5 @@ pub use fault::FaultKind;
 pub use limits::Limits;
 pub use modules::Sources;
 pub use reader::DEPTH_CEILING;
+
+use picorelay_base::{clock, metrics, pulse};

@@ -106,6 +106,7 @@ pub fn buffer<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> rquickjs::Result<Value<'js>>
 }
 
 /// Which kind of value this is, with what is in it.
+#[inline]
 pub fn kind<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> Result<Kind<'js>, Unusable> {
     Ok(match value.type_of() {
         Type::Undefined | Type::Uninitialized => Kind::Undefined,

@@ -57,11 +57,13 @@ impl Health {
     }
 
     /// Name of the slice.
+    #[inline]
     pub fn slice(&self) -> &str {
         &self.slice
     }
 
     /// True when it is to be asked. After its pause it is tried again; one more failure that counts is enough then.
+    #[inline]
     pub fn runs(&self) -> bool {
         let until = self.paused_until.load(Ordering::Relaxed);
         if until == 0 || self.age() < until {
@@ -76,6 +78,7 @@ impl Health {
     }
 
     /// A call has come to its end.
+    #[inline]
     pub fn worked(&self) {
         if !self.has_worked.load(Ordering::Relaxed) {
             self.has_worked.store(true, Ordering::Relaxed);
@@ -157,7 +160,7 @@ impl Drop for Health {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::script::config;
+    use crate::config;
 
     fn health() -> Health {
         let config = config::Script { failures_max: 3, pause_seconds: 1_000, ..config::Script::default() };
