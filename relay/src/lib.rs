@@ -11,7 +11,6 @@ pub mod clientlog;
 pub mod config;
 pub mod connection;
 pub mod door;
-pub mod engine;
 pub mod holdings;
 pub mod http;
 pub mod ingest;
@@ -27,6 +26,7 @@ pub mod subscription;
 pub mod sync;
 
 pub use picorelay_base::{bound, clock, fair, metrics, pulse, rarely, threads};
+pub use picorelay_engine as engine;
 pub use picorelay_net::{address, descriptors, dial, patience, rounds, seldom, unfinished, websocket};
 pub use picorelay_nostr::{event, filter, guard, kinds, outcome, search, source, vanish, verify};
 pub use picorelay_script as script;

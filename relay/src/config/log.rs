@@ -23,6 +23,8 @@ const MOVED: &[(&str, &str)] = &[
     ("clock", "picorelay_base::clock"),
     ("descriptors", "picorelay_net::descriptors"),
     ("dial", "picorelay_net::dial"),
+    ("engine", "picorelay_engine"),
+    ("engine::gc", "picorelay_engine::decide::gc"),
     ("event", "picorelay_nostr::event"),
     ("fair", "picorelay_base::fair"),
     ("filter", "picorelay_nostr::filter"),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hashbrown::HashMap;
 use picofeed::Id;
 
-use super::slice::{Millis, Object, Unavailable, View};
+use crate::slice::{Millis, Object, Unavailable, View};
 use crate::store::state::{Scope, Stored};
 use crate::store::{Reader, StoreError};
 

@@ -6,11 +6,11 @@ use hashbrown::HashMap;
 use picofeed::{Id, Key as Author};
 
 use super::layers::{Key, LATCHES_MAX, Sight};
-use super::slice::{
+use super::{Engine, EngineError, Mode, Rejection};
+use crate::slice::{
     Context, Effects, Expires, Fault, FaultKind, LATCH_DEPTH_MAX, Millis, Put, Removal, Sees, Signal, Slice, Verdict,
     View,
 };
-use super::{Engine, EngineError, Mode, Rejection};
 use crate::store::state::{Edit, Mark, Stored};
 
 /// Times that a call is made because it asks for more expiries, each after it learned of others.

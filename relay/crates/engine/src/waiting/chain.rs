@@ -4,7 +4,7 @@ use hashbrown::HashMap;
 use picofeed::Id;
 
 use super::mempool::{Mempool, Offered, Peers};
-use crate::engine::Decision;
+use crate::Decision;
 use crate::store::repo::{Merged, Quota};
 
 /// What became of some blocks.

@@ -11,8 +11,8 @@ use tokio::sync::broadcast;
 
 use super::ask::Ruling;
 use super::dispatch::is_due;
-use super::slice::{Context, Millis};
 use super::{Engine, EngineError, Mode, Rejection, body};
+use crate::slice::{Context, Millis};
 use crate::store::repo::{Chain, Change, Changed, Part, Run};
 use crate::store::state::{Edit, Scope, Stamp, Step};
 

@@ -5,11 +5,11 @@ use picofeed::Block;
 use rquickjs::function::Args;
 use rquickjs::{Array, Ctx, IntoJs, Object, String as JsString, TypedArray, Value};
 
-use crate::engine::slice::{Context, Expires, FaultKind, Mark, Millis, Signal};
 use crate::script::cbor;
 use crate::script::program::Failure;
 use crate::script::reader::{DecodeError, Malformed};
 use crate::script::value::text;
+use crate::slice::{Context, Expires, FaultKind, Mark, Millis, Signal};
 
 /// CBOR of `undefined`.
 pub(super) const UNDEFINED: Bytes = Bytes::from_static(&[0xf7]);

@@ -1,6 +1,6 @@
 //! The body of a block of generation 2: CBOR `[collection, payload, date]`.
 
-use super::slice::Body;
+use crate::slice::Body;
 
 /// Splits a body. None if it is something else: not CBOR, not an array that begins with a text, or not all of it. Elements
 /// after the third are allowed and ignored, as in picostore. What is in them is for the slices to read; here only lengths count.

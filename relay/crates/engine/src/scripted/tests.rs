@@ -4,15 +4,15 @@ use picofeed::{Feed, Format, Limits as FeedLimits, Secret};
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::engine::offline::Offline;
-use crate::engine::slice::FaultKind;
-use crate::engine::{Decision, Mode};
+use crate::offline::Offline;
 use crate::script::cbor;
 use crate::script::config;
 use crate::script::value::from_hex;
+use crate::slice::FaultKind;
 use crate::store::memory::Memory;
 use crate::store::repo::{Bounds, Full};
 use crate::vanish::RelayUrls;
+use crate::{Decision, Mode};
 
 fn load(text: &str) -> Result<Vec<Box<dyn Slice>>, LoadError> {
     load_with(&config::Script::default(), text)
@@ -23,7 +23,7 @@ fn load_with(config: &config::Script, text: &str) -> Result<Vec<Box<dyn Slice>>,
 }
 
 fn room(text: &str) -> Offline {
-    Offline::new(load(text).unwrap(), crate::engine::Limits::default()).unwrap()
+    Offline::new(load(text).unwrap(), crate::Limits::default()).unwrap()
 }
 
 fn unhex(hex: &Json) -> Vec<u8> {
@@ -376,7 +376,7 @@ fn hostile_slices_lose_their_blocks_and_nothing_else() {
                  async compute (value, ctx) {{ if (ctx.payload === 'good') return 'fine'; {compute} }} }})
              }}"
         );
-        let mut room = Offline::new(load_with(&config, &text).unwrap(), crate::engine::Limits::default()).unwrap();
+        let mut room = Offline::new(load_with(&config, &text).unwrap(), crate::Limits::default()).unwrap();
         let bad = room.dispatch(&chain(1, &[b"\x63bad"]), 0, Mode::Quiet).unwrap();
         let Decision::Rejected(why) = &bad.decisions[0] else { panic!("{compute}: {bad:?}") };
         assert_eq!((why.slice.as_str(), why.fault), ("x", Some(kind)), "{compute}: {why:?}");
@@ -412,7 +412,7 @@ fn promises_without_end_are_stopped_at_any_step() {
              export default store => {{ store.register('x', class extends Memory {{
                async compute (_, ctx) {{ for (let i = 0; i < ctx.payload; i++) step(); for (;;) {body} }} }}) }}"
         );
-        let mut room = Offline::new(load_with(&config, &text).unwrap(), crate::engine::Limits::default()).unwrap();
+        let mut room = Offline::new(load_with(&config, &text).unwrap(), crate::Limits::default()).unwrap();
         for steps in 0..20 {
             let done = room.dispatch(&chain(steps + 1, &[&[steps]]), 0, Mode::Quiet).unwrap();
             let Decision::Rejected(why) = &done.decisions[0] else { panic!("{body}: {done:?}") };
@@ -436,7 +436,7 @@ fn one_slice_of_a_file_is_turned_off_without_the_others() {
           store.register({ name: 'never', filter: () => { throw new Error('as always') }, reducer: () => 0 })
           store.register(slice('works', () => {}))
         }";
-    let mut room = Offline::new(load_with(&config, text).unwrap(), crate::engine::Limits::default()).unwrap();
+    let mut room = Offline::new(load_with(&config, text).unwrap(), crate::Limits::default()).unwrap();
     let mut author = 0;
     let mut say = |body: &[u8]| {
         author += 1;
@@ -491,7 +491,7 @@ fn what_a_slice_does_to_its_own_world_stays_there() {
           } })";
     let sources = vec![Sources::text("one.js", evil), Sources::text("two.js", good)];
     let loaded = Scripts::new((&config::Script::default()).into()).load_sources(sources, &Arc::default());
-    let mut room = Offline::new(loaded.unwrap(), crate::engine::Limits::default()).unwrap();
+    let mut room = Offline::new(loaded.unwrap(), crate::Limits::default()).unwrap();
     for author in 1..5 {
         room.dispatch(&chain(author, &[b"\x01"]), 0, Mode::Quiet).unwrap();
     }
@@ -514,11 +514,11 @@ fn a_state_of_100_mb_has_its_limits_and_is_not_held_in_memory() {
             if (before && before.length !== 1e6 + payload - 1) throw new Error(`${before.length}`)
             return 'x'.repeat(1e6 + payload)
           } })";
-    let limits = crate::engine::Limits {
+    let limits = crate::Limits {
         state_bytes_max: 100 << 20,
         cache_bytes_max: 4 << 20,
         batch_blocks_max: 4,
-        ..crate::engine::Limits::default()
+        ..crate::Limits::default()
     };
     let mut room = Offline::new(load(many).unwrap(), limits).unwrap();
     let payloads: Vec<[u8; 2]> = (0..120).map(|n| [0x18, n]).collect();
@@ -669,7 +669,7 @@ fn what_cborg_reads_is_read() {
     for (limit, is_read) in [(70, true), (69, false), (256, true)] {
         let scripts = Scripts::new((&deep(limit)).into());
         let slices = scripts.load_sources(vec![Sources::text("x.js", text)], &Arc::default()).unwrap();
-        let mut room = Offline::new(slices, crate::engine::Limits::default()).unwrap();
+        let mut room = Offline::new(slices, crate::Limits::default()).unwrap();
         let done = room.dispatch(&chain(1, &[&hex(&nested(70))]), 0, Mode::Quiet).unwrap();
         assert_eq!(!done.merged.is_empty(), is_read, "{limit}: {:?}", done.decisions);
         if !is_read {
@@ -749,8 +749,7 @@ fn slices_of_several_files_hear_each_other() {
     let sources = vec![Sources::text("one.js", one), Sources::text("two.js", two)];
     let scripts = Scripts::new((&config::Script::default()).into());
     let mut room =
-        Offline::new(scripts.load_sources(sources, &Arc::default()).unwrap(), crate::engine::Limits::default())
-            .unwrap();
+        Offline::new(scripts.load_sources(sources, &Arc::default()).unwrap(), crate::Limits::default()).unwrap();
     room.dispatch(&chain(1, &[b"\x07"]), 0, Mode::Loud).unwrap();
     assert_eq!(state(&mut room, "y"), json!({"last": ["set", 7]}));
     let sources = vec![Sources::text("one.js", one), Sources::text("two.js", one)];
@@ -795,7 +794,7 @@ fn a_weight_decides_which_chain_goes() {
         let slices = load_with(&config, &text).unwrap();
         let bounds = Bounds { chains_max: 2, full: Full::Discard, ..Bounds::NONE };
         let backend = Memory::new(RelayUrls::default());
-        let mut room = Offline::on(&backend, slices, bounds, crate::engine::Limits::default()).unwrap();
+        let mut room = Offline::on(&backend, slices, bounds, crate::Limits::default()).unwrap();
         let feeds = [chain(1, &[b"\x01", b"\x01", b"\x01"]), chain(2, &[b"\x01"]), chain(3, &[b"\x01"])];
         for feed in &feeds {
             room.dispatch(feed, 0, Mode::Quiet).unwrap();
@@ -836,7 +835,7 @@ fn many_latches_cost_few_calls() {
     for (count, is_kept) in [(200, true), (300, false), (10_000, false)] {
         let config = config::Script { call_ms_max: 2_000, ..config::Script::default() };
         let slices = load_with(&config, &rule(count)).unwrap();
-        let mut room = Offline::new(slices, crate::engine::Limits::default()).unwrap();
+        let mut room = Offline::new(slices, crate::Limits::default()).unwrap();
         let done = room.dispatch(&chain(1, &[b"\x01"]), 1_000, Mode::Quiet).unwrap();
         let kept = matches!(done.decisions.as_slice(), [Decision::Merged(_)]);
         assert_eq!(kept, is_kept, "{count}: {:?}", done.decisions);

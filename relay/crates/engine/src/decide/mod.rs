@@ -1,27 +1,14 @@
-//! The engine: what the slices of a room decide, before anything is kept or told.
-//!
-//! An [`Engine`] belongs to one room and lives on one thread. It finds where blocks join, asks the slices, and commits the
-//! blocks they accept together with all that these change. What it may cost is in [`Limits`]; how a slice is asked is said
-//! in [`mod@slice`]; what is kept between two blocks, in [`crate::store::state`]. Time is an argument, and what happens is a
-//! function of the order of blocks and of their times: whatever is due at the time of a block is swept before it.
+//! What the slices of a room decide: [`Engine`].
 
 mod ask;
 mod body;
-pub mod config;
 mod dispatch;
 mod gc;
-pub mod host;
 mod layers;
-pub mod offline;
 mod quota;
 pub mod replay;
-pub mod rules;
-pub mod scripted;
-pub mod slice;
 #[cfg(test)]
 mod tests;
-pub mod waiting;
-pub mod watch;
 
 use std::sync::Arc;
 
@@ -29,8 +16,8 @@ use bytes::Bytes;
 use tokio::sync::broadcast;
 
 use self::layers::{Key, Layers};
-use self::slice::{FaultKind, Millis, Slice};
 use crate::pulse::Pulse;
+use crate::slice::{FaultKind, Millis, Slice};
 use crate::store::repo::{Bounds, Chain, Change, Changed, Merged};
 use crate::store::state::{Dispatch, Dispatched, Edit, Scope, Standing, Step};
 use crate::store::{ChangeError, Reader, StoreError, Writer, WriterHandle};

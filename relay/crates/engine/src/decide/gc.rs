@@ -9,9 +9,9 @@ use picofeed::Block;
 
 use super::ask::{About, Draft, Phase};
 use super::layers::Key;
-use super::slice::{Due, Millis, Removal};
 use super::{Engine, EngineError, Rejection};
 use crate::rarely::rarely;
+use crate::slice::{Due, Millis, Removal};
 use crate::store::repo::{Chain, Part, Run};
 use crate::store::state::{DueItem, Edit, Mark, Step, Stored};
 

@@ -5,8 +5,8 @@ use picofeed::{Block, Format, Id, Key};
 
 use super::ask::Ruling;
 use super::body;
-use super::slice::{Context, Millis};
 use super::{Decision, Engine, EngineError, Mode, Outcome, Rejection};
+use crate::slice::{Context, Millis};
 use crate::store::carry::Origin;
 use crate::store::repo::{Merged, Part, Run};
 use crate::store::state::{Edit, Postponed, Step};

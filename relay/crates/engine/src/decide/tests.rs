@@ -8,9 +8,9 @@ use bytes::Bytes;
 use picofeed::{Block, Feed, Format, Secret};
 use tokio::sync::broadcast;
 
-use super::offline::Offline;
-use super::slice::*;
 use super::{Decision, Engine, Limits, Mode, Store};
+use crate::offline::Offline;
+use crate::slice::*;
 use crate::store::Backend;
 use crate::store::memory::Memory;
 use crate::store::repo::{Bounds, Full, Merged, Part, Quota, Run};

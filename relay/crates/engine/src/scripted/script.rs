@@ -9,7 +9,6 @@ use rquickjs::function::Args;
 use rquickjs::{Array, Ctx, Function, Object, TypedArray, Value};
 
 use super::values::decode;
-use crate::engine::slice::{Fault, FaultKind, Millis, Unavailable, View};
 use crate::pulse::Pulse;
 use crate::script::cbor;
 use crate::script::error::ScriptError;
@@ -18,6 +17,7 @@ use crate::script::limits::Limits;
 use crate::script::modules::Sources;
 use crate::script::program::{Failure, Host, Program};
 use crate::script::value::from_hex;
+use crate::slice::{Fault, FaultKind, Millis, Unavailable, View};
 
 /// One file, shared by the slices that it registered.
 pub(super) struct Script {

@@ -14,12 +14,12 @@ use std::sync::Arc;
 
 use self::script::Script;
 use self::slice::{Root, ScriptSlice};
-use crate::engine::slice::{LoadError, Loader, Slice};
 use crate::pulse::Pulse;
 use crate::script::error::ScriptError;
 use crate::script::health::Health;
 use crate::script::limits::Limits;
 use crate::script::modules::Sources;
+use crate::slice::{LoadError, Loader, Slice};
 
 /// Loads slices from files.
 #[derive(Clone, Copy, Debug)]

@@ -13,14 +13,14 @@ use super::values::{
     UNDEFINED, block_value, count, decode, decode_first, encode, expiry, item, marks, millis, push_block, reason,
     root_object, signals, state_of, unusable,
 };
-use crate::engine::slice::{
-    ChainSummary, Context, Due, Effects, Expires, Fault, Millis, Put, Removal, Sees, Show, Signal, Slice, Unavailable,
-    Verdict, View,
-};
 use crate::script::cbor;
 use crate::script::health::Health;
 use crate::script::program::{Failure, settle};
 use crate::script::value::from_hex;
+use crate::slice::{
+    ChainSummary, Context, Due, Effects, Expires, Fault, Millis, Put, Removal, Sees, Show, Signal, Slice, Unavailable,
+    Verdict, View,
+};
 
 /// A slice that a file registered.
 pub(super) struct ScriptSlice {

@@ -6,8 +6,8 @@
 
 use picofeed::{Block, Id};
 
-use super::slice::{ChainSummary, Millis};
 use super::{Engine, EngineError};
+use crate::slice::{ChainSummary, Millis};
 use crate::store::repo::{Chain, Full, Merged, Quota, Usage};
 use crate::store::state::{Edit, Step};
 
