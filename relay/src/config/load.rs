@@ -468,7 +468,7 @@ search = { a = 1 }
             include_str!("mod.rs"),
             include_str!("../../crates/store/src/config.rs"),
             include_str!("../../crates/script/src/config.rs"),
-            include_str!("../pico/config.rs"),
+            include_str!("../../crates/pico/src/config.rs"),
             include_str!("../../crates/engine/src/config.rs"),
             include_str!("policy.rs"),
             include_str!("bridge.rs"),

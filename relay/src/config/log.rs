@@ -33,6 +33,7 @@ const MOVED: &[(&str, &str)] = &[
     ("metrics", "picorelay_base::metrics"),
     ("outcome", "picorelay_nostr::outcome"),
     ("patience", "picorelay_net::patience"),
+    ("pico", "picorelay_pico"),
     ("pulse", "picorelay_base::pulse"),
     ("rarely", "picorelay_base::rarely"),
     ("rounds", "picorelay_net::rounds"),

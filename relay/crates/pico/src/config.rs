@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::repo::RoomName;
-use super::rooms::topic;
+use super::topic::topic;
 use crate::dial::is_websocket;
 use crate::engine::rules::is_native;
 use crate::engine::slice::NATIVE;

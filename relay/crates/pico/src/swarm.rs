@@ -26,7 +26,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::membership::{End, Membership, Role};
 use super::room::Room;
-use super::rooms::{Rooms, topic};
+use super::rooms::Rooms;
+use super::topic::topic;
 
 /// The shortest time between two swarms of a room. Each is up to twice as long as the one before.
 const PAUSE_MIN: Duration = Duration::from_secs(2);

@@ -18,17 +18,26 @@ pub mod repo;
 pub mod room;
 pub mod rooms;
 pub mod rpc;
+#[cfg(test)]
+mod simulation;
 pub mod socket;
 pub mod strangers;
 #[cfg(feature = "hyperswarm")]
 pub mod swarm;
 pub mod tcp;
+pub mod topic;
 pub mod upload;
 pub mod verify;
 pub mod websocket;
 pub mod wire;
 
-pub use crate::engine::waiting::{chain, mempool};
+pub use picorelay_engine::waiting::{chain, mempool};
+
+use picorelay_base::{clock, fair, metrics, rarely, threads};
+use picorelay_engine as engine;
+use picorelay_net::{address, descriptors, dial, patience, rounds, unfinished};
+use picorelay_nostr::{event, filter};
+use picorelay_store as store;
 
 #[cfg(test)]
-mod simulation;
+use picorelay_nostr::vanish;

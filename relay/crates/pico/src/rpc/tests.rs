@@ -2,7 +2,7 @@ use picofeed::{Feed, Secret};
 use serde_json::Value;
 
 use super::*;
-use crate::pico::wire::FRAME_BYTES_MIN;
+use crate::wire::FRAME_BYTES_MIN;
 
 const RULES: Rules = Rules { ports_max: 16, patience: Duration::from_secs(30), both: false };
 const NOW: Elapsed = Duration::ZERO;

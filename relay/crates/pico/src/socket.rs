@@ -17,7 +17,7 @@ use super::rooms::Rooms;
 use super::rpc;
 use crate::metrics::{PICO_CLOSES, PICO_FRAMES};
 use crate::rounds::Part;
-use crate::websocket::{self, Alive, Look};
+use picorelay_net::websocket::{self, Alive, Look};
 
 /// What comes from the other end.
 #[derive(Debug)]

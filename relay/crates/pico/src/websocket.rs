@@ -14,7 +14,7 @@ use super::room::Room;
 use super::rooms::Rooms;
 use super::socket::{Heard, Said, converse, turn_away};
 use crate::unfinished::Meter;
-use crate::websocket::{End, Handshake, Parked, Socket, fault_of};
+use picorelay_net::websocket::{End, Handshake, Parked, Socket, fault_of};
 
 /// Bytes that a read asks the socket for, and that an idle connection therefore costs.
 const READ_BYTES: usize = 4096;

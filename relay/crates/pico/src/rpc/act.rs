@@ -4,7 +4,7 @@ use bytes::Bytes;
 use picofeed::Format;
 
 use super::NodeId;
-use crate::pico::wire::Port;
+use crate::wire::Port;
 
 /// What the caller has to do.
 #[derive(Clone, Debug, PartialEq, Eq)]

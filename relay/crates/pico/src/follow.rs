@@ -12,7 +12,7 @@ use super::room::Room;
 use super::rooms::Rooms;
 use super::socket::{Heard, Said, converse};
 use crate::dial::{Backoff, DialError, dial};
-use crate::websocket::fault_of;
+use picorelay_net::websocket::fault_of;
 
 /// The longest pause between two attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
