@@ -466,10 +466,10 @@ search = { a = 1 }
         let mut comment = String::new();
         let sources = [
             include_str!("mod.rs"),
-            include_str!("../store/config.rs"),
-            include_str!("../script/config.rs"),
-            include_str!("../pico/config.rs"),
-            include_str!("../engine/config.rs"),
+            include_str!("../../crates/store/src/config.rs"),
+            include_str!("../../crates/script/src/config.rs"),
+            include_str!("../../crates/pico/src/config.rs"),
+            include_str!("../../crates/engine/src/config.rs"),
             include_str!("policy.rs"),
             include_str!("bridge.rs"),
             include_str!("sync.rs"),

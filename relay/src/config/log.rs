@@ -15,13 +15,16 @@ const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 /// Where the modules of this crate are declared.
 const MODULES: &str = include_str!("../lib.rs");
 
-/// Modules that are crates of their own, or in one: what a filter may call them, and what their lines are from.
+/// Modules that are crates of their own, or in one: what a filter may call them, and what their lines are from. Of several
+/// that fit, the longest counts.
 const MOVED: &[(&str, &str)] = &[
     ("address", "picorelay_net::address"),
     ("bound", "picorelay_base::bound"),
     ("clock", "picorelay_base::clock"),
     ("descriptors", "picorelay_net::descriptors"),
     ("dial", "picorelay_net::dial"),
+    ("engine", "picorelay_engine"),
+    ("engine::gc", "picorelay_engine::decide::gc"),
     ("event", "picorelay_nostr::event"),
     ("fair", "picorelay_base::fair"),
     ("filter", "picorelay_nostr::filter"),
@@ -30,12 +33,17 @@ const MOVED: &[(&str, &str)] = &[
     ("metrics", "picorelay_base::metrics"),
     ("outcome", "picorelay_nostr::outcome"),
     ("patience", "picorelay_net::patience"),
+    ("pico", "picorelay_pico"),
     ("pulse", "picorelay_base::pulse"),
     ("rarely", "picorelay_base::rarely"),
     ("rounds", "picorelay_net::rounds"),
+    ("script", "picorelay_script"),
     ("search", "picorelay_nostr::search"),
     ("seldom", "picorelay_net::seldom"),
     ("source", "picorelay_nostr::source"),
+    ("store", "picorelay_store"),
+    ("store::pool", "picorelay_store::crew::pool"),
+    ("store::writer", "picorelay_store::crew::writer"),
     ("threads", "picorelay_base::threads"),
     ("unfinished", "picorelay_net::unfinished"),
     ("vanish", "picorelay_nostr::vanish"),
@@ -51,8 +59,9 @@ pub(crate) fn targets(filter: &str) -> String {
         let end = directive.find(['=', '[']).unwrap_or(directive.len());
         let (target, rest) = directive.split_at(end);
         let moved = target.strip_prefix(OWN).and_then(|rest| rest.strip_prefix("::")).and_then(|path| {
-            let (module, within) = path.split_at(path.find("::").unwrap_or(path.len()));
-            let (_, to) = MOVED.iter().find(|(name, _)| *name == module)?;
+            let within = |name: &str| path.strip_prefix(name).filter(|rest| rest.is_empty() || rest.starts_with("::"));
+            let (within, to) =
+                MOVED.iter().filter_map(|(name, to)| Some((within(name)?, to))).min_by_key(|(rest, _)| rest.len())?;
             Some(format!("{to}{within}{rest}"))
         });
         moved.unwrap_or_else(|| directive.to_owned())
@@ -90,7 +99,7 @@ fn logs(target: &str) -> bool {
 
 fn modules() -> impl Iterator<Item = &'static str> {
     let own = MODULES.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
-    own.chain(MOVED.iter().map(|(name, _)| *name))
+    own.chain(MOVED.iter().map(|(name, _)| *name).filter(|name| !name.contains("::")))
 }
 
 fn nearest(target: &str) -> Option<String> {
@@ -148,6 +157,9 @@ mod tests {
             ("picorelay::fair=debug", "picorelay_base::fair=debug"),
             ("warn,picorelay::fair::pool[span{field=1}]=debug", "warn,picorelay_base::fair::pool[span{field=1}]=debug"),
             ("picorelay::fairy", "picorelay::fairy"),
+            ("picorelay::store=debug", "picorelay_store=debug"),
+            ("picorelay::store::sqlite::log=warn", "picorelay_store::sqlite::log=warn"),
+            ("picorelay::store::writer=off", "picorelay_store::crew::writer=off"),
         ] {
             assert_eq!(targets(filter), meant);
             assert!(targets(filter).parse::<EnvFilter>().is_ok(), "{filter}");

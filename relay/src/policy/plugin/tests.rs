@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::source::Client;
-use crate::store::testing::{Draft, key};
+use picorelay_testing::{Draft, key};
 
 /// A program in a folder of its own.
 struct Program(tempfile::TempDir);

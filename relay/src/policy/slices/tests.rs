@@ -1,7 +1,7 @@
 use std::time::Instant;
 
 use super::*;
-use crate::store::testing::{Draft, key};
+use picorelay_testing::{Draft, key};
 
 /// A folder with files for events.
 struct Files(tempfile::TempDir);
