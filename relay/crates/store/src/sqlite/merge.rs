@@ -54,7 +54,7 @@ pub(super) type Ended = (Step, Vec<Option<Kept>>);
 
 impl<'a, 't, 's> Merge<'a, 't, 's> {
     pub(super) fn new(rows: Rows<'a>, plan: Plan<'a>, turn: &'t mut Turn<'s>) -> Self {
-        Self { rows, db: rows.db, plan, open: Vec::new(), halfway: Vec::new(), turn }
+        Self { db: rows.db, rows, plan, open: Vec::new(), halfway: Vec::new(), turn }
     }
 
     /// The events of one slice. `None`: memory named an event that the snapshot has no more.

@@ -133,14 +133,14 @@ impl SqliteReader {
             }
             None => Vec::new(),
         };
-        let rows_of = Rows { db: &snapshot, hot, removals, vanishing: &vanishing };
+        let rows_of = Rows::new(&snapshot, hot, removals, &vanishing);
         // Between the look at memory and the snapshot an event may have been replaced: memory had the old one, the snapshot
         // has the new one, and an answer from both would have neither. Then the snapshot alone answers.
         let start =
             walks.iter().any(Option::is_some).then(|| (scan.after, scan.streams.clone(), rows.len(), kept.clone()));
         let (viewer, filters) = (scan.query.viewer.clone(), scan.query.filters.len());
         let plan = Plan { hash: self.hash, apart: &self.shared.apart, viewer: &viewer, filters };
-        let mut result = Merge::new(rows_of, plan, turn).answer(scan, walks, kept, rows)?;
+        let mut result = Merge::new(rows_of.clone(), plan, turn).answer(scan, walks, kept, rows)?;
         if result.is_none()
             && let Some((after, streams, len, kept)) = start
         {

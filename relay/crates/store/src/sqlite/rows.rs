@@ -1,6 +1,7 @@
 //! Events at positions: in memory, else in the database.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension};
@@ -15,7 +16,7 @@ use crate::guard::{GIFT_WRAP, Viewer};
 use crate::{After, Body, Query, Row, StoreError, TagSearch, stored_tags};
 
 /// Where rows are read: memory, else the snapshot.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Rows<'a> {
     pub(super) db: &'a Connection,
     pub(super) hot: &'a Hot,
@@ -23,6 +24,8 @@ pub(super) struct Rows<'a> {
     pub(super) removals: u64,
     /// Requests to vanish whose events are still being removed.
     pub(super) vanishing: &'a [Request],
+    /// How an id is looked up for those who ask, once that is known.
+    by_id: OnceCell<String>,
 }
 
 /// A candidate, already known to be visible to the viewer.
@@ -67,6 +70,13 @@ impl Found {
     }
 }
 
+impl<'a> Rows<'a> {
+    /// Of memory, with `removals` as it was before, and of a snapshot that was opened after that.
+    pub(super) fn new(db: &'a Connection, hot: &'a Hot, removals: u64, vanishing: &'a [Request]) -> Self {
+        Self { db, hot, removals, vanishing, by_id: OnceCell::new() }
+    }
+}
+
 impl Rows<'_> {
     /// The position of the event with this id. `keep`: it will be read, so what is found goes into memory; what `viewer` cannot
     /// see is not found then, and not read.
@@ -77,12 +87,15 @@ impl Rows<'_> {
         if !keep {
             return erase::find(self.db, id);
         }
-        let mut same = self.db.prepare_cached(&format!(
-            "SELECT head, kind, expires_at, event.seq, json, event.pos
-             FROM event_id CROSS JOIN event ON event.pos = event_id.pos CROSS JOIN body ON body.seq = {}
-             WHERE event_id.id = ?1",
-            seen(viewer)
-        ))?;
+        let by_id = self.by_id.get_or_init(|| {
+            format!(
+                "SELECT head, kind, expires_at, event.seq, json, event.pos
+                 FROM event_id CROSS JOIN event ON event.pos = event_id.pos CROSS JOIN body ON body.seq = {}
+                 WHERE event_id.id = ?1",
+                seen(viewer)
+            )
+        });
+        let mut same = self.db.prepare_cached(by_id)?;
         let mut rows = same.query([id.prefix()])?;
         while let Some(row) = rows.next()? {
             if row.get_ref(0)?.as_blob().is_ok_and(|head| head.starts_with(&id.0)) {

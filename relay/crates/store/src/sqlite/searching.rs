@@ -104,7 +104,7 @@ impl Work<'_, '_> {
     fn unindexed(&mut self, after: Seq, last: Seq, rows: &mut Vec<Row>) -> Result<(), StoreError> {
         let (removals, vanishing) = (self.reader.shared.hot.removals(), self.reader.vanishing()?);
         let snapshot = Snapshot::open(&self.reader.db)?;
-        let source = Rows { db: &snapshot, hot: &self.reader.shared.hot, removals, vanishing: &vanishing };
+        let source = Rows::new(&snapshot, &self.reader.shared.hot, removals, &vanishing);
         let Some(filter) = self.scan.query.filters.get(self.state.number).cloned() else { return Ok(()) };
         let step = bound(UNINDEXED_STEP, UNINDEXED_STEP_IN_TESTS);
         let mut bodies =
@@ -176,7 +176,7 @@ impl Work<'_, '_> {
     fn give(&mut self, end: End, rows: &mut Vec<Row>) -> Result<(), StoreError> {
         let (removals, vanishing) = (self.reader.shared.hot.removals(), self.reader.vanishing()?);
         let snapshot = Snapshot::open(&self.reader.db)?;
-        let source = Rows { db: &snapshot, hot: &self.reader.shared.hot, removals, vanishing: &vanishing };
+        let source = Rows::new(&snapshot, &self.reader.shared.hot, removals, &vanishing);
         for _ in 0..GIVEN_STEP {
             if self.turn.is_over() {
                 break;
