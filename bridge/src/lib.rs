@@ -53,7 +53,7 @@ pub use head::Head;
 pub use note::NostrEvent;
 pub use page::{HEADERS_BYTES_MAX, Page, PageInvalid};
 pub use room::{Room, RoomInvalid};
-pub use rule::{FROM_NOSTR, NOTE_BYTES_MAX};
+pub use rule::{FROM_NOSTR, NOTE_BYTES_MAX, copy_kinds, named_kinds};
 pub use tags::TagInvalid;
 pub use unwrap::{UnwrapError, Unwrapped, unwrap};
 

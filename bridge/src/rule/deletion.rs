@@ -16,7 +16,7 @@ pub(super) fn draft(subject: &Subject<'_>) -> Option<Draft> {
     Some(subject.copy(DELETION, None, tags, String::new(), "Deletion from a pico feed"))
 }
 
-const DELETION: u16 = 5;
+pub(super) const DELETION: u16 = 5;
 const COLLECTIONS: &[&str] = &["delete", "deleted", "deletion", "deletions", "remove", "tombstone"];
 const VERBS: &[&str] = &["delete", "deletes", "remove", "removes"];
 const TARGETS: &[&str] = &["target", "block", "id", "ref", "delete", "deletes", "remove", "removes"];

@@ -26,7 +26,33 @@ const CARRY: &[Rule] = &[wrap::draft, head::draft];
 
 /// What a block may become for people to read, most specific first: the first that applies is the only one. A profile
 /// can have a text, a deletion a reason, and a reply is a note unless it is known what it answers.
-const COPIES: &[Rule] = &[page::draft, profile::draft, deletion::draft, reply::draft, note::draft];
+const COPIES: &[Copying] = &[
+    Copying { kind: page::ARTICLE, draft: page::draft },
+    Copying { kind: profile::METADATA, draft: profile::draft },
+    Copying { kind: deletion::DELETION, draft: deletion::draft },
+    Copying { kind: note::NOTE, draft: reply::draft },
+    Copying { kind: note::NOTE, draft: note::draft },
+];
+
+/// A rule that makes copies for people to read.
+struct Copying {
+    /// The kind of every event that it makes.
+    kind: u16,
+    draft: Rule,
+}
+
+/// The kinds of all copies, each once: by them a program finds the copies that it published.
+pub fn copy_kinds() -> Vec<u16> {
+    let mut kinds: Vec<u16> = COPIES.iter().map(|copying| copying.kind).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    kinds
+}
+
+/// Those of them that a reply or a deletion can name: all but deletions.
+pub fn named_kinds() -> Vec<u16> {
+    copy_kinds().into_iter().filter(|kind| *kind != deletion::DELETION).collect()
+}
 
 /// Text that is longer is not copied.
 pub const NOTE_BYTES_MAX: usize = 32 << 10;
@@ -53,7 +79,11 @@ pub(crate) fn drafts(block: &Block, context: &Context<'_>) -> Vec<Draft> {
         subject.body = Body::of(block);
         let from_nostr = subject.record().is_some_and(|record| record.collection == FROM_NOSTR);
         let copies = if from_nostr { &[] } else { COPIES };
-        drafts.extend(copies.iter().find_map(|rule| rule(&subject)));
+        drafts.extend(copies.iter().find_map(|copying| {
+            let draft = (copying.draft)(&subject)?;
+            debug_assert_eq!(draft.kind, copying.kind, "a copy of another kind is not found again");
+            Some(draft)
+        }));
     }
     drafts
 }

@@ -45,7 +45,7 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-const ARTICLE: u16 = 30023;
+pub(super) const ARTICLE: u16 = 30023;
 const MARKUP: &str = r"\`*_[]<>#&|~!";
 const TEXT_CHARS_MAX: usize = 4000;
 const SUMMARY_CHARS_MAX: usize = 200;

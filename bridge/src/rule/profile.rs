@@ -29,6 +29,6 @@ pub(super) fn draft(subject: &Subject<'_>) -> Option<Draft> {
     Some(subject.copy(METADATA, record.date, Vec::new(), content, "Profile from a pico feed"))
 }
 
-const METADATA: u16 = 0;
+pub(super) const METADATA: u16 = 0;
 const COLLECTIONS: &[&str] = &["profile", "profiles", "peer", "peers", "user", "users"];
 const FIELD_BYTES_MAX: usize = 2048;

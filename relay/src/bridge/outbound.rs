@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use pico_bridge::{Context, Copied, Draft, Head, Mode, kind, wrap};
+use pico_bridge::{Context, Copied, Draft, Head, Mode, kind, named_kinds, wrap};
 use picofeed::Id as BlockId;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -173,7 +173,7 @@ impl Outbound {
         }
         let values = unknown.iter().map(|id| format!("pico:block:{id}")).collect();
         let mut found = 0;
-        let filter = lookup::tagged(&[0, 1, 30023], None, b'i', values);
+        let filter = lookup::tagged(&named_kinds(), None, b'i', values);
         self.each(filter, |event| found += usize::from(self.note_copy(&event, published))).await?;
         Ok(if found > 0 { self.wrap(one, standing, published).0 } else { drafts })
     }

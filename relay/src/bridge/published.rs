@@ -1,7 +1,7 @@
 //! What was published before: nothing is published twice, and copies name each other.
 
 use hashbrown::{HashMap, HashSet};
-use pico_bridge::{Copied, CopyOf, Parts, kind};
+use pico_bridge::{Copied, CopyOf, Parts, copy_kinds, kind};
 use picofeed::Id as BlockId;
 
 use super::outbound::Outbound;
@@ -9,9 +9,6 @@ use super::{Failure, Place, carried_by, lookup, parts};
 use crate::event::{Event, Id, PublicKey};
 use crate::store::carry::Outgoing;
 use crate::verify::Verified;
-
-/// Kinds of readable copies, and of wrapped blocks.
-const PUBLISHED: [u16; 5] = [0, 1, 5, 30023, kind::BLOCK];
 
 /// What is known to be published, of the batch at hand.
 #[derive(Default)]
@@ -32,8 +29,9 @@ impl Outbound {
         let values = standing().map(|standing| format!("pico:block:{}", standing.block.id())).collect();
         let chains: HashMap<BlockId, BlockId> =
             standing().map(|standing| (standing.block.id(), standing.chain.genesis)).collect();
+        let kinds = [copy_kinds(), vec![kind::BLOCK]].concat();
         // By tag alone: along the authors the store would walk through everything that this relay has published.
-        self.each(lookup::tagged(&PUBLISHED, None, b'i', values), |event| {
+        self.each(lookup::tagged(&kinds, None, b'i', values), |event| {
             if event.kind != kind::BLOCK {
                 self.note_copy(&event, &mut published);
                 return;

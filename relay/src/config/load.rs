@@ -19,8 +19,8 @@ pub const FILE_VARIABLE: &str = "PICORELAY_CONFIG";
 /// Environment variables with this prefix are options.
 pub const PREFIX: &str = "PICORELAY_";
 
-/// For tests of what happens after hours and days: milliseconds by which the clock is ahead. No option; nobody else should
-/// set it.
+/// For tests of what happens after hours and days: milliseconds by which the clock is ahead. No option: only programs
+/// that are built for tests know it.
 pub const TEST_CLOCK_VARIABLE: &str = "PICORELAY_TEST_CLOCK_MS";
 
 /// Lists of sections, which may be absent: `[[pico.room]]`.
@@ -82,7 +82,9 @@ impl Config {
         let named = env().find(|(name, value)| name == FILE_VARIABLE && !value.is_empty()).map(|(_, value)| value);
         let usual = Path::new(FILE);
         let file = file.or(named.as_deref().map(Path::new)).or(usual.exists().then_some(usual));
-        if let Some((_, ahead)) = env().find(|(name, _)| name == TEST_CLOCK_VARIABLE) {
+        // A released program has the clock of its machine.
+        let ahead = env().find(|(name, _)| cfg!(debug_assertions) && name == TEST_CLOCK_VARIABLE);
+        if let Some((_, ahead)) = ahead {
             crate::clock::shift(ahead.to_string_lossy().parse().unwrap_or(0));
         }
         Self::load(file, env().map(|(name, value)| (name, value.to_string_lossy().into_owned())))
@@ -96,7 +98,8 @@ impl Config {
         }
         for (name, value) in env {
             let is_link = SERVICE_LINKS.iter().any(|link| name.starts_with(link));
-            if name.starts_with(PREFIX) && name != FILE_VARIABLE && name != TEST_CLOCK_VARIABLE && !is_link {
+            let is_clock = cfg!(debug_assertions) && name == TEST_CLOCK_VARIABLE;
+            if name.starts_with(PREFIX) && name != FILE_VARIABLE && !is_clock && !is_link {
                 layers.variable(&name, &value);
             }
         }

@@ -83,14 +83,28 @@ impl Sources {
         let mut text = String::new();
         let used: usize = self.texts.values().map(|text| text.len()).sum();
         let room = self.bytes_max.saturating_sub(used);
-        let file = std::fs::File::open(self.folder.join(name)).map_err(|error| error.to_string())?;
-        file.take(room as u64 + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
+        self.open(name)?.take(room as u64 + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
         if text.len() > room {
             return Err(format!("the files have more than {} bytes (script.source_bytes_max)", self.bytes_max));
         }
         let text: Arc<str> = text.into();
         self.texts.insert(name.to_owned(), Arc::clone(&text));
         Ok(text)
+    }
+
+    /// Opens a file of the folder. The main file may be a link to elsewhere, as whoever runs the relay named it; what it
+    /// imports may not, and nothing may be a device or a pipe.
+    fn open(&self, name: &str) -> std::result::Result<std::fs::File, String> {
+        let say = |error: std::io::Error| error.to_string();
+        let path = self.folder.join(name).canonicalize().map_err(say)?;
+        let folder = if self.folder.as_os_str().is_empty() { Path::new(".") } else { &self.folder };
+        if name != self.main && !path.starts_with(folder.canonicalize().map_err(say)?) {
+            return Err("it is a link to outside of the folder".to_owned());
+        }
+        if !path.is_file() {
+            return Err("it is no file".to_owned());
+        }
+        std::fs::File::open(path).map_err(say)
     }
 
     /// From now on nothing is read that was not read before.
@@ -117,6 +131,9 @@ impl Resolver for Modules {
             return Err(Error::new_resolving_message(base, name, why));
         }
         let folder = base.rsplit_once('/').map_or("", |(folder, _)| folder);
+        if name.contains(':') {
+            return Err(Error::new_resolving_message(base, name, "names of files have no ':' here"));
+        }
         inside(folder, name).ok_or_else(|| Error::new_resolving_message(base, name, "it lies outside of the folder"))
     }
 }
@@ -159,6 +176,33 @@ fn inside(folder: &str, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn links_do_not_lead_out_of_the_folder() {
+        use std::os::unix::fs::symlink;
+
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("secret.js"), "export const secret = 1").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir(at("lib")).unwrap();
+        std::fs::write(at("lib/more.js"), "export const more = 1").unwrap();
+        symlink(at("lib/more.js"), at("inside.js")).unwrap();
+        symlink(outside.path().join("secret.js"), at("outside.js")).unwrap();
+        symlink(outside.path(), at("away")).unwrap();
+        symlink("/dev/zero", at("endless.js")).unwrap();
+        let mut sources = Sources::file(&at("outside.js"), 1_000);
+        // Whoever runs the relay chose the main file.
+        sources.get("outside.js").unwrap();
+        let mut sources = Sources::file(&at("main.js"), 1_000);
+        sources.get("lib/more.js").unwrap();
+        sources.get("inside.js").unwrap();
+        for name in ["outside.js", "away/secret.js", "endless.js"] {
+            assert!(sources.get(name).unwrap_err().contains("outside"), "{name}");
+        }
+        assert_eq!(Sources::file(&at("lib"), 1_000).get("lib").unwrap_err(), "it is no file");
+    }
 
     #[test]
     fn imports_stay_in_the_folder() {

@@ -464,6 +464,16 @@ fn one_slice_of_a_file_is_turned_off_without_the_others() {
 }
 
 #[test]
+fn the_modules_of_the_relay_are_not_imported() {
+    for name in ["host:pico.js", "./host:pico.js", "./lib/../host:realm.js", "./host:main.js"] {
+        let text = format!("import * as host from '{name}'\nexport default store => store.register('x', host)");
+        let error = load(&text).err().unwrap_or_else(|| panic!("{name} is imported"));
+        let said = error.to_string();
+        assert!(said.contains("only @telamon/picostore") || said.contains("have no ':'"), "{name}: {said}");
+    }
+}
+
+#[test]
 fn what_a_slice_does_to_its_own_world_stays_there() {
     let evil = "import * as picostore from '@telamon/picostore'
         import * as cborg from 'cborg'
