@@ -75,6 +75,7 @@ impl Held {
     }
 
     /// How much it is.
+    #[inline]
     pub fn amount(&self) -> usize {
         self.amount
     }

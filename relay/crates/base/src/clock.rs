@@ -12,11 +12,13 @@ pub type Timestamp = u64;
 pub type Millis = i64;
 
 /// The time now. Called at the edges (a connection, the writer, a sweep), never in rules.
+#[inline]
 pub fn now() -> Timestamp {
     since_epoch().as_secs()
 }
 
 /// The same in milliseconds, as pico counts.
+#[inline]
 pub fn now_ms() -> Millis {
     i64::try_from(since_epoch().as_millis()).unwrap_or(i64::MAX)
 }

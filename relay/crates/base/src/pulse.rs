@@ -61,6 +61,7 @@ impl Pulse {
     }
 
     /// True from the time that it was given up. What it still does must come to nothing.
+    #[inline]
     pub fn is_stuck(&self) -> bool {
         *self.is_stuck.borrow()
     }

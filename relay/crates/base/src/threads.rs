@@ -72,11 +72,13 @@ pub struct Stopwatch {
 
 impl Stopwatch {
     /// For work of this thread that begins now.
+    #[inline]
     pub fn start() -> Self {
         Self::start_at(Instant::now())
     }
 
     /// For work of this thread that begins now, where the time is known.
+    #[inline]
     pub fn start_at(now: Instant) -> Self {
         let lately = ASKED.get().and_then(|(at, cpu)| {
             let passed = now.saturating_duration_since(at);
@@ -86,11 +88,13 @@ impl Stopwatch {
     }
 
     /// What it has cost so far. To be asked on the same thread.
+    #[inline]
     pub fn cost(&self) -> Duration {
         self.cost_at(Instant::now())
     }
 
     /// What it has cost so far, where the time is known.
+    #[inline]
     pub fn cost_at(&self, now: Instant) -> Duration {
         let passed = now.saturating_duration_since(self.started);
         if passed <= SHORT {
@@ -104,6 +108,7 @@ impl Stopwatch {
 }
 
 /// To be told after this thread has slept for want of work: it had no core in that time.
+#[inline]
 pub fn has_slept() {
     ASKED.set(None);
 }

@@ -22,6 +22,7 @@ impl Part {
     }
 
     /// The turn is over. Whether there is more to do at once.
+    #[inline]
     pub fn ends(&mut self, is_busy: bool) {
         match (std::mem::replace(&mut self.is_busy, is_busy), is_busy) {
             (false, true) => {
@@ -35,6 +36,7 @@ impl Part {
     }
 
     /// What may be done in this turn if all busy connections may do `all` together in a round: between `least` and `most`.
+    #[inline]
     pub fn share(&self, all: usize, least: usize, most: usize) -> usize {
         (all / self.rounds.0.load(Ordering::Relaxed).max(1)).clamp(least, most)
     }

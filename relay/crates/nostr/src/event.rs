@@ -39,6 +39,7 @@ macro_rules! bytes32 {
             }
 
             /// The first eight bytes, as the database keys them.
+            #[inline]
             pub fn prefix(&self) -> i64 {
                 let [a, b, c, d, e, f, g, h, ..] = self.0;
                 i64::from_be_bytes([a, b, c, d, e, f, g, h])
@@ -69,6 +70,7 @@ bytes32! {
 }
 
 /// Reads exactly `2 * N` lower-case hex digits.
+#[inline]
 pub fn unhex<const N: usize>(hex: &str) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     if hex.len() != N * 2 || hex.bytes().any(|b| b.is_ascii_uppercase()) {
@@ -93,6 +95,7 @@ pub enum Class {
 
 impl Class {
     /// The class of a kind. Kinds in no range of NIP-01 are regular.
+    #[inline]
     pub fn of(kind: u16) -> Self {
         match kind {
             0 | 3 | 10_000..=19_999 => Self::Replaceable,
@@ -178,11 +181,13 @@ impl Event {
     }
 
     /// The canonical JSON: members in the order of NIP-01, no white space, as stored and sent.
+    #[inline]
     pub fn json(&self) -> &str {
         &self.json
     }
 
     /// Bytes it holds beside itself.
+    #[inline]
     pub fn heap_bytes(&self) -> usize {
         self.json.len() + self.tags.heap_bytes()
     }
@@ -199,6 +204,7 @@ impl Event {
     }
 
     /// Id, author and signature in hex, as they stand in the JSON.
+    #[inline]
     pub fn hexes(&self) -> [&str; 3] {
         let (id, end) = (r#"{"id":""#.len(), self.json.len().saturating_sub(r#""}"#.len()));
         let pubkey = id + 64 + r#"","pubkey":""#.len();
@@ -207,27 +213,32 @@ impl Event {
     }
 
     /// The tags as JSON.
+    #[inline]
     pub fn tags_json(&self) -> &str {
         self.json.get(self.tags_json.clone()).unwrap_or("[]")
     }
 
     /// How its kind is kept.
+    #[inline]
     pub fn class(&self) -> Class {
         Class::of(self.kind)
     }
 
     /// The value of the first `d` tag, `""` when there is none (NIP-01, addressable events).
+    #[inline]
     pub fn d(&self) -> &str {
         self.tags.iter().find(|tag| tag.name() == "d").and_then(|tag| tag.value()).unwrap_or_default()
     }
 
     /// When it expires (NIP-40). A value that is no number is no expiration.
+    #[inline]
     pub fn expires_at(&self) -> Option<Timestamp> {
         self.tags.value("expiration").and_then(|value| value.parse().ok())
     }
 
     /// True when it has expired at `now`. Ephemeral events are not kept, but they are not sent either when they have
     /// expired (NIP-40).
+    #[inline]
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires_at().is_some_and(|at| at <= now)
     }
@@ -305,6 +316,7 @@ fn write_string(out: &mut Vec<u8>, text: &str) {
 }
 
 /// Splits a JSON string of canonical JSON, still escaped, from what follows it.
+#[inline]
 pub fn json_string(json: &str) -> Option<(&str, &str)> {
     let body = json.strip_prefix('"')?;
     let bytes = body.as_bytes();

@@ -86,6 +86,7 @@ impl Filter {
     }
 
     /// True when it can match no event at all.
+    #[inline]
     pub fn is_never(&self) -> bool {
         self.ids.as_ref().is_some_and(|list| list.is_empty())
             || self.authors.as_ref().is_some_and(|list| list.is_empty())
@@ -114,11 +115,13 @@ impl Filter {
     }
 
     /// True when all conditions but `limit` hold. The plain definition: indexes only make it faster.
+    #[inline]
     pub fn matches(&self, event: &Event) -> bool {
         self.matches_all_but_search(event) && self.search.as_ref().is_none_or(|search| search.matches(event))
     }
 
     /// True when all conditions but `search` and `limit` hold.
+    #[inline]
     pub fn matches_all_but_search(&self, event: &Event) -> bool {
         self.matches_head(&event.id, &event.pubkey, event.created_at, event.kind)
             && self.matches_tags(|| event.tags.indexed())
@@ -140,6 +143,7 @@ impl Filter {
     }
 
     /// The conditions that need no tags.
+    #[inline]
     pub fn matches_head(&self, id: &Id, pubkey: &PublicKey, created_at: Timestamp, kind: u16) -> bool {
         self.since.is_none_or(|since| created_at >= since)
             && self.until.is_none_or(|until| created_at <= until)
@@ -149,6 +153,7 @@ impl Filter {
     }
 
     /// The conditions on tags, against the indexed tags of an event.
+    #[inline]
     pub fn matches_tags<V: AsRef<str>, I: Iterator<Item = (u8, V)>>(&self, tags: impl Fn() -> I) -> bool {
         self.tags.iter().all(|wanted| {
             tags().any(|(letter, value)| {

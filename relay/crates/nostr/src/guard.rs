@@ -14,6 +14,7 @@ pub const GIFT_WRAP: u16 = 1059;
 pub const EPHEMERAL_GIFT_WRAP: u16 = 21059;
 
 /// True for kinds that are signed by throw-away keys, so that their author is nobody.
+#[inline]
 pub fn is_signed_by_nobody(kind: u16) -> bool {
     matches!(kind, GIFT_WRAP | EPHEMERAL_GIFT_WRAP)
 }
@@ -36,22 +37,26 @@ impl Viewer {
     }
 
     /// True when events of this kind are private.
+    #[inline]
     pub fn is_restricted(&self, kind: u16) -> bool {
         !self.sees_all && self.restricted.binary_search(&kind).is_ok()
     }
 
     /// True when no event of this kind may be sent to this viewer.
+    #[inline]
     pub fn sees_none_of(&self, kind: u16) -> bool {
         self.keys.is_empty() && self.is_restricted(kind)
     }
 
     /// True when `event` may be sent to this viewer.
+    #[inline]
     pub fn may_see(&self, event: &Event) -> bool {
         !self.is_restricted(event.kind) || self.is_party(event.kind, &event.pubkey, event.tags.indexed())
     }
 
     /// True when one of the keys is named by a `p` tag or, but for gift wraps, is the author. Gift wraps are signed by
     /// throw-away keys, so only the recipient counts.
+    #[inline]
     pub fn is_party<'t>(
         &self,
         kind: u16,

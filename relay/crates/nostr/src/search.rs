@@ -73,6 +73,7 @@ impl Search {
     }
 
     /// What was typed.
+    #[inline]
     pub fn as_str(&self) -> &str {
         &self.typed
     }
@@ -83,6 +84,7 @@ impl Search {
     }
 
     /// True when nothing is left to be searched for, so that nothing is found.
+    #[inline]
     pub fn is_nothing(&self) -> bool {
         self.parts.is_empty()
     }

@@ -44,6 +44,7 @@ impl RelayUrls {
     }
 
     /// True when `event` asks this relay, or all relays, to forget its author.
+    #[inline]
     pub fn must_vanish(&self, event: &Event) -> bool {
         let is_here = |url: &str| url == "ALL_RELAYS" || self.contains(url) || self.has_learned(url);
         event.kind == VANISH && event.tags.values("relay").any(is_here)

@@ -17,6 +17,7 @@ pub struct Verified(Arc<Event>);
 
 impl Deref for Verified {
     type Target = Event;
+    #[inline]
     fn deref(&self) -> &Event {
         &self.0
     }
@@ -30,6 +31,7 @@ impl Verified {
     }
 
     /// The shared event.
+    #[inline]
     pub fn shared(&self) -> &Arc<Event> {
         &self.0
     }
@@ -52,11 +54,13 @@ pub struct Hashed(Event);
 
 impl Hashed {
     /// Its id, which is the hash of what it says.
+    #[inline]
     pub fn id(&self) -> &Id {
         &self.0.id
     }
 
     /// True when it has expired at `now`, whoever signed it (NIP-40).
+    #[inline]
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.0.is_expired(now)
     }

@@ -32,16 +32,19 @@ impl Alive {
     }
 
     /// The other end gave a sign of life.
+    #[inline]
     pub fn heard(&mut self, now: Instant) {
         self.heard = now;
     }
 
     /// The other end was sent something.
+    #[inline]
     pub fn said(&mut self, now: Instant) {
         self.said = now;
     }
 
     /// Looks at the time. Who is told to ask does so, and is not told again for a while.
+    #[inline]
     pub fn look(&mut self, now: Instant) -> Look {
         if now >= self.over() {
             return Look::Over;
@@ -54,6 +57,7 @@ impl Alive {
     }
 
     /// When to look again.
+    #[inline]
     pub fn next_look(&self) -> Instant {
         self.over().min(self.ask())
     }

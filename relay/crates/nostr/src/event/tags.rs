@@ -20,16 +20,19 @@ pub struct Tags {
 
 impl Tags {
     /// How many there are.
+    #[inline]
     pub fn len(&self) -> usize {
         self.tags.len()
     }
 
     /// True when there are none.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.tags.is_empty()
     }
 
     /// Each tag in order.
+    #[inline]
     pub fn iter(&self) -> impl Iterator<Item = Tag<'_>> + Clone {
         (0..self.tags.len()).filter_map(|index| self.nth(index))
     }
@@ -41,16 +44,19 @@ impl Tags {
     }
 
     /// The value (second string) of the first tag of that name.
+    #[inline]
     pub fn value(&self, name: &str) -> Option<&str> {
         self.iter().find(|tag| tag.name() == name && tag.len() > 1).and_then(|tag| tag.value())
     }
 
     /// The values (second string) of all tags of that name.
+    #[inline]
     pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.iter().filter(move |tag| tag.name() == name).filter_map(|tag| tag.value())
     }
 
     /// What relays index (NIP-01): letter and value of every tag with a single-letter name and a value.
+    #[inline]
     pub fn indexed(&self) -> impl Iterator<Item = (u8, &str)> {
         self.iter().filter_map(|tag| match tag.name().as_bytes() {
             [letter] if letter.is_ascii_alphabetic() => tag.value().map(|value| (*letter, value)),
@@ -95,6 +101,7 @@ pub struct Tag<'a> {
 
 impl<'a> Tag<'a> {
     /// The string at `index`.
+    #[inline]
     pub fn get(&self, index: usize) -> Option<&'a str> {
         let at = self.strings.start + index;
         if at >= self.strings.end {
@@ -105,26 +112,31 @@ impl<'a> Tag<'a> {
     }
 
     /// The first string.
+    #[inline]
     pub fn name(&self) -> &'a str {
         self.get(0).unwrap_or_default()
     }
 
     /// The second string.
+    #[inline]
     pub fn value(&self) -> Option<&'a str> {
         self.get(1)
     }
 
     /// How many strings it has, at least one.
+    #[inline]
     pub fn len(&self) -> usize {
         self.strings.len()
     }
 
     /// Never: a tag has at least one string.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.strings.is_empty()
     }
 
     /// Its strings.
+    #[inline]
     pub fn iter(&self) -> impl Iterator<Item = &'a str> + use<'a, '_> {
         (0..self.len()).filter_map(|index| self.get(index))
     }
