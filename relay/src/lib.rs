@@ -1,7 +1,16 @@
 //! picorelay: a self-hosted nostr relay, and the meeting point of pico nodes.
 //!
-//! Modules in reading order: what an event is ([`event`], [`verify`], [`filter`]), who may see it ([`guard`]), where it is
-//! kept ([`store`]).
+//! The floors, from the bottom to the top, each of which uses only those before it:
+//!
+//! 1. crates: [`clock`], [`metrics`], [`fair`] and other small things (`picorelay-base`); what an event is ([`event`],
+//!    [`verify`], [`filter`]) and who may see it ([`guard`]) (`picorelay-nostr`); connections ([`websocket`], [`dial`])
+//!    (`picorelay-net`); where everything is kept ([`store`]); what a slice is run by ([`script`]), the rules of rooms
+//!    ([`engine`]), and rooms of pico nodes ([`pico`]);
+//! 2. [`config`], [`account`], [`door`]: what the operator set, and who comes in;
+//! 3. [`policy`], [`ingest`], [`subscription`]: events in, and live events out;
+//! 4. [`message`], [`session`], [`connection`]: nostr clients;
+//! 5. [`bridge`], [`sync`]: events and blocks between rooms and other relays;
+//! 6. [`http`], [`app`], [`cli`]: the one port, what is started and stopped, and the commands.
 
 pub mod account;
 pub mod app;
