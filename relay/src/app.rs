@@ -65,7 +65,20 @@ pub struct App {
 impl App {
     /// Puts the relay on a [`Core`]. The threads come back, to be waited for when all handles are gone.
     pub fn new(config: Config, core: Core, listening: SocketAddr, signers: Signers) -> (Self, Threads) {
-        let Core { readers, ingest, repo, engines, wanted, subscriptions, saves, slices, pools, urls, threads } = core;
+        let Core {
+            readers,
+            ingest,
+            repo,
+            engines,
+            wanted,
+            subscriptions,
+            saves,
+            slices,
+            pools,
+            new_rooms,
+            urls,
+            threads,
+        } = core;
         let Pools { parsers, checkers } = pools;
         let rounds = Arc::<Rounds>::default();
         let limits = &config.limits;
@@ -80,7 +93,7 @@ impl App {
         let carry = Carry { modes: Arc::new(Modes::new(&config.pico, config.bridge.undeclared)), ..Carry::default() };
         let rooms = Rooms::new(
             (&config.pico, Duration::from_secs(config.server.send_seconds)),
-            (repo.clone(), checkers),
+            (repo.clone(), checkers, new_rooms),
             (engines, carry.clone()),
             (stop.clone(), cut.clone()),
             Arc::clone(&rounds),

@@ -2,10 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use data_encoding::BASE64;
+use picofeed::{Block, Feed, Format, Secret};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Error;
 
-use crate::harness::{Client, Event, Key, PATIENCE, Relay};
+use crate::bridge;
+use crate::harness::{Client, Event, Key, PATIENCE, Relay, now};
 
 /// Of another address than the others, who come from 127.0.0.1.
 const BAD: [u8; 4] = [127, 0, 0, 2];
@@ -21,6 +24,12 @@ fn false_events(count: usize) -> Vec<String> {
             format!(r#"["EVENT",{event}]"#)
         })
         .collect()
+}
+
+fn block() -> Block {
+    let mut feed = Feed::new(Format::V8);
+    feed.append(b"a block", &Secret::ed25519([1; 32])).unwrap();
+    feed.iter().next().unwrap().clone()
 }
 
 /// Publishes for a while, one event after the other, and says how long each took.
@@ -47,6 +56,60 @@ async fn refused(relay: &Relay, address: [u8; 4]) -> Option<u64> {
         }
         Err(error) => panic!("refused without an answer: {error}"),
     }
+}
+
+/// What is signed falsely inside a true event, or only to authenticate, counts as a false event does.
+#[tokio::test]
+async fn other_false_signatures_count_too() {
+    let relay = Relay::with("[limits]\nfalse_events_per_minute = 20\nrefused_seconds_min = 60");
+    let (key, block) = (Key::new(), block());
+    let wrapped = bridge::wrapped(&key, "r", &block, block.id());
+    let mut content = BASE64.decode(wrapped["content"].as_str().unwrap().as_bytes()).unwrap();
+    *content.last_mut().unwrap() ^= 1;
+    let content = BASE64.encode(&content);
+    let mut client = Client::connect_from(&relay.url, BAD).await.unwrap();
+    for n in 0..60 {
+        let tags = &wrapped["tags"];
+        let event = key.event(json!({"kind": 7420, "tags": tags, "content": content, "created_at": now() - n}));
+        if !client.try_send(&format!(r#"["EVENT",{event}]"#)).await {
+            break;
+        }
+    }
+    let (answers, close) = client.until_closed().await;
+    assert!(answers.iter().all(|answer| answer[2] == false), "{answers:?}");
+    assert_eq!(close.map(|close| u16::from(close.code)), Some(1008));
+    assert!(refused(&relay, BAD).await.is_some(), "it is let in");
+
+    let mut client = Client::connect_from(&relay.url, [127, 0, 0, 3]).await.unwrap();
+    let challenge = client.challenged().await;
+    let tags = json!([["relay", relay.url], ["challenge", challenge]]);
+    let mut event = key.event(json!({"kind": 22242, "tags": tags}));
+    event.0["sig"] = wrapped["sig"].clone();
+    for _ in 0..60 {
+        if !client.try_send(&format!(r#"["AUTH",{event}]"#)).await {
+            break;
+        }
+    }
+    let (_, close) = client.until_closed().await;
+    assert_eq!(close.map(|close| u16::from(close.code)), Some(1008));
+    relay.client().await.publish(&[&Key::new().event(json!({"content": "of another address"}))]).await;
+}
+
+/// Events begin rooms, too: no more of them than peers may.
+#[tokio::test]
+async fn an_address_begins_only_so_many_rooms_by_events() {
+    let relay = Relay::with("[pico]\naddress_new_rooms_per_hour = 3");
+    let (key, block) = (Key::new(), block());
+    let of = |room: &str| bridge::wrapped(&key, room, &block, block.id());
+    let mut client = Client::connect_from(&relay.url, BAD).await.unwrap();
+    for n in 0..3 {
+        client.publish(&[&of(&format!("r{n}"))]).await;
+    }
+    client.refused(&of("r3"), "rate-limited: too many new rooms").await;
+    // What is declared is not begun; another address has its own.
+    client.publish(&[&of("main")]).await;
+    relay.client().await.publish(&[&of("r4")]).await;
+    relay.until_blocks(5).await;
 }
 
 /// Slower, then closed, then refused for a while, and let in again. The neighbour notices nothing.

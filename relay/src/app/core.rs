@@ -15,6 +15,7 @@ use crate::fair::{Pool, PoolThreads};
 use crate::ingest::{AfterCommit, Ingest, Path, RecentIds, Saves, VerifyThreads};
 use crate::pico::repo::{Repo, RoomName};
 use crate::pico::rooms;
+use crate::pico::strangers::NewRooms;
 use crate::policy::judge::Judges;
 use crate::policy::plugin::{Plugin, PluginThread};
 use crate::policy::slices::{EventSlices, EventSlicesThread};
@@ -45,6 +46,8 @@ pub struct Core {
     pub saves: Arc<Saves>,
     /// Slices for events.
     pub slices: EventSlices,
+    /// How many new rooms each address has begun.
+    pub new_rooms: Arc<NewRooms>,
     /// Threads that compute for clients and peers.
     pub pools: Pools,
     /// All URLs that mean this relay.
@@ -122,7 +125,8 @@ impl Core {
         let judges = Judges { slices: slices.clone(), plugin };
         let readers = Readers::start(backend, crew(config, cores))?;
         let for_gate = readers.of(&Party::new(Party::ADMISSION), 0);
-        let gate = Gate::new(config, for_gate).map(|gate| Box::new(gate) as Box<dyn Policy>);
+        let new_rooms = Arc::new(NewRooms::new(config.pico.address_new_rooms_per_hour));
+        let gate = Gate::new(config, for_gate, Arc::clone(&new_rooms)).map(|gate| Box::new(gate) as Box<dyn Policy>);
         let path = Path {
             policies: Arc::new(Policies::new(config, gate)),
             urls: urls.clone(),
@@ -160,6 +164,7 @@ impl Core {
             subscriptions,
             saves,
             slices,
+            new_rooms,
             pools,
             urls,
             threads: Threads {

@@ -1,15 +1,21 @@
 //! Which events about rooms are let in: those that say nothing false.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Instant;
+
 use pico_bridge::{Frame, Head, TagInvalid, UnwrapError, kind, unwrap};
 use picofeed::{Id, Limits};
 
 use super::parts;
+use crate::address::limit_key;
 use crate::clock::Timestamp;
 use crate::config::{Bridge, Config};
 use crate::outcome::{Prefix, Refusal};
 use crate::pico::carry::Modes;
 use crate::pico::repo::RoomName;
 use crate::pico::rooms;
+use crate::pico::strangers::NewRooms;
 use crate::policy::{Policy, Verdict};
 use crate::rarely::rarely;
 use crate::source::Source;
@@ -26,12 +32,19 @@ pub struct Gate {
     limits: Limits,
     frame_bytes_max: usize,
     readers: Readers,
+    /// How many new rooms each address has begun, by events or as a peer.
+    new_rooms: Arc<NewRooms>,
+    /// Rooms of the configuration, which nobody begins.
+    declared: HashSet<String>,
 }
 
 impl Gate {
     /// On a running store. None if there are no rooms: then such events are like any other.
-    pub fn new(config: &Config, readers: Readers) -> Option<Self> {
+    pub fn new(config: &Config, readers: Readers, new_rooms: Arc<NewRooms>) -> Option<Self> {
+        let declared = config.pico.room.iter().map(|room| room.name.clone());
         config.pico.enabled.then(|| Self {
+            new_rooms,
+            declared: declared.chain([RoomName::main().to_string()]).collect(),
             modes: Modes::new(&config.pico, config.bridge.undeclared),
             limits: rooms::limits(&config.pico),
             frame_bytes_max: config.bridge.frame_bytes_max,
@@ -39,7 +52,7 @@ impl Gate {
         })
     }
 
-    fn block(&self, event: &Verified) -> Verdict {
+    fn block(&self, event: &Verified, source: &Source) -> Verdict {
         let content = event.content();
         let unwrapped = match unwrap(&parts(event, &content), &self.limits) {
             Ok(unwrapped) => unwrapped,
@@ -49,12 +62,26 @@ impl Gate {
             Ok(room) => room,
             Err(refused) => return refused,
         };
-        let Some(parent) = unwrapped.block.parent() else { return Verdict::Accept };
+        let Some(parent) = unwrapped.block.parent() else { return self.begins(room, source) };
         match self.chain_of(room, parent) {
             Ok(Some(chain)) if chain != unwrapped.chain => refusal(TagInvalid::Contradicts("chain").into()),
             Ok(_) => Verdict::Accept,
             Err(why) => Verdict::Reject(why),
         }
+    }
+
+    /// Whether whoever sends a first block of a chain may: the room holds some already, or their address has not begun too many.
+    fn begins(&self, room: RoomName, source: &Source) -> Verdict {
+        let Source::Client(client) = source else { return Verdict::Accept };
+        if self.declared.contains(room.as_str()) {
+            return Verdict::Accept;
+        }
+        let usage = self.readers.run_blocking(move |reader| reader.usage(&room));
+        let holds_blocks = matches!(usage, Ok(Ok(usage)) if usage.blocks > 0);
+        if holds_blocks || self.new_rooms.begin(limit_key(client.address), Instant::now()) {
+            return Verdict::Accept;
+        }
+        Verdict::reject(Prefix::RateLimited, NAME, "too many new rooms from your address, try again later")
     }
 
     /// Genesis of the chain that holds a block.
@@ -93,7 +120,7 @@ impl Policy for Gate {
             return Verdict::Accept;
         }
         match event.kind {
-            kind::BLOCK => self.block(event),
+            kind::BLOCK => self.block(event, source),
             kind::HEAD => self.of_room(Head::parse(&parts(event, "")).map(|head| head.room)),
             kind::FRAME => {
                 let content = event.content();
@@ -105,6 +132,9 @@ impl Policy for Gate {
 }
 
 fn refusal(error: UnwrapError) -> Verdict {
+    if let UnwrapError::Block(_) = error {
+        return Verdict::Reject(Refusal::false_content(error.to_string()));
+    }
     let prefix = if error == UnwrapError::ContentTooLong { Prefix::Blocked } else { Prefix::Invalid };
     Verdict::reject(prefix, NAME, error.to_string())
 }

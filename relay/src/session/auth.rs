@@ -1,10 +1,13 @@
 //! AUTH (NIP-42): a client proves that it holds a key. Several keys of one connection count side by side.
 
+use std::time::Instant;
+
 use super::Session;
 use crate::clock::{self, Timestamp};
 use crate::event::{Event, PublicKey};
 use crate::kinds::AUTH;
 use crate::message::{claimed_id, reply};
+use crate::outbox::Closing;
 use crate::vanish::is_same;
 use crate::verify;
 
@@ -46,9 +49,22 @@ async fn accept(session: &mut Session, event: Event) -> Result<PublicKey, String
     // One signature, awaited: what the client sends next may rely on it.
     match session.readers().run(move |_| verify::verify(event)).await {
         Ok(Ok(event)) => Ok(event.pubkey),
-        Ok(Err(error)) => Err(format!("invalid: {error}")),
+        Ok(Err(error)) => {
+            false_signature(session);
+            Err(format!("invalid: {error}"))
+        }
         Err(stopped) => Err(format!("error: {stopped}")),
     }
+}
+
+/// A false signature of AUTH costs its sender what one of an event does.
+fn false_signature(session: &mut Session) {
+    let now = Instant::now();
+    if session.account.false_events(1, now) || session.account.refused_for(now).is_some() {
+        session.outbox.close(Closing::FalseEvents);
+    }
+    let delay = session.account.delay(now);
+    session.limiter.pause(delay, now);
 }
 
 fn check(session: &Session, event: &Event, now: Timestamp) -> Result<(), String> {

@@ -157,6 +157,12 @@ impl Refusal {
         Self::new(Prefix::Invalid, VERIFY, error.to_string())
     }
 
+    /// What the event carries is signed falsely, or is not what it says it is: as costly to find out, and as wrong, as a false
+    /// signature of the event itself.
+    pub fn false_content(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Prefix::Invalid, VERIFY, text)
+    }
+
     /// A reason that a program of the operator gives, such as `pow: 20 bits are needed`. None if it begins with none of the
     /// known prefixes.
     pub fn with_prefix(by: &'static str, words: &str) -> Option<Self> {

@@ -39,6 +39,8 @@ pub enum Closing {
     GivesWay,
     /// Too many feeds of the peer were malformed or falsely signed.
     FalseFeeds,
+    /// The address has begun too many rooms lately, and the feed that would have begun this one asked for no answer.
+    NewRooms,
 }
 
 impl Closing {
@@ -49,6 +51,7 @@ impl Closing {
             Self::Replaced => (1000, "the same node connected again"),
             Self::GivesWay => (1013, "too many rooms are open: yours gave way, try again later"),
             Self::FalseFeeds => (1008, "too many malformed or falsely signed feeds"),
+            Self::NewRooms => (1013, "too many new rooms from your address, try again later"),
         }
     }
 }

@@ -234,6 +234,10 @@ impl Peer {
             self.taken = (self.taken.0 - 1, self.taken.1 - received.feed.len());
             self.talk.dispatched(received, verdict.refused.as_deref(), now);
             orphans += verdict.orphans;
+            if verdict.begins_too_many && received.reply.is_none() {
+                // A feed in the answer to QUERY was acknowledged when it came.
+                self.outbox.close(Closing::NewRooms);
+            }
             self.useless += verdict.useless;
             self.judge(received.feed.len(), verdict, now);
         }

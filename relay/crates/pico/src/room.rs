@@ -107,6 +107,8 @@ pub struct Verdict {
     pub is_false: bool,
     /// Blocks of it whose parents are missing.
     pub orphans: usize,
+    /// The address has begun too many rooms: nothing of the feed was looked at.
+    pub begins_too_many: bool,
     /// Blocks of it that were of no use: known, refused, or not verified because of a false one.
     pub useless: usize,
 }
@@ -128,6 +130,7 @@ impl Verdict {
         self.is_false |= other.is_false;
         self.orphans += other.orphans;
         self.useless += other.useless;
+        self.begins_too_many |= other.begins_too_many;
     }
 }
 
@@ -236,6 +239,7 @@ impl Room {
         {
             metrics::counter!(PICO_REFUSED, "reason" => "new_rooms").increment(feeds_len);
             let why = Verdict::refuse("rate-limited: too many new rooms from your address, try again later");
+            let why = Verdict { begins_too_many: true, ..why };
             verdicts.iter_mut().for_each(|verdict| verdict.add(why.clone()));
             return verdicts;
         }

@@ -118,7 +118,7 @@ impl Rooms {
     /// may wait while it takes nothing. `ends`: told to stop, and to end at once.
     pub fn new(
         (config, send): (&config::Pico, Duration),
-        (repo, checkers): (Repo, Pool),
+        (repo, checkers, new_rooms): (Repo, Pool, Arc<NewRooms>),
         (engines, carry): (Engines, Carry),
         ends: (CancellationToken, CancellationToken),
         rounds: Arc<Rounds>,
@@ -129,7 +129,7 @@ impl Rooms {
         let open = Arc::<Open>::default();
         let weak: Weak<dyn OpenRooms> = Arc::<Open>::downgrade(&open);
         Self {
-            common: common(config, (repo, checkers), carry, Places::new(Arc::clone(&declared), weak)),
+            common: common(config, (repo, checkers, new_rooms), carry, Places::new(Arc::clone(&declared), weak)),
             engines,
             declared,
             config: config.clone(),
@@ -315,7 +315,12 @@ impl Rooms {
     }
 }
 
-fn common(config: &config::Pico, (repo, checkers): (Repo, Pool), carry: Carry, places: Places) -> Common {
+fn common(
+    config: &config::Pico,
+    (repo, checkers, new_rooms): (Repo, Pool, Arc<NewRooms>),
+    carry: Carry,
+    places: Places,
+) -> Common {
     Common {
         repo,
         checker: Checker::new(checkers, limits(config)),
@@ -330,7 +335,7 @@ fn common(config: &config::Pico, (repo, checkers): (Repo, Pool), carry: Carry, p
         recent_ids_max: config.recent_ids_max,
         carry,
         places,
-        new_rooms: Arc::new(NewRooms::new(config.address_new_rooms_per_hour)),
+        new_rooms,
     }
 }
 

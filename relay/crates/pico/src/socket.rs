@@ -347,6 +347,7 @@ impl<W: Sink<Said, Error = ()> + Unpin> Carrier<W> {
             End::Closing(Closing::TooSlow) => ("too_slow", Some(Closing::TooSlow.code_and_reason())),
             End::Closing(Closing::Replaced) => ("replaced", Some(Closing::Replaced.code_and_reason())),
             End::Closing(Closing::GivesWay) => ("gives_way", Some(Closing::GivesWay.code_and_reason())),
+            End::Closing(Closing::NewRooms) => ("new_rooms", Some(Closing::NewRooms.code_and_reason())),
             End::Closing(Closing::FalseFeeds) => ("false_feeds", Some(Closing::FalseFeeds.code_and_reason())),
         };
         count(reason);

@@ -93,6 +93,8 @@ impl StoreError {
         use rusqlite::ErrorCode as Code;
         match self {
             Self::Corrupt { .. } | Self::Damaged(_) => true,
+            // Bytes of an event that are no text, or cannot be unpacked.
+            Self::Database(rusqlite::Error::Utf8Error(..) | rusqlite::Error::FromSqlConversionFailure(..)) => true,
             Self::Database(error) => {
                 matches!(error.sqlite_error_code(), Some(Code::DatabaseCorrupt | Code::NotADatabase))
             }
