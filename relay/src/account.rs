@@ -111,9 +111,10 @@ impl Account {
     pub fn false_events(&self, count: u32, now: Instant) -> bool {
         let mut standing = self.standing.lock();
         let is_shared = self.proven.load(Ordering::Relaxed) > 0;
-        let is_refused = standing.false_events(count, is_shared, now, &self.penalties);
+        let is_too_much = standing.false_events(count, is_shared, now, &self.penalties);
+        let is_refused = standing.refused_for(now).is_some();
         self.suspicion.store(standing.in_a_minute(now) as usize + usize::from(is_refused), Ordering::Relaxed);
-        is_refused
+        is_too_much
     }
 
     /// How long reading waits after an event of a connection of this address that is not known to send true ones.
@@ -248,6 +249,17 @@ mod tests {
         let pointer = Arc::as_ptr(&first);
         drop(first);
         assert_eq!(Arc::as_ptr(&accounts.of(address("2001:db8::3"))), pointer);
+    }
+
+    #[test]
+    fn what_was_under_way_does_not_end_a_refusal() {
+        let accounts = accounts(10);
+        let (account, now) = (accounts.of(IpAddr::from([10, 0, 0, 1])), Instant::now());
+        assert!(account.false_events(Limits::default().false_events_per_minute, now));
+        for count in [0, 1, 5] {
+            assert!(!account.false_events(count, now));
+            assert!(account.refused_for(now).is_some() && account.delay(now) > Duration::ZERO, "{count}");
+        }
     }
 
     #[test]
