@@ -37,7 +37,7 @@ pub struct Pico {
     pub rooms_max: usize,
     /// Undeclared rooms that peers of one address (IPv6: of one /64) may have open at a time. 0: no limit.
     pub address_rooms_max: usize,
-    /// New rooms in which the peers of one address (IPv6: of one /64) may store the first block, in an hour. 0: no limit.
+    /// New rooms in which one address (IPv6: one /64) may store the first block in an hour, as a peer or by events. 0: no limit.
     pub address_new_rooms_per_hour: u32,
     /// Feeds of one peer in a minute that are malformed or falsely signed; one more ends its connection. 0: no limit.
     pub false_feeds_per_minute: u32,
