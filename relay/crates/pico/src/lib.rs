@@ -27,6 +27,7 @@ pub mod swarm;
 pub mod tcp;
 pub mod topic;
 pub mod upload;
+pub mod verdict;
 pub mod verify;
 pub mod websocket;
 pub mod wire;

@@ -1,6 +1,5 @@
 //! A room: its peers, its blocks, and the one task through which every block enters.
 
-use std::borrow::Cow;
 use std::iter::Peekable;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,7 +19,8 @@ use super::mempool::{self, Mempool, Offered};
 use super::repo::{Bounds, Merged, Merging, Quota, Repo, RepoError, RoomName};
 use super::rpc::NodeId;
 use super::strangers::{NewRooms, Places};
-use super::verify::{self, Checked, Checker, Recent};
+use super::verdict::Verdict;
+use super::verify::{Checked, Checker, Recent};
 use crate::clock;
 use crate::clock::Millis;
 use crate::engine::Decision;
@@ -96,42 +96,6 @@ struct Offer {
     /// How many blocks each feed has.
     lens: Vec<usize>,
     done: oneshot::Sender<Vec<Verdict>>,
-}
-
-/// What a feed was worth.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verdict {
-    /// Why it was not a feed that the room takes, wholly or from some block on: the first reason, for people.
-    pub refused: Option<Cow<'static, str>>,
-    /// It was malformed or falsely signed: no honest peer has such a feed.
-    pub is_false: bool,
-    /// Blocks of it whose parents are missing.
-    pub orphans: usize,
-    /// The address has begun too many rooms: nothing of the feed was looked at.
-    pub begins_too_many: bool,
-    /// Blocks of it that were of no use: known, refused, or not verified because of a false one.
-    pub useless: usize,
-}
-
-impl Verdict {
-    fn refuse(why: impl Into<Cow<'static, str>>) -> Self {
-        Self { refused: Some(why.into()), ..Self::default() }
-    }
-
-    /// Of a feed with a defect of this name.
-    fn of_defect(defect: &'static str) -> Self {
-        Self { is_false: defect != verify::FAILED, ..Self::refuse(format!("invalid: {defect}")) }
-    }
-
-    fn add(&mut self, other: Self) {
-        if self.refused.is_none() {
-            self.refused = other.refused;
-        }
-        self.is_false |= other.is_false;
-        self.orphans += other.orphans;
-        self.useless += other.useless;
-        self.begins_too_many |= other.begins_too_many;
-    }
 }
 
 /// The verdict on what could not be decided.
@@ -221,7 +185,7 @@ impl Room {
         let mut checked = checker.check(owner, unknown, &self.inner.recent).await.into_iter();
         let checked: Vec<_> = is_known
             .iter()
-            .map(|is_known| if *is_known { Checked::known() } else { checked.next().unwrap_or_default() })
+            .map(|is_known| if *is_known { Checked::default() } else { checked.next().unwrap_or_default() })
             .collect();
         let mut verdicts: Vec<Verdict> =
             checked.iter().map(|one| one.refused.map(Verdict::of_defect).unwrap_or_default()).collect();
@@ -462,7 +426,7 @@ impl Inner {
             if decisions.contains(&Decision::NotLoaded) {
                 self.has_missed.store(true, Ordering::Relaxed);
             }
-            first.get_or_insert_with(|| decisions.iter().map(verdict).collect());
+            first.get_or_insert_with(|| decisions.iter().map(Verdict::of).collect());
             blocks = self.settled(mempool, blocks, &decisions);
         }
         first.unwrap_or_default()
@@ -483,31 +447,4 @@ impl Inner {
 
 fn is_stored(decision: &Decision) -> bool {
     matches!(decision, Decision::Merged(Merged::New | Merged::Known))
-}
-
-fn verdict(decision: &Decision) -> Verdict {
-    let useless =
-        usize::from(!matches!(decision, Decision::Merged(Merged::New | Merged::Orphan) | Decision::Postponed(_)));
-    Verdict { useless, ..reason(decision) }
-}
-
-fn reason(decision: &Decision) -> Verdict {
-    match decision {
-        Decision::Merged(Merged::New | Merged::Known) | Decision::Postponed(_) => Verdict::default(),
-        Decision::Merged(Merged::Orphan) => Verdict { orphans: 1, ..Verdict::default() },
-        Decision::Merged(Merged::Fork) => Verdict::refuse("blocked: another block follows the same block already"),
-        Decision::Merged(Merged::SecondGenesis) => {
-            Verdict::refuse("blocked: the author has another chain in this room")
-        }
-        Decision::Merged(Merged::OverQuota(quota)) => Verdict::refuse(match quota {
-            Quota::Rooms => "blocked: the relay has no place for another room, all are in use",
-            Quota::TotalBytes => "blocked: the rooms of the relay are full",
-            Quota::Chains => "blocked: the room has as many chains as it may have",
-            Quota::Blocks => "blocked: the room has as many blocks as it may have",
-            Quota::Bytes => "blocked: the room is full",
-        }),
-        Decision::Rejected(rejection) => Verdict::refuse(format!("blocked: {}", rejection.reason)),
-        Decision::Evicted => Verdict::refuse("blocked: the chain has expired"),
-        Decision::NotLoaded => Verdict::refuse("error: the rules of the room are not loaded, try again later"),
-    }
 }

@@ -24,13 +24,6 @@ pub struct Checked {
     pub refused: Option<&'static str>,
 }
 
-impl Checked {
-    /// Of a feed that the room holds: nothing of it is new.
-    pub fn known() -> Self {
-        Self::default()
-    }
-}
-
 /// Reads a feed strictly and checks every signature. Costs CPU: not for async threads.
 ///
 /// A v3 feed with a defect is worth the blocks before it, as for picofeed 3.4; a v8 feed is refused as a whole, as by

@@ -7,13 +7,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use tokio::sync::oneshot;
 
+use super::coming::Coming;
 use crate::clock;
 use crate::event::Id;
 use crate::rarely::rarely;
@@ -74,45 +74,6 @@ pub struct Pace {
     pub wait: Duration,
     /// Between two looks for expired events.
     pub sweep: Duration,
-}
-
-/// How many events of each account are on their way to the writer. A transaction waits a little while all whose events it has
-/// have more on their way, since each event costs less the more there are. So nobody waits for what others send, and an event
-/// that comes alone does not wait at all.
-#[derive(Clone, Debug)]
-pub struct Coming(Arc<[AtomicUsize]>);
-
-/// Accounts that are told apart. Two that are not wait for each other now and then.
-const ACCOUNTS: usize = 4096;
-
-impl Default for Coming {
-    fn default() -> Self {
-        Self((0..ACCOUNTS).map(|_| AtomicUsize::new(0)).collect())
-    }
-}
-
-impl Coming {
-    /// They have set out.
-    pub fn add(&self, account: u64, events: usize) {
-        self.of(account, |coming| coming.fetch_add(events, Ordering::Relaxed));
-    }
-
-    /// They have arrived, or will not come.
-    pub fn remove(&self, account: u64, events: usize) {
-        self.of(account, |coming| coming.fetch_sub(events, Ordering::Relaxed));
-    }
-
-    fn any(&self, account: u64) -> bool {
-        self.of(account, |coming| coming.load(Ordering::Relaxed)) > 0
-    }
-
-    fn of(&self, account: u64, look: impl FnOnce(&AtomicUsize) -> usize) -> usize {
-        self.0.get(Self::place(account)).map_or(0, look)
-    }
-
-    fn place(account: u64) -> usize {
-        usize::try_from(account % ACCOUNTS as u64).unwrap_or(0)
-    }
 }
 
 /// Handle of the writer; clones share it. The thread finishes its queue and ends when the last handle is dropped.
